@@ -1,0 +1,187 @@
+"""PEAR's head: one query token looks at the backbone's tokens; linear decoders read it out.
+
+Module names are those of the published checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pear_ros.people import EhmParameters
+from pear_ros.rotation import matrix_from_6d
+
+# Rows of the pose decoder after each 6 values became a rotation.
+GLOBAL_ORIENT = slice(0, 1)
+BODY_POSE = slice(1, 22)
+LEFT_HAND_POSE = slice(22, 37)
+RIGHT_HAND_POSE = slice(37, 52)
+# Values of the pose decoder to which the checkpoint's initial pose is added: all but the hands.
+INITIAL_POSE = slice(0, 6 * 22)
+# Values of the scale decoder.
+HAND_SCALE = slice(0, 3)
+HEAD_SCALE = slice(3, 6)
+# Values of the FLAME pose decoder.
+EYE_POSE = slice(0, 6)
+FLAME_GLOBAL_POSE = slice(6, 9)
+JAW_POSE = slice(9, 12)
+EYELIDS = slice(12, 14)
+
+CROP_FOCAL = 24.0  # of the crop camera, in half crop sides
+INITIAL_CAMERA = (0.0, 0.0, 1.5)
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Sizes of the head; the defaults are the published ones."""
+
+    context_dim: int = 1280
+    dim: int = 1024
+    depth: int = 6
+    heads: int = 8
+    dim_head: int = 64
+    mlp_dim: int = 1024
+
+
+class PreNorm(nn.Module):
+    def __init__(self, dim: int, fn: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+        self.fn = fn
+
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        return x + self.fn(self.norm(x), *context)
+
+
+class SelfAttention(nn.Module):
+    """Attention of one token to itself: the softmax over one score is 1, the values remain."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        inner = config.heads * config.dim_head
+        self.to_qkv = nn.Linear(config.dim, 3 * inner, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(inner, config.dim))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 1, dim)
+        to_v = self.to_qkv.weight.chunk(3)[2]  # (inner, dim)
+        return self.to_out(F.linear(x, to_v))
+
+
+class CrossAttention(nn.Module):
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        inner = config.heads * config.dim_head
+        self.heads = config.heads
+        self.to_kv = nn.Linear(config.context_dim, 2 * inner, bias=False)
+        self.to_q = nn.Linear(config.dim, inner, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(inner, config.dim))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:  # (B, 1, dim), (B, T, context_dim)
+        k, v = self.to_kv(context).chunk(2, dim=-1)  # each (B, T, inner)
+        q, k, v = (
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.to_q(x), k, v)
+        )  # (B, heads, 1 or T, dim_head)
+        out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, 1, dim_head)
+        return self.to_out(out.transpose(1, 2).flatten(2))  # (B, 1, dim)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        # The identity stands where training has a dropout, so that the layers' numbers agree.
+        self.net = nn.Sequential(
+            nn.Linear(config.dim, config.mlp_dim),
+            nn.GELU(),
+            nn.Identity(),
+            nn.Linear(config.mlp_dim, config.dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class Layers(nn.Module):
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList(
+                PreNorm(config.dim, fn)
+                for fn in (SelfAttention(config), CrossAttention(config), FeedForward(config))
+            )
+            for _ in range(config.depth)
+        )
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        for self_attention, cross_attention, feed_forward in self.layers:  # type: ignore[misc]
+            x = self_attention(x)
+            x = cross_attention(x, context)
+            x = feed_forward(x)
+        return x
+
+
+class QueryTransformer(nn.Module):
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.to_token_embedding = nn.Linear(1, config.dim)
+        self.pos_embedding = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.transformer = Layers(config)
+
+    def forward(self, context: Tensor) -> Tensor:  # (B, T, context_dim)
+        # The token is the embedding of a zero: the bias alone.
+        token = self.to_token_embedding.bias + self.pos_embedding  # (1, 1, dim)
+        return self.transformer(token.expand(len(context), -1, -1), context)[:, 0]  # (B, dim)
+
+
+class Head(nn.Module):
+    # Buffers of the published layout; only the pose enters inference.
+    init_body_pose: Tensor  # (1, 318), 6D
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.transformer = QueryTransformer(config)
+        self.smplx_poses_decoder = nn.Linear(config.dim, 6 * 52)
+        self.smplx_scale_decoder = nn.Linear(config.dim, 6)
+        self.smplx_shape_decoder = nn.Linear(config.dim, 200)
+        self.smplx_expression_decoder = nn.Linear(config.dim, 50)
+        self.smplx_joint_decoder = nn.Linear(config.dim, 165)  # in the layout, not used
+        self.flame_poses_decoder = nn.Linear(config.dim, 14)
+        self.flame_shape_decoder = nn.Linear(config.dim, 300)
+        self.flame_expression_decoder = nn.Linear(config.dim, 50)
+        self.cam_decoder = nn.Linear(config.dim, 3)
+        for name, size in (
+            ("body_pose", 318), ("betas", 10), ("betas_kid", 11), ("cam", 3), ("expression", 10),
+        ):  # fmt: skip
+            self.register_buffer(f"init_{name}", torch.zeros(1, size))
+
+    def forward(self, context: Tensor) -> EhmParameters:  # (B, T, context_dim)
+        token = self.transformer(context)  # (B, dim)
+
+        poses = self.smplx_poses_decoder(token)  # (B, 312)
+        offset = F.pad(self.init_body_pose[:, INITIAL_POSE], (0, poses.shape[1] - INITIAL_POSE.stop))
+        rotations = matrix_from_6d((poses + offset).unflatten(-1, (52, 6)))  # (B, 52, 3, 3)
+        scales = self.smplx_scale_decoder(token)  # (B, 6)
+        flame_poses = self.flame_poses_decoder(token)  # (B, 14)
+
+        camera = self.cam_decoder(token) + token.new_tensor(INITIAL_CAMERA)  # (B, 3)
+        tz = CROP_FOCAL / (camera[:, 2:] + 1e-9)  # (B, 1)
+
+        return EhmParameters(
+            global_orient=rotations[:, GLOBAL_ORIENT],
+            body_pose=rotations[:, BODY_POSE],
+            left_hand_pose=rotations[:, LEFT_HAND_POSE],
+            right_hand_pose=rotations[:, RIGHT_HAND_POSE],
+            betas=self.smplx_shape_decoder(token),
+            expression=self.smplx_expression_decoder(token),
+            hand_scale=scales[:, HAND_SCALE],
+            head_scale=scales[:, HEAD_SCALE],
+            flame_eye_pose=flame_poses[:, EYE_POSE],
+            flame_global_pose=flame_poses[:, FLAME_GLOBAL_POSE],
+            flame_jaw_pose=flame_poses[:, JAW_POSE],
+            flame_eyelids=flame_poses[:, EYELIDS],
+            flame_betas=self.flame_shape_decoder(token),
+            flame_expression=self.flame_expression_decoder(token),
+            camera_t=torch.cat((camera[:, :2], tz), dim=-1),
+        )

@@ -1,0 +1,128 @@
+"""The data that flows between the stages: one struct of arrays per stage, N people may be 0.
+
+Frames: `optical` is a camera's x right, y down, z forward (REP-103's suffix `_optical`); lengths in
+metres, pixels where a name says `px`, `xyxy` or `xywh`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+ImageArray = NDArray[np.uint8]
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+_LEFT_FINGERS = tuple(
+    f"left_{finger}{i}"
+    for finger in ("index", "middle", "pinky", "ring", "thumb")
+    for i in (1, 2, 3)
+)
+JOINT_NAMES: tuple[str, ...] = (
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2",
+    "left_ankle", "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar",
+    "right_collar", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
+    "left_wrist", "right_wrist", "jaw", "left_eye", "right_eye",
+    *_LEFT_FINGERS,
+    *(name.replace("left", "right") for name in _LEFT_FINGERS),
+)  # fmt: skip
+"""The 55 joints in SMPL-X's order."""
+JOINT: dict[str, int] = {name: i for i, name in enumerate(JOINT_NAMES)}
+NUM_JOINTS = len(JOINT_NAMES)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera; `is_metric` is False where the intrinsics were assumed, not calibrated."""
+
+    fx: float  # px
+    fy: float  # px
+    cx: float  # px
+    cy: float  # px
+    is_metric: bool = True
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of one camera."""
+
+    image: ImageArray  # (H, W, 3) RGB
+    camera: Camera
+    stamp_s: float
+    source: str = ""  # the camera's name
+    boxes: Boxes | None = None  # people found by a detector outside of this process
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """N boxes in one image."""
+
+    xyxy: FloatArray  # (N, 4) px: left, top, right, bottom
+    scores: FloatArray  # (N,) 0 to 1
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | IntArray | slice) -> Boxes:
+        return Boxes(self.xyxy[rows], self.scores[rows])
+
+    @staticmethod
+    def empty() -> Boxes:
+        return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+_T = TypeVar("_T")
+
+
+def select_rows(batch: _T, rows: object) -> _T:
+    """A struct of arrays with the given rows of each of its fields, all N long."""
+    fields = {f.name: getattr(batch, f.name)[rows] for f in dataclasses.fields(batch)}  # type: ignore[arg-type]
+    return dataclasses.replace(batch, **fields)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class EhmParameters:
+    """EHM parameters of N people as the network gives them: tensors on one device, float32.
+
+    Rotations relative to the parent joint; matrices where the last axes are (3, 3), else axis-angle
+    in radians. Names and shapes are the published implementation's.
+    """
+
+    global_orient: Tensor  # (N, 1, 3, 3) model axes to optical
+    body_pose: Tensor  # (N, 21, 3, 3)
+    left_hand_pose: Tensor  # (N, 15, 3, 3)
+    right_hand_pose: Tensor  # (N, 15, 3, 3)
+    betas: Tensor  # (N, 200)
+    expression: Tensor  # (N, 50)
+    hand_scale: Tensor  # (N, 3) predicted, never applied
+    head_scale: Tensor  # (N, 3)
+    flame_eye_pose: Tensor  # (N, 6) left, right
+    flame_global_pose: Tensor  # (N, 3) predicted, never applied
+    flame_jaw_pose: Tensor  # (N, 3)
+    flame_eyelids: Tensor  # (N, 2) left, right
+    flame_betas: Tensor  # (N, 300)
+    flame_expression: Tensor  # (N, 50)
+    camera_t: Tensor  # (N, 3) tx, ty, tz of the crop camera
+
+
+@dataclass(frozen=True)
+class People:
+    """N people in one image, on the CPU."""
+
+    ids: tuple[str, ...]  # N, each starts with a letter
+    boxes: Boxes
+    crop_xywh: FloatArray  # (N, 4) px, the square box the network saw
+    parameters: EhmParameters
+    translation: FloatArray  # (N, 3) m, optical: added to joints and vertices
+    joints: FloatArray  # (N, 55, 3) m, as the body model gives them
+    rotations: FloatArray  # (N, 55, 3, 3) of each joint, model axes to optical
+    vertices: FloatArray | None  # (N, V, 3) m; None where no mesh was asked for
+    is_metric: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
