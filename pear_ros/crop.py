@@ -1,0 +1,98 @@
+"""Square crops of people, as PEAR's network wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pear_ros.people import Boxes, FloatArray, Frame, ImageArray, IntArray
+
+CROP_SIZE = 256  # px, of the side of the square that is cut
+CROP_MARGIN = 1.25  # side of the square over the longer side of the box
+
+
+@dataclass(frozen=True)
+class Crops:
+    """N crops of people in several frames."""
+
+    images: NDArray[np.uint8]  # (N, 256, 256, 3) RGB
+    xywh: FloatArray  # (N, 4) px, the square in its frame
+    frame_index: IntArray  # (N,)
+
+
+def clip_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
+    """(N, 4) -> (N, 4), corners of the boxes' first and last pixels inside the image.
+
+    As PEAR does it: the corner is clipped and the size kept, so a box that begins left of the
+    image reaches as far beyond its right side as it lacked on the left.
+    """
+    size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
+    first = np.maximum(xyxy[:, :2], 0)
+    last = np.minimum(first + np.maximum(size - 1, 0), (width - 1, height - 1))
+    return np.concatenate((first, last), 1).astype(np.float32)
+
+
+def usable(xyxy: FloatArray, width: int, height: int) -> NDArray[np.bool_]:
+    """(N,) True where a box is finite and covers more than a pixel's width of the image."""
+    with np.errstate(invalid="ignore"):
+        inside = np.minimum(xyxy[:, 2:], (width, height)) - np.maximum(xyxy[:, :2], 0)
+        clipped = clip_boxes(xyxy, width, height)
+        area = (clipped[:, 2:] - clipped[:, :2]).min(1, initial=np.inf)
+    good: NDArray[np.bool_] = np.isfinite(xyxy).all(1) & (inside > 0).all(1) & (area > 0)
+    return good
+
+
+def square_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
+    """Boxes of people (N, 4) -> the squares (N, 4) `xywh`, px, that the network sees."""
+    clipped = clip_boxes(xyxy, width, height).astype(np.float64)
+    centre = (clipped[:, :2] + clipped[:, 2:]) / 2
+    side = CROP_MARGIN * (clipped[:, 2:] - clipped[:, :2]).max(1, keepdims=True, initial=0)
+    return np.concatenate((centre - side / 2, side, side), 1).astype(np.float32)
+
+
+def cut_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
+    """The square `xywh`, px, of an image (H, W, 3), bilinear, black outside: (256, 256, 3).
+
+    OpenCV 4's warpAffine rounds coordinates to 1/32 pixel, up to 8 grey levels at an edge; as a
+    crop only scales and moves, exact interpolation is two weights per row and per column.
+    """
+    height, width = image.shape[:2]
+    rows, row_weights = _interpolation(xywh[1], xywh[3], height)
+    columns, column_weights = _interpolation(xywh[0], xywh[2], width)
+    crop = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.float32)
+    for row, row_weight in zip(rows, row_weights, strict=True):
+        band = image[row]  # (256, W, 3)
+        for column, column_weight in zip(columns, column_weights, strict=True):
+            weight = row_weight[:, None] * column_weight  # (256, 256)
+            crop += np.take(band, column, axis=1) * weight[..., None]
+    return (crop + 0.5).astype(np.uint8)
+
+
+def _interpolation(start: float, size: float, limit: int) -> tuple[IntArray, FloatArray]:
+    """For each of 256 samples from `start` on: the two pixels beside it and their weights (2, 256).
+
+    Pixels outside of 0 ... limit - 1 weigh nothing.
+    """
+    position = float(start) + np.arange(CROP_SIZE) * (float(size) / CROP_SIZE)
+    below = np.floor(position).astype(np.int64)
+    pixels = np.stack((below, below + 1))
+    weights = 1 - np.abs(position - pixels)
+    weights[(pixels < 0) | (pixels >= limit)] = 0
+    return pixels.clip(0, limit - 1), weights.astype(np.float32)
+
+
+def cut_crops(frames: Sequence[Frame], boxes: Sequence[Boxes]) -> Crops:
+    """One crop per box, in the order of the frames."""
+    images: list[ImageArray] = []
+    squares = [np.zeros((0, 4), np.float32)]
+    for frame, found in zip(frames, boxes, strict=True):
+        height, width = frame.image.shape[:2]
+        xywh = square_boxes(found.xyxy, width, height)
+        squares.append(xywh)
+        images += [cut_crop(frame.image, square) for square in xywh]
+    index = np.repeat(np.arange(len(frames)), [len(found) for found in boxes])
+    stacked = np.stack(images) if images else np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    return Crops(stacked, np.concatenate(squares), index)
