@@ -1,0 +1,86 @@
+"""Image bytes as cameras send them -> RGB arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pear_ros.errors import ImageError
+from pear_ros.people import ImageArray
+
+_Convert = Callable[[NDArray[np.uint8]], ImageArray]
+
+
+def _by_opencv(code: int) -> _Convert:
+    return lambda image: np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+
+# sensor_msgs/image_encodings -> channels (bytes a pixel) and conversion of (H, W, channels).
+# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by the first two.
+ENCODINGS: dict[str, tuple[int, _Convert]] = {
+    "rgb8": (3, lambda image: image),
+    "bgr8": (3, _by_opencv(cv2.COLOR_BGR2RGB)),
+    "rgba8": (4, _by_opencv(cv2.COLOR_RGBA2RGB)),
+    "bgra8": (4, _by_opencv(cv2.COLOR_BGRA2RGB)),
+    "mono8": (1, _by_opencv(cv2.COLOR_GRAY2RGB)),
+    "yuv422": (2, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
+    "uyvy": (2, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
+    "yuv422_yuy2": (2, _by_opencv(cv2.COLOR_YUV2RGB_YUY2)),
+    "yuyv": (2, _by_opencv(cv2.COLOR_YUV2RGB_YUY2)),
+    "bayer_rggb8": (1, _by_opencv(cv2.COLOR_BayerBG2RGB)),
+    "bayer_bggr8": (1, _by_opencv(cv2.COLOR_BayerRG2RGB)),
+    "bayer_gbrg8": (1, _by_opencv(cv2.COLOR_BayerGR2RGB)),
+    "bayer_grbg8": (1, _by_opencv(cv2.COLOR_BayerGB2RGB)),
+}
+LARGEST_SIDE = 1 << 15  # px; a larger image is a broken header
+
+
+def rgb_from_raw(
+    data: bytes | bytearray | memoryview | NDArray[np.uint8],
+    encoding: str,
+    height: int,
+    width: int,
+    step: int,
+) -> ImageArray:
+    """A raw image, rows `step` bytes apart -> (H, W, 3) RGB; `rgb8` is a view of `data`.
+
+    Raises ImageError where the numbers do not fit each other or the encoding is not in ENCODINGS.
+    """
+    if encoding not in ENCODINGS:
+        raise ImageError(f"encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+        raise ImageError(f"an image of {width}x{height} px is empty or too large")
+    channels, convert = ENCODINGS[encoding]
+    if channels == 2 and width % 2:
+        raise ImageError(f"{encoding} stores pixels in pairs, but the width is {width}")
+    if step < width * channels:
+        raise ImageError(f"step {step} is less than {width} px of {channels} bytes ({encoding})")
+    needed = step * (height - 1) + width * channels
+    if len(data) < needed:
+        raise ImageError(f"{len(data)} bytes of data where {width}x{height} {encoding} has {needed}")
+    strides = (step, channels, 1)
+    image: NDArray[np.uint8] = np.ndarray(
+        (height, width, channels), np.uint8, buffer=data, strides=strides
+    )
+    return convert(image)
+
+
+def rgb_from_compressed(data: bytes | bytearray | memoryview | NDArray[np.uint8]) -> ImageArray:
+    """A JPEG or PNG file -> (H, W, 3) RGB. Raises ImageError for a truncated or foreign one."""
+    encoded = np.frombuffer(data, np.uint8)
+    # Decoders fill what a truncated file lacks with grey and only warn: look for its end first.
+    tail = encoded[-64:].tobytes()
+    if encoded[:2].tobytes() == b"\xff\xd8":
+        is_whole = b"\xff\xd9" in tail
+    elif encoded[:4].tobytes() == b"\x89PNG":
+        is_whole = b"IEND" in tail
+    else:
+        raise ImageError("compressed image is neither JPEG nor PNG")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(encoded, flags) if is_whole else None
+    if image is None:
+        raise ImageError(f"compressed image of {len(encoded)} bytes is truncated or damaged")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,180 @@
+"""Images in, people out: the whole of PEAR in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pear_ros.assets import load_assets
+from pear_ros.body_model import Bodies, BodyModel
+from pear_ros.camera import place_in_camera
+from pear_ros.config import Config
+from pear_ros.crop import Crops, cut_crops, usable
+from pear_ros.detector import Detector, make_detector
+from pear_ros.errors import SettingError
+from pear_ros.network import (
+    NetworkConfig,
+    PearNetwork,
+    choose_device,
+    choose_dtype,
+    load_network,
+)
+from pear_ros.people import Boxes, EhmParameters, Frame, People, select_rows
+from pear_ros.problems import Problems
+from pear_ros.shape_cache import ShapeCache
+from pear_ros.tracker import Tracker
+
+
+class Pipeline:
+    """PEAR with its detector and one tracker per camera. Not for several threads at once."""
+
+    def __init__(
+        self,
+        network: PearNetwork,
+        body_model: BodyModel,
+        detector: Detector,
+        config: Config,
+        problems: Problems,
+    ) -> None:
+        self.config = config  # may be replaced between steps
+        self.body_model = body_model
+        self._network = network
+        self._device = next(network.parameters()).device
+        self._detector = detector
+        self._shapes = ShapeCache(body_model, config.shape_frames)
+        self._trackers: dict[str, Tracker] = {}
+        self._problems = problems
+
+    @torch.inference_mode()
+    def step(self, frames: Sequence[Frame], mesh: bool = False) -> list[People]:
+        """The people in each frame: one batch over all of them. Frames are of different cameras."""
+        boxes = [self._find(frame) for frame in frames]  # N boxes in all
+        ids = tuple(id_ for f, b in zip(frames, boxes, strict=True) for id_ in self._track(f, b))
+        crops = cut_crops(frames, boxes)  # (N, 256, 256, 3)
+        parameters = self._network(torch.from_numpy(crops.images).to(self._device))  # of N people
+        parameters, shape = self._shapes(ids, parameters, mesh)
+        bodies = self.body_model(parameters, shape, mesh)  # (N, 55, 3), (N, V, 3) m
+        return self._place(frames, boxes, ids, crops, _to_cpu(parameters), _to_cpu(bodies))
+
+    def forget(self, source: str) -> None:
+        """Drops the tracks of a camera whose time has jumped back."""
+        if source in self._trackers:
+            self._trackers[source].forget()
+
+    def _find(self, frame: Frame) -> Boxes:
+        found = self._detector(frame)
+        height, width = frame.image.shape[:2]
+        good = usable(found.xyxy, width, height) & np.isfinite(found.scores)
+        if not good.all():
+            self._problems.count(
+                "bad_boxes",
+                f"camera {frame.source!r}: a detected box is outside of the {width}x{height} image, "
+                "empty, inverted or not finite; such boxes are left out: check the detector",
+                frame.source,
+                times=int((~good).sum()),
+            )
+        found = found[good & (found.scores >= self.config.min_score)]
+        best = np.argsort(-found.scores, kind="stable")[: self.config.max_people]
+        return found[np.sort(best)]
+
+    def _track(self, frame: Frame, boxes: Boxes) -> tuple[str, ...]:
+        if frame.source not in self._trackers:
+            prefix = f"{frame.source}_p" if frame.source else "p"
+            self._trackers[frame.source] = Tracker(
+                prefix, self.config.track_min_iou, self.config.track_timeout_s
+            )
+        return self._trackers[frame.source](boxes.xyxy, frame.stamp_s)
+
+    def _place(
+        self,
+        frames: Sequence[Frame],
+        boxes: Sequence[Boxes],
+        ids: tuple[str, ...],
+        crops: Crops,
+        parameters: EhmParameters,
+        bodies: Bodies,
+    ) -> list[People]:
+        finite = _finite_rows(parameters)  # (N,)
+        camera_t = parameters.camera_t.numpy()
+        people = []
+        for i, (frame, found) in enumerate(zip(frames, boxes, strict=True)):
+            rows = np.flatnonzero(crops.frame_index == i)
+            translation = place_in_camera(camera_t[rows], crops.xywh[rows], frame.camera)
+            placed = np.isfinite(translation).all(1) & finite[rows]
+            self._count_lost(frame, finite[rows], placed)
+            kept = rows[placed]
+            vertices = bodies.vertices
+            people.append(
+                People(
+                    ids=tuple(ids[row] for row in kept),
+                    boxes=found[placed],
+                    crop_xywh=crops.xywh[kept],
+                    parameters=select_rows(parameters, kept),
+                    translation=translation[placed],
+                    joints=bodies.joints[kept].numpy(),
+                    rotations=bodies.rotations[kept].numpy(),
+                    vertices=None if vertices is None else vertices[kept].numpy(),
+                    is_metric=frame.camera.is_metric,
+                )
+            )
+        return people
+
+    def _count_lost(
+        self, frame: Frame, finite: NDArray[np.bool_], placed: NDArray[np.bool_]
+    ) -> None:
+        if not finite.all():
+            self._problems.count(
+                "network_not_finite",
+                f"camera {frame.source!r}: the network gave numbers that are not finite; the person "
+                "is left out: check the checkpoint, or set dtype to float32",
+                frame.source,
+                times=int((~finite).sum()),
+            )
+        if (finite & ~placed).any():
+            self._problems.count(
+                "not_placeable",
+                f"camera {frame.source!r}: the network put a person behind the camera; "
+                "the person is left out",
+                frame.source,
+                times=int((finite & ~placed).sum()),
+            )
+
+
+def load_pipeline(config: Config, problems: Problems) -> Pipeline:
+    """Reads the files that `config` names.
+
+    Raises CheckpointError, AssetError or SettingError that says what to do.
+    """
+    for setting, what in (("checkpoint", "PEAR's weights"), ("assets", "the body model")):
+        if not getattr(config, setting):
+            raise SettingError(
+                f"{setting} is not set: the file of {what}; docs/assets.md tells where to get it, "
+                "`pear-ros toy DIR` writes toy files to try with"
+            )
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, device)
+    detector = make_detector(config.detector)
+    body_model = BodyModel(load_assets(Path(config.assets)), device)
+    sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
+    network = load_network(Path(config.checkpoint), sizes, device, dtype)
+    return Pipeline(network, body_model, detector, config, problems)
+
+
+_Batch = TypeVar("_Batch", EhmParameters, Bodies)
+
+
+def _to_cpu(batch: _Batch) -> _Batch:
+    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return replace(batch, **{k: None if v is None else v.cpu() for k, v in values.items()})
+
+
+def _finite_rows(parameters: EhmParameters) -> NDArray[np.bool_]:
+    columns = [getattr(parameters, f.name).flatten(1) for f in fields(parameters)]
+    finite: NDArray[np.bool_] = torch.cat(columns, 1).isfinite().all(1).numpy()
+    return finite

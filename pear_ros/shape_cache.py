@@ -1,0 +1,70 @@
+"""Body shapes of tracked people: a person's shape stays, so its blend need not be computed again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pear_ros.body_model import BodyModel, Shape
+from pear_ros.people import EhmParameters
+
+MOST_PEOPLE = 256  # whose shapes are kept
+
+
+@dataclass(frozen=True)
+class _Entry:
+    frames: int  # that entered the mean
+    mean: Tensor  # (500,) of betas and flame_betas
+    used: Tensor  # (500,) of which `shape` is made
+    shape: Shape  # one row
+
+
+class ShapeCache:
+    """Shapes by person; with `hold_after` > 0 a person keeps the mean of so many frames."""
+
+    def __init__(self, body_model: BodyModel, hold_after: int = 0) -> None:
+        self._body_model = body_model
+        self._hold_after = hold_after
+        self._entries: dict[str, _Entry] = {}
+
+    def __call__(
+        self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool
+    ) -> tuple[EhmParameters, Shape]:
+        """The parameters with the betas to use for N people, and the Shape of those."""
+        predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
+        means = [self._mean(id_, row) for id_, row in zip(ids, predicted, strict=True)]
+        used = predicted
+        if self._hold_after and ids:
+            used = torch.stack([mean for _, mean in means])
+        betas, flame_betas = used.split((parameters.betas.shape[1], parameters.flame_betas.shape[1]), 1)
+        parameters = replace(parameters, betas=betas, flame_betas=flame_betas)
+
+        known = [self._known(id_, row, mesh) for id_, row in zip(ids, used, strict=True)]
+        stale = [i for i, shape in enumerate(known) if shape is None]
+        fresh = self._body_model.shape(betas[stale], flame_betas[stale], mesh)
+        for k, i in enumerate(stale):
+            known[i] = fresh.row(k)
+        for id_, mean, row, shape in zip(ids, means, used, known, strict=True):
+            assert shape is not None
+            self._entries.pop(id_, None)  # the newest last
+            self._entries[id_] = _Entry(*mean, row, shape)
+        while len(self._entries) > MOST_PEOPLE:
+            del self._entries[next(iter(self._entries))]
+        all_rows = [shape for shape in known if shape is not None]
+        return parameters, fresh if len(stale) == len(ids) else Shape.stack(all_rows)
+
+    def _mean(self, id_: str, predicted: Tensor) -> tuple[int, Tensor]:
+        entry = self._entries.get(id_)
+        if entry is None or not torch.isfinite(entry.mean).all():
+            return 1, predicted
+        if entry.frames >= self._hold_after:
+            return entry.frames, entry.mean
+        return entry.frames + 1, entry.mean + (predicted - entry.mean) / (entry.frames + 1)
+
+    def _known(self, id_: str, used: Tensor, mesh: bool) -> Shape | None:
+        entry = self._entries.get(id_)
+        if entry is None or not torch.equal(entry.used, used):
+            return None
+        return None if mesh and entry.shape.body_vertices is None else entry.shape
