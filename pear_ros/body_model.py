@@ -10,7 +10,7 @@ Pavlakos et al., SMPL-X, CVPR 2019; Li et al., FLAME, SIGGRAPH Asia 2017.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,41 +47,29 @@ class Shape:
     body_vertices: Tensor | None  # (N, B, 3) all vertices but the head's
     head_vertices: Tensor | None  # (N, P, 3) pasted head vertices
 
-    def __len__(self) -> int:
-        return len(self.joints)
 
-    @staticmethod
-    def stack(rows: list[Shape]) -> Shape:
-        """One Shape of all rows; with meshes if each has one."""
-        columns = {f.name: [getattr(r, f.name) for r in rows] for f in dataclasses.fields(Shape)}
-        return Shape(**{
-            name: None if any(x is None for x in column) else torch.cat(column)
-            for name, column in columns.items()
-        })  # fmt: skip
-
-    def row(self, i: int) -> Shape:
-        return Shape(**{
-            f.name: None if (x := getattr(self, f.name)) is None else x[i : i + 1]
-            for f in dataclasses.fields(self)
-        })  # fmt: skip
-
-
+@dataclass(frozen=True)
 class BlendShapes:
     """Rows of a template with its linear shape and expression directions."""
 
-    def __init__(
-        self,
-        template: NDArray[np.float32],
-        shapedirs: NDArray[np.float32],
-        expressiondirs: NDArray[np.float32],
-        device: torch.device,
-    ) -> None:
-        self.template = torch.as_tensor(template, device=device)  # (R, 3)
-        # (columns, R * 3): one matrix product per batch, its result row-contiguous.
-        self.shapedirs = _columns_first(shapedirs, device)
-        self.expressiondirs = _columns_first(expressiondirs, device)
+    template: Tensor  # (R, 3)
+    # Columns first, (columns, R * 3): one matrix product a batch, its result contiguous.
+    shapedirs: Tensor
+    expressiondirs: Tensor
 
-    def shaped(self, betas: Tensor) -> Tensor:  # (N, S)
+    @staticmethod
+    def of(
+        blends: Sequence[NDArray[np.float32]],  # (R, 3), (R, 3, shape), (R, 3, expression)
+        device: torch.device,
+    ) -> BlendShapes:
+        template, shapedirs, expressiondirs = blends
+        return BlendShapes(
+            torch.as_tensor(template, device=device),
+            _columns_first(shapedirs, device),
+            _columns_first(expressiondirs, device),
+        )
+
+    def shaped(self, betas: Tensor) -> Tensor:  # (N, shape)
         return self.template + (betas @ self.shapedirs).unflatten(-1, (-1, 3))  # (N, R, 3)
 
     def expressed(self, shaped: Tensor, expression: Tensor) -> Tensor:  # (N, R, 3), (N, 50)
@@ -92,12 +80,7 @@ class Head:
     """Some rows of the FLAME head: as many as its user needs."""
 
     def __init__(self, assets: BodyAssets, rows: NDArray[np.int64], device: torch.device) -> None:
-        self.blend = BlendShapes(
-            assets.head_template[rows],
-            assets.head_shapedirs[rows],
-            assets.head_expressiondirs[rows],
-            device,
-        )
+        self.blend = BlendShapes.of([blend[rows] for blend in head_blends(assets)], device)
         self.posedirs = _columns_first(assets.head_posedirs[rows], device)  # (36, R * 3)
         self.weights = torch.as_tensor(assets.head_weights[rows], device=device)  # (R, 5)
         eyelids = np.stack((assets.left_eyelid[rows], assets.right_eyelid[rows]))
@@ -132,6 +115,8 @@ class BodyModel:
         device = torch.device(device)
         self.faces = assets.body_faces  # (F, 3), numpy
         self.num_vertices = len(assets.body_template)
+        joints = np.flatnonzero(assets.body_parents >= 0)
+        self.bones = np.stack((assets.body_parents[joints], joints), -1)  # (54, 2) of joints
         self._chain = KinematicChain(assets.body_parents)
         self._head_chain = KinematicChain(assets.head_parents)
 
@@ -149,18 +134,17 @@ class BodyModel:
         support = pasted[(regressor[:, pasted_ids] != 0).any(0)]
         support_regressor = regressor[:, assets.head_vertex_ids[support]]
         self._support_regressor = torch.as_tensor(support_regressor, device=device)  # (55, K)
-        blends = (assets.body_template, assets.body_shapedirs, assets.body_expressiondirs)
-        head_blends = (assets.head_template, assets.head_shapedirs, assets.head_expressiondirs)
+        body_blends = (assets.body_template, assets.body_shapedirs, assets.body_expressiondirs)
         eyes = regressor[BODY_EYES].mean(0, keepdims=True)  # (1, V)
-        self._joints = BlendShapes(*_regress(regressor * is_body, *blends), device)
-        self._eyes = BlendShapes(*_regress(eyes, *blends), device)
-        self._head_joints = BlendShapes(
-            *_regress(assets.head_joint_regressor, *head_blends), device
+        self._joints = BlendShapes.of(_regress(regressor * is_body, body_blends), device)
+        self._eyes = BlendShapes.of(_regress(eyes, body_blends), device)
+        self._head_joints = BlendShapes.of(
+            _regress(assets.head_joint_regressor, head_blends(assets)), device
         )
         self._support = Head(assets, support, device)
 
         # The mesh.
-        self._body = BlendShapes(*(blend[body] for blend in blends), device)
+        self._body = BlendShapes.of([blend[body] for blend in body_blends], device)
         self._head = Head(assets, pasted, device)
         self._posedirs = _columns_first(assets.body_posedirs, device)  # (486, V * 3)
         self._weights = torch.as_tensor(assets.body_weights, device=device)  # (V, 55)
@@ -240,8 +224,9 @@ class KinematicChain:
         ]
 
     def pose(self, rest: Tensor, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, J, 3) joints at rest and (N, J, 3, 3) rotations relative to the parents ->
-        (N, J, 3) posed joints, (N, J, 3, 3) their rotations, (N, J, 3, 4) transforms from rest.
+        """Joints at rest (N, J, 3) and their rotations (N, J, 3, 3) relative to their parents.
+
+        Gives posed joints (N, J, 3), their rotations (N, J, 3, 3), transforms from rest (N, J, 3, 4).
         """
         bones = rest - rest[:, self._parents]  # (N, J, 3), 0 at the root
         local = torch.cat((rotations, bones[..., None]), -1)[:, self._order]  # (N, J, 3, 4)
@@ -295,8 +280,13 @@ def _columns_first(directions: NDArray[np.float32], device: torch.device) -> Ten
     return torch.as_tensor(np.ascontiguousarray(flat.T), device=device)
 
 
+def head_blends(assets: BodyAssets) -> tuple[NDArray[np.float32], ...]:
+    """FLAME's template (U, 3) and its directions (U, 3, columns)."""
+    return assets.head_template, assets.head_shapedirs, assets.head_expressiondirs
+
+
 def _regress(
-    regressor: NDArray[np.float32], *blends: NDArray[np.float32]
+    regressor: NDArray[np.float32], blends: Sequence[NDArray[np.float32]]
 ) -> list[NDArray[np.float32]]:
     """(J, V) applied to each (V, ...) in float64."""
     wide = regressor.astype(np.float64)

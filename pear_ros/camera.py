@@ -19,7 +19,10 @@ from pear_ros.people import Camera, FloatArray
 def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> FloatArray:
     """(N, J, 3) m and (N, 3) -> (N, J, 2) px in a crop drawn `size` pixels wide."""
     tx_ty, tz = camera_t[:, None, :2], camera_t[:, None, 2:]
-    return size / 2 + size / 2 * CROP_FOCAL * (points[..., :2] - tx_ty) / (points[..., 2:] + tz)
+    uv: FloatArray = (
+        size / 2 * (1 + CROP_FOCAL * (points[..., :2] - tx_ty) / (points[..., 2:] + tz))
+    )
+    return uv
 
 
 def crop_camera_translation(camera_t: FloatArray) -> FloatArray:

@@ -6,6 +6,7 @@ Module names are those of the published checkpoint.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +116,9 @@ class Layers(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        for self_attention, cross_attention, feed_forward in self.layers:  # type: ignore[misc]
+        layer: Any  # of three modules
+        for layer in self.layers:
+            self_attention, cross_attention, feed_forward = layer
             x = self_attention(x)
             x = cross_attention(x, context)
             x = feed_forward(x)
@@ -160,7 +163,9 @@ class Head(nn.Module):
         token = self.transformer(context)  # (B, dim)
 
         poses = self.smplx_poses_decoder(token)  # (B, 312)
-        offset = F.pad(self.init_body_pose[:, INITIAL_POSE], (0, poses.shape[1] - INITIAL_POSE.stop))
+        offset = F.pad(
+            self.init_body_pose[:, INITIAL_POSE], (0, poses.shape[1] - INITIAL_POSE.stop)
+        )
         rotations = matrix_from_6d((poses + offset).unflatten(-1, (52, 6)))  # (B, 52, 3, 3)
         scales = self.smplx_scale_decoder(token)  # (B, 6)
         flame_poses = self.flame_poses_decoder(token)  # (B, 14)

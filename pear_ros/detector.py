@@ -10,7 +10,9 @@ import numpy as np
 from pear_ros.errors import SettingError
 from pear_ros.people import Boxes, Frame
 
-HOG_LONG_SIDE = 640  # px; the detector's smallest person is 128 px high, and its time grows with area
+HOG_LONG_SIDE = (
+    640  # px; the detector's smallest person is 128 px high, and its time grows with area
+)
 
 
 class Detector(Protocol):

@@ -60,7 +60,9 @@ def rgb_from_raw(
         raise ImageError(f"step {step} is less than {width} px of {channels} bytes ({encoding})")
     needed = step * (height - 1) + width * channels
     if len(data) < needed:
-        raise ImageError(f"{len(data)} bytes of data where {width}x{height} {encoding} has {needed}")
+        raise ImageError(
+            f"{len(data)} bytes of data where {width}x{height} {encoding} has {needed}"
+        )
     strides = (step, channels, 1)
     image: NDArray[np.uint8] = np.ndarray(
         (height, width, channels), np.uint8, buffer=data, strides=strides

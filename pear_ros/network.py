@@ -98,7 +98,9 @@ def choose_device(device: str) -> torch.device:
         return torch.device(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise SettingError(f"device {device!r} cannot be used here: {reason}; use auto or cpu") from error
+        raise SettingError(
+            f"device {device!r} cannot be used here: {reason}; use auto or cpu"
+        ) from error
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:

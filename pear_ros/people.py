@@ -7,8 +7,9 @@ metres, pixels where a name says `px`, `xyxy` or `xywh`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,15 +77,6 @@ class Boxes:
         return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
-_T = TypeVar("_T")
-
-
-def select_rows(batch: _T, rows: object) -> _T:
-    """A struct of arrays with the given rows of each of its fields, all N long."""
-    fields = {f.name: getattr(batch, f.name)[rows] for f in dataclasses.fields(batch)}  # type: ignore[arg-type]
-    return dataclasses.replace(batch, **fields)  # type: ignore[type-var]
-
-
 @dataclass(frozen=True)
 class EhmParameters:
     """EHM parameters of N people as the network gives them: tensors on one device, float32.
@@ -126,3 +118,13 @@ class People:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+_Batch = TypeVar("_Batch")
+
+
+def map_tensors(batch: _Batch, function: Callable[[Tensor], Tensor]) -> _Batch:
+    """The same dataclass of tensors with `function` applied to each of its fields that is set."""
+    fields: list[dataclasses.Field[Any]] = list(dataclasses.fields(batch))  # type: ignore[arg-type]
+    values = {f.name: getattr(batch, f.name) for f in fields}
+    return type(batch)(**{k: None if v is None else function(v) for k, v in values.items()})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pear_ros.assets import load_assets
 from pear_ros.body_model import Bodies, BodyModel
@@ -25,7 +25,7 @@ from pear_ros.network import (
     choose_dtype,
     load_network,
 )
-from pear_ros.people import Boxes, EhmParameters, Frame, People, select_rows
+from pear_ros.people import Boxes, EhmParameters, Frame, IntArray, People, map_tensors
 from pear_ros.problems import Problems
 from pear_ros.shape_cache import ShapeCache
 from pear_ros.tracker import Tracker
@@ -60,7 +60,21 @@ class Pipeline:
         parameters = self._network(torch.from_numpy(crops.images).to(self._device))  # of N people
         parameters, shape = self._shapes(ids, parameters, mesh)
         bodies = self.body_model(parameters, shape, mesh)  # (N, 55, 3), (N, V, 3) m
-        return self._place(frames, boxes, ids, crops, _to_cpu(parameters), _to_cpu(bodies))
+        return self._place(
+            frames,
+            boxes,
+            ids,
+            crops,
+            map_tensors(parameters, Tensor.cpu),
+            map_tensors(bodies, Tensor.cpu),
+        )
+
+    @property
+    def description(self) -> str:
+        """The network's size and where it runs, for people."""
+        millions = sum(p.numel() for p in self._network.parameters()) / 1e6
+        dtype = str(next(self._network.backbone.parameters()).dtype).removeprefix("torch.")
+        return f"{millions:.0f} million weights, backbone in {dtype} on {self._device}"
 
     def forget(self, source: str) -> None:
         """Drops the tracks of a camera whose time has jumped back."""
@@ -74,8 +88,8 @@ class Pipeline:
         if not good.all():
             self._problems.count(
                 "bad_boxes",
-                f"camera {frame.source!r}: a detected box is outside of the {width}x{height} image, "
-                "empty, inverted or not finite; such boxes are left out: check the detector",
+                f"camera {frame.source!r}: a detected box is outside of the {width}x{height} "
+                "image, empty, inverted or not finite; it is left out: check the detector",
                 frame.source,
                 times=int((~good).sum()),
             )
@@ -115,7 +129,7 @@ class Pipeline:
                     ids=tuple(ids[row] for row in kept),
                     boxes=found[placed],
                     crop_xywh=crops.xywh[kept],
-                    parameters=select_rows(parameters, kept),
+                    parameters=_rows(parameters, kept),
                     translation=translation[placed],
                     joints=bodies.joints[kept].numpy(),
                     rotations=bodies.rotations[kept].numpy(),
@@ -131,8 +145,8 @@ class Pipeline:
         if not finite.all():
             self._problems.count(
                 "network_not_finite",
-                f"camera {frame.source!r}: the network gave numbers that are not finite; the person "
-                "is left out: check the checkpoint, or set dtype to float32",
+                f"camera {frame.source!r}: the network gave numbers that are not finite; the "
+                "person is left out: check the checkpoint, or set dtype to float32",
                 frame.source,
                 times=int((~finite).sum()),
             )
@@ -166,12 +180,8 @@ def load_pipeline(config: Config, problems: Problems) -> Pipeline:
     return Pipeline(network, body_model, detector, config, problems)
 
 
-_Batch = TypeVar("_Batch", EhmParameters, Bodies)
-
-
-def _to_cpu(batch: _Batch) -> _Batch:
-    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return replace(batch, **{k: None if v is None else v.cpu() for k, v in values.items()})
+def _rows(parameters: EhmParameters, rows: IntArray) -> EhmParameters:
+    return map_tensors(parameters, lambda tensor: tensor[torch.from_numpy(rows)])
 
 
 def _finite_rows(parameters: EhmParameters) -> NDArray[np.bool_]:

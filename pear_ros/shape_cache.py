@@ -1,14 +1,15 @@
-"""Body shapes of tracked people: a person's shape stays, so its blend need not be computed again."""
+"""Body shapes of tracked people: a shape that stays is not blended again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pear_ros.body_model import BodyModel, Shape
-from pear_ros.people import EhmParameters
+from pear_ros.people import EhmParameters, map_tensors
 
 MOST_PEOPLE = 256  # whose shapes are kept
 
@@ -38,14 +39,16 @@ class ShapeCache:
         used = predicted
         if self._hold_after and ids:
             used = torch.stack([mean for _, mean in means])
-        betas, flame_betas = used.split((parameters.betas.shape[1], parameters.flame_betas.shape[1]), 1)
+        betas, flame_betas = used.split(
+            (parameters.betas.shape[1], parameters.flame_betas.shape[1]), 1
+        )
         parameters = replace(parameters, betas=betas, flame_betas=flame_betas)
 
         known = [self._known(id_, row, mesh) for id_, row in zip(ids, used, strict=True)]
         stale = [i for i, shape in enumerate(known) if shape is None]
         fresh = self._body_model.shape(betas[stale], flame_betas[stale], mesh)
         for k, i in enumerate(stale):
-            known[i] = fresh.row(k)
+            known[i] = _row(fresh, k)
         for id_, mean, row, shape in zip(ids, means, used, known, strict=True):
             assert shape is not None
             self._entries.pop(id_, None)  # the newest last
@@ -53,7 +56,7 @@ class ShapeCache:
         while len(self._entries) > MOST_PEOPLE:
             del self._entries[next(iter(self._entries))]
         all_rows = [shape for shape in known if shape is not None]
-        return parameters, fresh if len(stale) == len(ids) else Shape.stack(all_rows)
+        return parameters, fresh if len(stale) == len(ids) else _stack(all_rows)
 
     def _mean(self, id_: str, predicted: Tensor) -> tuple[int, Tensor]:
         entry = self._entries.get(id_)
@@ -68,3 +71,17 @@ class ShapeCache:
         if entry is None or not torch.equal(entry.used, used):
             return None
         return None if mesh and entry.shape.body_vertices is None else entry.shape
+
+
+def _row(shape: Shape, i: int) -> Shape:
+    return map_tensors(shape, lambda rows: rows[i : i + 1])
+
+
+def _stack(rows: list[Shape]) -> Shape:
+    """One Shape of all rows; with meshes if each has one."""
+    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Shape)}
+    values: dict[str, Any] = {
+        name: None if any(x is None for x in column) else torch.cat(column)
+        for name, column in columns.items()
+    }
+    return Shape(**values)

@@ -1,0 +1,159 @@
+"""The command `pear-ros`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pear_ros.config import Config
+from pear_ros.errors import PearError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; 1 with one line on stderr where the user has something to mend."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["node"]:  # ROS reads the rest by itself
+        return _node(arguments[1:])
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except PearError as error:
+        print(f"pear-ros: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pear-ros", description="People in images as whole-body EHM parameters (PEAR)."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_infer(commands.add_parser("infer", help="people in images or videos, without ROS"))
+
+    node = commands.add_parser("node", help="the ROS node: pear-ros node --ros-args ...")
+    node.set_defaults(run=lambda _: _node([]))
+
+    assets = commands.add_parser("assets", help="the body model's files")
+    actions = assets.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="what is there, what is missing, where to get it")
+    check.add_argument("directory", type=Path)
+    check.set_defaults(run=_check_assets)
+    convert = actions.add_parser("convert", help="read the downloaded files once, write one file")
+    convert.add_argument("directory", type=Path)
+    convert.add_argument("output", type=Path, help="the .npz file to write")
+    convert.set_defaults(run=_convert_assets)
+
+    toy = commands.add_parser("toy", help="write a toy network and body to try an installation")
+    toy.add_argument("directory", type=Path)
+    toy.set_defaults(run=_toy)
+    return parser
+
+
+def _add_infer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", type=Path, nargs="+", metavar="INPUT", help="image, folder of images, or video"
+    )
+    parser.add_argument("--checkpoint", required=True, help="PEAR's weights")
+    parser.add_argument("--network-config", default="", help="JSON; default: the published sizes")
+    parser.add_argument("--assets", required=True, help="file of `pear-ros assets convert`")
+    parser.add_argument("--detector", default="full_frame", choices=("full_frame", "hog"))
+    parser.add_argument(
+        "--boxes",
+        action="append",
+        type=_four_numbers,
+        metavar="x1,y1,x2,y2",
+        help="a person's box, px, in every image; repeatable; in place of a detector",
+    )
+    parser.add_argument("--device", default=Config.device)
+    parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")
+    parser.add_argument(
+        "--intrinsics",
+        type=_four_numbers,
+        metavar="fx,fy,cx,cy",
+        help="px; default: an assumed field of view",
+    )
+    parser.add_argument("--fov-deg", type=float, default=Config.assumed_fov_deg)
+    parser.add_argument("--min-score", type=float, default=Config.min_score)
+    parser.add_argument("--output", type=Path, default=Path("people.npz"))
+    parser.add_argument("--overlay", type=Path, metavar="DIR", help="write pictures of the meshes")
+    parser.add_argument("--no-vertices", action="store_true", help="leave the meshes out")
+    parser.set_defaults(run=_infer)
+
+
+def _four_numbers(text: str) -> tuple[float, ...]:
+    numbers = tuple(float(x) for x in text.split(","))  # argparse reports a ValueError
+    if len(numbers) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is not four numbers with commas between")
+    return numbers
+
+
+def _infer(options: argparse.Namespace) -> int:
+    from pear_ros.infer import InferOptions, infer
+
+    config = Config(
+        checkpoint=options.checkpoint,
+        network_config=options.network_config,
+        assets=options.assets,
+        device=options.device,
+        dtype=options.dtype,
+        detector="topic" if options.boxes else options.detector,
+        min_score=options.min_score,
+        assumed_fov_deg=options.fov_deg,
+    )
+    return infer(
+        options.inputs,
+        config,
+        InferOptions(
+            output=options.output,
+            overlay=options.overlay,
+            boxes=options.boxes or [],
+            intrinsics=options.intrinsics,
+            vertices=not options.no_vertices,
+        ),
+    )
+
+
+def _node(arguments: list[str]) -> int:
+    try:
+        from pear_ros.node import main as node_main
+    except ImportError as error:
+        print(f"pear-ros: the node needs ROS 2: {error}; see README.md", file=sys.stderr)
+        return 1
+    return node_main(arguments)
+
+
+def _check_assets(options: argparse.Namespace) -> int:
+    from pear_ros.assets import check_assets
+
+    report = check_assets(options.directory)
+    print(report)
+    return 0 if report.is_complete else 1
+
+
+def _convert_assets(options: argparse.Namespace) -> int:
+    from pear_ros.assets import convert_assets
+
+    convert_assets(options.directory, options.output)
+    print(f"wrote {options.output}")
+    return 0
+
+
+def _toy(options: argparse.Namespace) -> int:
+    from pear_ros.toy import write_toy
+
+    files = write_toy(options.directory)
+    print(
+        "Wrote a toy network, which recognises nothing, and a toy body. Try them with\n"
+        f"  pear-ros infer IMAGE --checkpoint {files.checkpoint} "
+        f"--network-config {files.network_config} --assets {files.assets} --overlay pictures"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

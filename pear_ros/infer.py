@@ -1,0 +1,192 @@
+"""People in images and videos, without ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pear_ros.camera import assumed_camera
+from pear_ros.config import Config
+from pear_ros.errors import PearError
+from pear_ros.overlay import draw_people
+from pear_ros.people import Boxes, Camera, EhmParameters, Frame, ImageArray, People
+from pear_ros.pipeline import load_pipeline
+from pear_ros.problems import Problems
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """What `infer` does besides the pipeline's own settings."""
+
+    output: Path  # .npz
+    overlay: Path | None = None  # directory for pictures
+    boxes: Sequence[tuple[float, ...]] = ()  # xyxy, px; in every image
+    intrinsics: tuple[float, ...] | None = None  # fx, fy, cx, cy, px
+    vertices: bool = True  # store the meshes
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """An image of the input; `image` is None where it cannot be read."""
+
+    name: str  # unique, fit for a file's name
+    image: ImageArray | None  # (H, W, 3) RGB
+    stamp_s: float
+    source: str = ""  # images of one source follow each other in time
+
+
+def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
+    """Writes one row per person to `options.output`; 1 where an input could not be read.
+
+    Raises PearError where the weights or the assets cannot be used.
+    """
+    paths = list_inputs(inputs)
+    problems = Problems(lambda message: tqdm.write(message, file=sys.stderr))
+    pipeline = load_pipeline(config, problems)
+    boxes = Boxes(
+        np.array(options.boxes, np.float32).reshape(-1, 4), np.ones(len(options.boxes), np.float32)
+    )
+    if options.overlay is not None:
+        options.overlay.mkdir(parents=True, exist_ok=True)
+
+    rows: list[tuple[int, People]] = []
+    names: list[str] = []
+    unreadable = 0
+    with tqdm(total=sum(count for _, count in paths), unit="image") as progress:
+        for entry in read_images(path for path, _ in paths):
+            progress.update()
+            if entry.image is None:
+                tqdm.write(f"{entry.name}: cannot be read as an image or video", file=sys.stderr)
+                unreadable += 1
+                continue
+            camera = _camera(entry.image, config, options)
+            frame = Frame(entry.image, camera, entry.stamp_s, entry.source, boxes)
+            wants_mesh = options.vertices or options.overlay is not None
+            (people,) = pipeline.step([frame], wants_mesh)
+            if options.overlay is not None:
+                picture = draw_people(entry.image, people, pipeline.body_model.faces, camera)
+                _write_picture(options.overlay / f"{entry.name}.png", picture)
+            rows.append((len(names), people))
+            names.append(entry.name)
+
+    write_people(options.output, names, rows, options.vertices)
+    found = sum(len(people) for _, people in rows)
+    print(f"{found} people in {len(names)} images: {options.output}")
+    for kind, count in problems.counts().items():
+        print(f"{kind}: {count}", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+def list_inputs(inputs: Iterable[Path]) -> list[tuple[Path, int]]:
+    """Files and how many images each has; folders give their image files in order of name.
+
+    Raises PearError for a path that does not exist or a folder without images.
+    """
+    files: list[tuple[Path, int]] = []
+    for path in inputs:
+        if path.is_dir():
+            images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not images:
+                raise PearError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            files += [(image, 1) for image in images]
+        elif path.is_file():
+            files.append(
+                (path, 1 if path.suffix.lower() in IMAGE_SUFFIXES else _video_length(path))
+            )
+        else:
+            raise PearError(f"{path} does not exist")
+    return files
+
+
+def _video_length(path: Path) -> int:
+    video = cv2.VideoCapture(str(path))
+    return max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 1) if video.isOpened() else 1
+
+
+def read_images(paths: Iterable[Path]) -> Iterator[NamedImage]:
+    """Every image of the files, videos frame by frame."""
+    for index, path in enumerate(paths):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            rgb = (
+                None
+                if image is None
+                else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+            )
+            # Each picture is a scene of its own: no person is followed from one to the next.
+            yield NamedImage(f"{index:05d}_{path.stem}", rgb, 0.0, f"i{index}")
+        else:
+            yield from _read_video(index, path)
+
+
+def _read_video(index: int, path: Path) -> Iterator[NamedImage]:
+    video = cv2.VideoCapture(str(path))
+    rate_hz = video.get(cv2.CAP_PROP_FPS) or 30.0
+    frame = 0
+    while True:
+        is_read, image = video.read() if video.isOpened() else (False, None)
+        if not is_read:
+            break
+        rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        yield NamedImage(f"{index:05d}_{path.stem}_{frame:06d}", rgb, frame / rate_hz, f"v{index}")
+        frame += 1
+    if frame == 0:
+        yield NamedImage(path.name, None, 0.0)
+
+
+def write_people(
+    output: Path, names: Sequence[str], rows: Sequence[tuple[int, People]], vertices: bool
+) -> None:
+    """One row a person. Rotations are matrices; see docs/infer.md for every array."""
+    people = [p for _, p in rows]
+    arrays: dict[str, Any] = {
+        "image_names": np.array(names, dtype=np.str_),
+        "image_index": np.repeat([i for i, _ in rows], [len(p) for p in people]).astype(np.int64),
+        "id": np.array([id_ for p in people for id_ in p.ids], dtype=np.str_),
+        "boxes_xyxy": _stack([p.boxes.xyxy for p in people], (4,)),
+        "score": _stack([p.boxes.scores for p in people], ()),
+        "crop_xywh": _stack([p.crop_xywh for p in people], (4,)),
+        "joints": _stack([p.joints for p in people], (55, 3)),
+        "translation": _stack([p.translation for p in people], (3,)),
+        "is_metric": np.array([p.is_metric for p in people for _ in p.ids], dtype=np.bool_),
+    }
+    for field in dataclasses.fields(EhmParameters):
+        columns = [getattr(p.parameters, field.name).numpy() for p in people]
+        arrays[field.name] = np.concatenate(columns) if columns else np.zeros(0, np.float32)
+    if vertices:
+        meshes = [p.vertices for p in people if p.vertices is not None]
+        arrays["vertices"] = np.concatenate(meshes) if meshes else np.zeros((0, 0, 3), np.float32)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with output.open("wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise PearError(f"{output} cannot be written: {error}") from error
+
+
+def _stack(arrays: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.concatenate([np.zeros((0, *shape), np.float32), *arrays])
+
+
+def _camera(image: ImageArray, config: Config, options: InferOptions) -> Camera:
+    if options.intrinsics is not None:
+        fx, fy, cx, cy = options.intrinsics
+        return Camera(fx, fy, cx, cy)
+    height, width = image.shape[:2]
+    return assumed_camera(width, height, config.assumed_fov_deg)
+
+
+def _write_picture(path: Path, image: ImageArray) -> None:
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise PearError(f"{path} cannot be written")

@@ -1,0 +1,512 @@
+"""The ROS node: images in, people out."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from pear_ros import convert
+from pear_ros.camera import assumed_camera
+from pear_ros.config import Config
+from pear_ros.errors import ImageError, PearError, SettingError
+from pear_ros.gate import Gate
+from pear_ros.mailbox import Mailbox
+from pear_ros.msg import HumanArray
+from pear_ros.overlay import draw_people
+from pear_ros.people import Boxes, Camera, Frame, ImageArray, People
+from pear_ros.pipeline import Pipeline, load_pipeline
+from pear_ros.problems import Problems
+
+RESULTS = QoSProfile(depth=10)  # reliable
+MESH_OUTPUTS = {"markers", "points", "overlay"}
+RESTART_S = 1.0  # a stamp that jumps back further is a clock or a recording that starts again
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image on its way to the worker."""
+
+    message: Image | CompressedImage
+    info: CameraInfo | None
+    boxes: Boxes | None
+    received_s: float  # of the monotonic clock
+
+
+@dataclass
+class Source:
+    """One camera: its gate and what is remembered of it."""
+
+    name: str
+    topic: str
+    gate: Gate[Image | CompressedImage]
+    publishers: dict[str, Any] = field(default_factory=dict)
+    info: CameraInfo | None = None
+    last_stamp_ns: int | None = None
+    shown: dict[str, set[str]] = field(default_factory=dict)  # ids with a marker, by topic
+    overlay_s: float = -np.inf  # when the last overlay was drawn
+
+
+class PearNode(LifecycleNode):
+    """configure loads the files, activate works, deactivate stops, cleanup frees the memory."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("pear", **kwargs)
+        self.config = self._declare_parameters()
+        self._problems = Problems(self.get_logger().warning)
+        self._pipeline: Pipeline | None = None
+        self._sources: dict[str, Source] = {}
+        self._subscriptions_of_work: list[Any] = []
+        self._mailbox: Mailbox[Job] = Mailbox()
+        self._worker: threading.Thread | None = None
+        self._counts: Counter[str] = Counter()
+        self._latencies_s: deque[float] = deque(maxlen=100)
+        self._problems_told = 0
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._state = "unconfigured"
+        self.create_timer(1.0, self._publish_diagnostics)
+        self._gate_timer = self.create_timer(0.1, self._release_all)
+
+    # Parameters
+
+    def _declare_parameters(self) -> Config:
+        values = {}
+        for setting in dataclasses.fields(Config):
+            value = self.declare_parameter(
+                setting.name, _as_parameter(setting.default), _descriptor(setting)
+            ).value
+            values[setting.name] = _as_setting(value)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        return Config(**values)
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        settings = {setting.name: setting for setting in dataclasses.fields(Config)}
+        changed = {p.name: _as_setting(p.value) for p in parameters if p.name in settings}
+        fixed = [name for name in changed if not settings[name].metadata["live"]]
+        if fixed and self._pipeline is not None:
+            return SetParametersResult(
+                successful=False,
+                reason=f"{', '.join(fixed)} can be set only before the node is configured: "
+                f"`ros2 lifecycle set {self.get_fully_qualified_name()} cleanup` first",
+            )
+        try:
+            config = dataclasses.replace(self.config, **changed)
+        except SettingError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.config = config
+        if self._pipeline is not None:
+            self._pipeline.config = config
+        return SetParametersResult(successful=True)
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            if self.config.detector == "topic":
+                _detections_type()
+            started_s = time.monotonic()
+            self._pipeline = load_pipeline(self.config, self._problems)
+        except PearError as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self.get_logger().info(
+            f"loaded {self.config.checkpoint} and {self.config.assets} "
+            f"in {time.monotonic() - started_s:.1f} s: {self._pipeline.description}"
+        )
+        self._tf = self._create_output(TFMessage, "/tf", QoSProfile(depth=100))
+        for name in self.config.cameras or ("",):
+            self._sources[name] = self._make_source(name)
+        self._state = "inactive"
+        return super().on_configure(state)
+
+    def _make_source(self, name: str) -> Source:
+        prefix = f"{name}/" if name else ""
+        gate: Gate[Image | CompressedImage] = Gate(
+            self.config.camera_info_timeout_s,
+            self.config.detector == "topic",
+            self.config.detections_timeout_s,
+        )
+        suffix = "/compressed" if self.config.image_transport == "compressed" else ""
+        source = Source(name, self.resolve_topic_name(f"{prefix}image{suffix}"), gate)
+        types = {
+            "humans": HumanArray,
+            "markers": MarkerArray,
+            "skeletons": MarkerArray,
+            "points": PointCloud2,
+            "overlay": Image,
+        }
+        for output, kind in types.items():
+            source.publishers[output] = self._create_output(kind, f"~/{prefix}{output}", RESULTS)
+        return source
+
+    def _create_output(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
+        overriding = QoSOverridingOptions.with_default_policies()
+        return self.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=overriding)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._problems.forget_told()
+        self._mailbox = Mailbox()
+        result = super().on_activate(state)  # publishers first, then what feeds them
+        self._worker = threading.Thread(target=self._work, name="pear worker", daemon=True)
+        self._worker.start()
+        compressed = self.config.image_transport == "compressed"
+        for source in self._sources.values():
+            prefix = f"{source.name}/" if source.name else ""
+            kind = CompressedImage if compressed else Image
+            self._subscribe(kind, source.topic, partial(self._on_image, source))
+            self._subscribe(CameraInfo, f"{prefix}camera_info", partial(self._on_info, source))
+            if self.config.detector == "topic":
+                on_boxes = partial(self._on_detections, source)
+                self._subscribe(_detections_type(), f"{prefix}detections", on_boxes)
+        topics = ", ".join(source.topic for source in self._sources.values())
+        self.get_logger().info(f"active: images from {topics}")
+        self._state = "active"
+        return result
+
+    def _subscribe(self, kind: Any, topic: str, callback: Any) -> None:
+        overriding = QoSOverridingOptions.with_default_policies()
+        self._subscriptions_of_work.append(
+            self.create_subscription(
+                kind, topic, callback, qos_profile_sensor_data, qos_overriding_options=overriding
+            )
+        )
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._state = "inactive"
+        return super().on_deactivate(state)
+
+    def _stop(self) -> None:
+        for subscription in self._subscriptions_of_work:
+            self.destroy_subscription(subscription)
+        self._subscriptions_of_work.clear()
+        self._mailbox.close()
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._free()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._free()
+        return super().on_error(state)
+
+    def _free(self) -> None:
+        self._pipeline = None
+        for source in self._sources.values():
+            for publisher in source.publishers.values():
+                self.destroy_lifecycle_publisher(publisher)
+        if self._sources:
+            self.destroy_lifecycle_publisher(self._tf)
+        self._sources.clear()
+        self._state = "unconfigured"
+
+    def start(self) -> None:
+        """Configures and activates; stays unconfigured, having said why, where that fails."""
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # Executor thread: what arrives goes through the gate into the mailbox
+
+    def _on_image(self, source: Source, message: Image | CompressedImage) -> None:
+        self._counts["images_received"] += 1
+        source.gate.put_image(_stamp_ns(message.header), message, time.monotonic())
+        self._release(source)
+
+    def _on_info(self, source: Source, info: CameraInfo) -> None:
+        source.info = info
+        source.gate.see_calibration()
+        self._release(source)
+
+    def _on_detections(self, source: Source, detections: Any) -> None:
+        boxes = convert.boxes_from_detections(detections, self.config.person_class)
+        source.gate.put_boxes(_stamp_ns(detections.header), boxes)
+        self._release(source)
+
+    def _release_all(self) -> None:
+        for source in self._sources.values():
+            self._release(source)
+
+    def _release(self, source: Source) -> None:
+        now_s = time.monotonic()
+        released = source.gate.release(now_s)
+        self._mailbox.drop(source.name, released.superseded + released.without_boxes)
+        if released.without_boxes:
+            self._problems.count(
+                "images_without_detections",
+                f"{source.topic}: no detections with an image's stamp came within "
+                f"{self.config.detections_timeout_s} s; is the detector running, does it copy "
+                "header.stamp from the image?",
+                source.name,
+                times=released.without_boxes,
+            )
+        if released.image is not None:
+            job = Job(released.image, source.info, released.boxes, now_s)
+            self._mailbox.put(source.name, job)
+
+    # Worker thread
+
+    def _work(self) -> None:
+        while (jobs := self._mailbox.take()) is not None:
+            try:
+                self._process(jobs)
+            except Exception as error:  # whatever it is, the next image gets its chance
+                for name in jobs:
+                    self._mailbox.drop(name)
+                self._problems.count(
+                    "internal_errors",
+                    f"an image could not be processed: {type(error).__name__}: {error}",
+                    type(error).__name__,
+                )
+
+    def _process(self, jobs: dict[str, Job]) -> None:
+        """One batch over the newest image of each camera."""
+        assert self._pipeline is not None
+        wanted = {name: self._wanted(self._sources[name]) for name in jobs}
+        frames = {}
+        for name, job in jobs.items():
+            if wanted[name] and (frame := self._frame(self._sources[name], job)):
+                frames[name] = frame
+        mesh = any(MESH_OUTPUTS & wanted[name] for name in frames)
+        people_by_frame = self._pipeline.step(list(frames.values()), mesh) if frames else []
+        for (name, frame), people in zip(frames.items(), people_by_frame, strict=True):
+            self._publish(self._sources[name], jobs[name], frame, people, wanted[name])
+
+    def _wanted(self, source: Source) -> set[str]:
+        wanted = {k for k, p in source.publishers.items() if p.get_subscription_count()}
+        if self._tf.get_subscription_count():
+            wanted.add("tf")
+        if not wanted:
+            self._counts["images_unwatched"] += 1
+        return wanted
+
+    def _frame(self, source: Source, job: Job) -> Frame | None:
+        """The image with its camera; None, counted, where it cannot be used."""
+        header = job.message.header
+        if not self._is_in_order(source, _stamp_ns(header)):
+            return None
+        try:
+            image = convert.rgb_from_message(job.message)
+        except ImageError as error:
+            self._drop(source, "bad_images", f"{source.topic}: {error}; check the camera driver")
+            return None
+        camera = self._camera(source, job.info, image)
+        return Frame(image, camera, _stamp_ns(header) * 1e-9, source.name, job.boxes)
+
+    def _is_in_order(self, source: Source, stamp_ns: int) -> bool:
+        behind_ns = 0 if source.last_stamp_ns is None else source.last_stamp_ns - stamp_ns
+        if 0 < behind_ns <= RESTART_S * 1e9:
+            self._drop(
+                source,
+                "stamps_backwards",
+                f"{source.topic}: an image is {behind_ns * 1e-9:.3f} s older than the one before; "
+                "it is dropped: check that one camera alone publishes there",
+            )
+            return False
+        if behind_ns > 0:
+            assert self._pipeline is not None
+            self._pipeline.forget(source.name)
+            self._problems.count(
+                "clock_restarts",
+                f"{source.topic}: stamps jumped back by {behind_ns * 1e-9:.1f} s; "
+                "taken as a new start, people get new ids",
+                source.name,
+            )
+        source.last_stamp_ns = stamp_ns
+        return True
+
+    def _camera(self, source: Source, info: CameraInfo | None, image: ImageArray) -> Camera:
+        height, width = image.shape[:2]
+        camera = None if info is None else convert.camera_from_info(info, width, height)
+        if camera is not None:
+            return camera
+        why = "no camera_info came"
+        if info is not None:
+            why = (
+                f"camera_info ({info.width}x{info.height}, K {np.asarray(info.k).tolist()}) "
+                f"is no calibration of the {width}x{height} images"
+            )
+        self._problems.count(
+            "images_uncalibrated",
+            f"{source.topic}: {why}; a field of view of {self.config.assumed_fov_deg} degrees is "
+            "assumed and is_metric is false: calibrate the camera, or set assumed_fov_deg",
+            source.name,
+        )
+        return assumed_camera(width, height, self.config.assumed_fov_deg)
+
+    def _drop(self, source: Source, kind: str, message: str) -> None:
+        self._mailbox.drop(source.name)
+        self._problems.count(kind, message, source.name)
+
+    def _publish(
+        self, source: Source, job: Job, frame: Frame, people: People, wanted: set[str]
+    ) -> None:
+        assert self._pipeline is not None
+        header, publishers = job.message.header, source.publishers
+        faces = self._pipeline.body_model.faces
+        if "tf" in wanted and len(people):
+            self._tf.publish(convert.transforms_message(people, header))
+        if "skeletons" in wanted:
+            gone = self._gone(source, "skeletons", people.ids)
+            bones = self._pipeline.body_model.bones
+            publishers["skeletons"].publish(convert.skeleton_markers(people, bones, header, gone))
+        if "markers" in wanted:
+            gone = self._gone(source, "markers", people.ids)
+            publishers["markers"].publish(convert.mesh_markers(people, faces, header, gone))
+        if "points" in wanted:
+            self._publish_points(source, people, header)
+        if "overlay" in wanted and self._is_overlay_due(source):
+            drawn = draw_people(frame.image, people, faces, frame.camera)
+            publishers["overlay"].publish(convert.image_message(drawn, header))
+
+        elapsed_s = time.monotonic() - job.received_s
+        self._counts["images_answered"] += 1
+        self._counts["people"] += len(people)
+        self._latencies_s.append(elapsed_s)
+        if "humans" in wanted:
+            dropped = self._mailbox.take_dropped(source.name)
+            self._counts["images_dropped"] += dropped
+            size = frame.image.shape[:2]
+            message = convert.humans_message(people, header, size, dropped, elapsed_s)
+            publishers["humans"].publish(message)
+
+    def _gone(self, source: Source, output: str, ids: Iterable[str]) -> set[str]:
+        """Whose marker was shown and must go."""
+        before = source.shown.get(output, set())
+        source.shown[output] = set(ids)
+        return before - source.shown[output]
+
+    def _publish_points(self, source: Source, people: People, header: Header) -> None:
+        try:
+            source.publishers["points"].publish(convert.cloud_message(people, header))
+        except ImportError:
+            self._problems.count(
+                "points_unavailable",
+                "the topic points needs the ROS package sensor_msgs_py, which is not installed",
+            )
+
+    def _is_overlay_due(self, source: Source) -> bool:
+        now_s = time.monotonic()
+        if now_s - source.overlay_s < 1 / self.config.overlay_rate_hz:
+            return False
+        source.overlay_s = now_s
+        return True
+
+    # Diagnostics
+
+    def _publish_diagnostics(self) -> None:
+        problems = self._problems.counts()
+        total = sum(problems.values())
+        status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id="pear_ros")
+        status.level, status.message = DiagnosticStatus.OK, self._state
+        if total > self._problems_told:
+            status.level = DiagnosticStatus.WARN
+            status.message += "; new problems, see the values and the log"
+        elif self._state == "unconfigured":
+            status.level = DiagnosticStatus.WARN
+        self._problems_told = total
+        values: dict[str, Any] = {**self._counts, **problems}
+        if self._latencies_s:
+            values["median_processing_time_ms"] = f"{1e3 * np.median(self._latencies_s):.1f}"
+        status.values = [KeyValue(key=k, value=str(v)) for k, v in sorted(values.items())]
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def _descriptor(setting: dataclasses.Field[Any]) -> ParameterDescriptor:
+    metadata = setting.metadata
+    descriptor = ParameterDescriptor(description=metadata["doc"])
+    if metadata["choices"]:
+        descriptor.additional_constraints = f"one of {', '.join(metadata['choices'])}"
+    if metadata["bounds"]:
+        low, high = metadata["bounds"]
+        if isinstance(setting.default, int):
+            span = IntegerRange(from_value=low, to_value=high, step=1)
+            descriptor.integer_range = [span]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return descriptor
+
+
+def _as_parameter(value: Any) -> Any:
+    """A list of no names is [""]: ROS cannot tell the type of an empty list."""
+    return (list(value) or [""]) if isinstance(value, tuple) else value
+
+
+def _as_setting(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(name for name in value if name)
+    return value
+
+
+def _stamp_ns(header: Header) -> int:
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
+def _detections_type() -> Any:
+    try:
+        from vision_msgs.msg import Detection2DArray
+    except ImportError as error:
+        raise SettingError(
+            "detector topic needs the ROS package vision_msgs, which is not installed: "
+            "apt install ros-$ROS_DISTRO-vision-msgs, or choose another detector"
+        ) from error
+    return Detection2DArray
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the node until it is interrupted; 1 where its parameters cannot be used."""
+    rclpy.init(args=args)
+    try:
+        node = PearNode()
+    except (PearError, ParameterException) as error:
+        rclpy.logging.get_logger("pear").fatal(f"bad parameter: {error}")
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.config.autostart:
+            node.start()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node._stop()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
