@@ -36,6 +36,8 @@ BODY_SHAPES = 200  # PEAR predicts 200 of SMPL-X's 300 shape coefficients, the o
 HEAD_SHAPES = 300
 EXPRESSIONS = slice(300, 350)  # of the columns of shapedirs, in SMPL-X as in FLAME
 
+MAX_ARCHIVE_BYTES = 1 << 31  # unpacked
+
 Array = NDArray[Any]
 T = TypeVar("T")
 
@@ -97,20 +99,20 @@ def load_assets(path: Path) -> BodyAssets:
     try:
         with _open_npz(path) as file:
             if _VERSION_KEY not in file:
-                raise _Broken("was not written by `pear-ros assets convert`")
+                raise _BrokenError("was not written by `pear-ros assets convert`")
             version = file[_VERSION_KEY]
             if version.shape != () or version != FORMAT_VERSION:
-                raise _Broken(f"has format {version}, and {FORMAT_VERSION} is needed")
+                raise _BrokenError(f"has format {version}, and {FORMAT_VERSION} is needed")
             for spec in fields(BodyAssets):
                 if spec.name not in file:
-                    raise _Broken(f"has no {spec.name}")
+                    raise _BrokenError(f"has no {spec.name}")
                 arrays[spec.name] = np.ascontiguousarray(file[spec.name])
         return _checked(arrays)
     except FileNotFoundError as error:
         raise AssetError(f"{path}: there is no such file. {again}") from error
     except PermissionError as error:
         raise AssetError(f"{path}: may not be read by this user.") from error
-    except _Broken as error:
+    except _BrokenError as error:
         raise AssetError(f"{path}: {error}. {again}") from error
     except _UNREADABLE as error:
         raise AssetError(f"{path}: is truncated or damaged ({error}). {again}") from error
@@ -129,44 +131,44 @@ class AssetFile:
     licence: str
 
 
-BODY, HEAD, VERTEX_IDS, MASKS, LEFT_EYELID, RIGHT_EYELID = FILES = (
-    AssetFile(
-        "SMPLX_NEUTRAL_2020.npz",
-        "SMPL-X, the body model",
-        "https://smpl-x.is.tue.mpg.de, Download (free registration)",
-        "SMPL-X model licence: non-commercial",
-    ),
-    AssetFile(
-        "generic_model.pkl",
-        "FLAME 2020, the head model",
-        "https://flame.is.tue.mpg.de, Download, FLAME 2020 (free registration)",
-        "FLAME model licence: non-commercial",
-    ),
-    AssetFile(
-        "SMPL-X__FLAME_vertex_ids.npy",
-        "the vertex of SMPL-X for each vertex of FLAME",
-        "https://smpl-x.is.tue.mpg.de, Download, MANO and FLAME vertex indices",
-        "SMPL-X model licence: non-commercial",
-    ),
-    AssetFile(
-        "FLAME_masks.pkl",
-        "FLAME's regions, of which neck and boundary are used",
-        "https://flame.is.tue.mpg.de, Download, FLAME Vertex Masks",
-        "FLAME model licence: non-commercial",
-    ),
-    AssetFile(
-        "l_eyelid.npy",
-        "FLAME's blend shape that closes the left eyelid",
-        "https://github.com/Zielon/metrical-tracker, flame/blendshapes",
-        "the repository's licence: non-commercial",
-    ),
-    AssetFile(
-        "r_eyelid.npy",
-        "FLAME's blend shape that closes the right eyelid",
-        "https://github.com/Zielon/metrical-tracker, flame/blendshapes",
-        "the repository's licence: non-commercial",
-    ),
+_SMPLX_SITE = "https://smpl-x.is.tue.mpg.de/download.php (free registration)"
+_SMPLX_LICENCE = "SMPL-X licence: non-commercial"
+_FLAME_SITE = "https://flame.is.tue.mpg.de/download.php (free registration)"
+_FLAME_LICENCE = "FLAME licence: non-commercial"
+_EYELIDS_SITE = "https://github.com/Zielon/metrical-tracker, flame/blendshapes"
+_EYELIDS_LICENCE = "MICA licence (in that repository): non-commercial"
+
+BODY = AssetFile(
+    "SMPLX_NEUTRAL_2020.npz",
+    "SMPL-X 2020, the body model",
+    f"{_SMPLX_SITE}: SMPL-X 2020",
+    _SMPLX_LICENCE,
 )
+HEAD = AssetFile(
+    "generic_model.pkl",
+    "FLAME 2020, the head model",
+    f"{_FLAME_SITE}: FLAME 2020",
+    _FLAME_LICENCE,
+)
+VERTEX_IDS = AssetFile(
+    "SMPL-X__FLAME_vertex_ids.npy",
+    "the vertex of SMPL-X for each vertex of FLAME",
+    f"{_SMPLX_SITE}: MANO and FLAME vertex indices",
+    _SMPLX_LICENCE,
+)
+MASKS = AssetFile(
+    "FLAME_masks.pkl",
+    "FLAME's regions, of which neck and boundary are used",
+    f"{_FLAME_SITE}: FLAME Vertex Masks",
+    _FLAME_LICENCE,
+)
+LEFT_EYELID = AssetFile(
+    "l_eyelid.npy", "FLAME's blend shape of the left eyelid", _EYELIDS_SITE, _EYELIDS_LICENCE
+)
+RIGHT_EYELID = AssetFile(
+    "r_eyelid.npy", "FLAME's blend shape of the right eyelid", _EYELIDS_SITE, _EYELIDS_LICENCE
+)
+FILES = (BODY, HEAD, VERTEX_IDS, MASKS, LEFT_EYELID, RIGHT_EYELID)
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def convert_assets(directory: Path, output: Path) -> None:
 # --- Reading the downloads -----------------------------------------------------------------------
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """What is wrong with a file, to follow its path."""
 
 
@@ -271,11 +273,11 @@ def _read_directory(directory: Path) -> tuple[AssetReport, BodyAssets | None]:
         try:
             for other in others:
                 if not filecmp.cmp(first, other, shallow=False):
-                    raise _Broken(f"differs from {other}: leave only the one that is meant")
+                    raise _BrokenError(f"differs from {other}: leave only the one that is meant")
             return reader(first)
         except AssetError as error:
             broken[file.name] = str(error)
-        except _Broken as error:
+        except _BrokenError as error:
             broken[file.name] = f"{first}: {error}"
         except OSError as error:
             broken[file.name] = f"{first}: cannot be read: {error.strerror}"
@@ -326,12 +328,13 @@ def _find(directory: Path) -> dict[str, list[Path]]:
     }
 
 
-def _open_npz(path: Path) -> Any:
+def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
     """An archive of arrays; only the arrays that are asked for are read, none as a pickle."""
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError("no .npz archive")
-    return np.load(path, allow_pickle=False)
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_ARCHIVE_BYTES:
+            raise ValueError("unpacked it would be larger than any body model")
+    file: np.lib.npyio.NpzFile = np.load(path, allow_pickle=False)
+    return file
 
 
 def _read_body(path: Path) -> dict[str, Array]:
@@ -342,7 +345,7 @@ def _read_body(path: Path) -> dict[str, Array]:
     except PermissionError:
         raise
     except _UNREADABLE as error:
-        raise _Broken(f"is truncated or damaged ({error})") from error
+        raise _BrokenError(f"is truncated or damaged ({error})") from error
     model = _model(content, joints=55, shapes=BODY_SHAPES)
     return {f"body_{name}": array for name, array in model.items()}
 
@@ -367,19 +370,19 @@ def _model(content: Mapping[str, Any], joints: int, shapes: int) -> dict[str, Ar
     """The arrays of SMPL-X or FLAME in our names, types and order."""
     missing = [key for key in _MODEL_KEYS if key not in content]
     if missing:
-        raise _Broken(f"has no {', '.join(missing)}: is it the right file?")
+        raise _BrokenError(f"has no {', '.join(missing)}: is it the right file?")
 
     template = _floats("v_template", content["v_template"], (None, 3))
     count = len(template)
     shapedirs = _floats("shapedirs", content["shapedirs"], (count, 3, None))
     if shapedirs.shape[2] < EXPRESSIONS.stop:
-        raise _Broken(
+        raise _BrokenError(
             f"has {shapedirs.shape[2]} blend shapes, {EXPRESSIONS.stop} are needed: is it the "
             "model of 2020?"
         )
     weights = _floats("weights", content["weights"], (count, joints))
     if np.abs(weights.sum(axis=1, dtype=np.float64) - 1).max(initial=0) > 1e-3:
-        raise _Broken("weights: a vertex's weights do not sum to 1")
+        raise _BrokenError("weights: a vertex's weights do not sum to 1")
     return {
         "template": template,
         "faces": _ids("f", content["f"], (None, 3), count).astype(np.int32),
@@ -395,7 +398,7 @@ def _model(content: Mapping[str, Any], joints: int, shapes: int) -> dict[str, Ar
 def _read_vertex_ids(path: Path, head_count: int | None, body_count: int | None) -> Array:
     ids = _ids("the vertex ids", _load_npy(path), (None,), body_count)
     if head_count not in (None, len(ids)):
-        raise _Broken(f"has {len(ids)} vertices, {HEAD.name} has {head_count}")
+        raise _BrokenError(f"has {len(ids)} vertices, {HEAD.name} has {head_count}")
     return ids
 
 
@@ -405,7 +408,7 @@ def _read_pasted(path: Path, head_count: int | None) -> Array:
     kept = []
     for name in ("neck", "boundary"):
         if name not in masks:
-            raise _Broken(f"has no mask {name!r}: is it the right file?")
+            raise _BrokenError(f"has no mask {name!r}: is it the right file?")
         kept.append(_ids(name, masks[name], (None,), head_count))
     is_pasted = np.ones(head_count or 0, dtype=np.bool_)
     if head_count is not None:
@@ -414,10 +417,7 @@ def _read_pasted(path: Path, head_count: int | None) -> Array:
 
 
 def _read_eyelid(path: Path, head_count: int | None) -> Array:
-    eyelid = _load_npy(path)
-    if eyelid.ndim == 3 and len(eyelid) == 1:  # published in both ways
-        eyelid = eyelid[0]
-    return _floats("the blend shape", eyelid, (head_count, 3))
+    return _floats("the blend shape", _load_npy(path), (head_count, 3))
 
 
 def _load_npy(path: Path) -> Array:
@@ -426,10 +426,10 @@ def _load_npy(path: Path) -> Array:
     except PermissionError:
         raise
     except _UNREADABLE as error:
-        raise _Broken(f"is truncated or not an .npy file of numbers ({error})") from error
+        raise _BrokenError(f"is truncated or not an .npy file of numbers ({error})") from error
     if not isinstance(content, np.ndarray):
         content.close()
-        raise _Broken("is an archive, not an .npy file")
+        raise _BrokenError("is an archive, not an .npy file")
     return content
 
 
@@ -439,24 +439,23 @@ def _load_npy(path: Path) -> Array:
 def _numbers(name: str, value: Any, kinds: str, shape: tuple[int | None, ...]) -> Array:
     """`value` as an array, of the kinds of numbers and the shape wanted; None is any length."""
     if isinstance(value, Unread):
-        raise _Broken(f"{name} is {value.what}, which is not read")
+        raise _BrokenError(f"{name} is {value.what}, which is not read")
     if scipy.sparse.issparse(value):
         if value.shape != shape:  # before it is filled up with zeros
-            raise _Broken(f"{name} has shape {value.shape}, not {shape}")
+            raise _BrokenError(f"{name} has shape {value.shape}, not {shape}")
         value = value.toarray()
-    try:
-        array: Array = np.asarray(value)
-    except ValueError as error:
-        raise _Broken(f"{name} is no array ({error})") from error
+    if not isinstance(value, np.ndarray):
+        raise _BrokenError(f"{name} is no array")
+    array: Array = value
     if array.dtype.kind not in kinds:
-        raise _Broken(f"{name} holds {array.dtype}, not numbers of the right kind")
+        raise _BrokenError(f"{name} holds {array.dtype}, not numbers of the right kind")
     if len(array.shape) != len(shape) or any(
         want not in (None, size) for size, want in zip(array.shape, shape, strict=True)
     ):
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise _Broken(f"{name} has shape {array.shape}, not ({wanted})")
+        raise _BrokenError(f"{name} has shape {array.shape}, not ({wanted})")
     if array.size == 0:
-        raise _Broken(f"{name} is empty")
+        raise _BrokenError(f"{name} is empty")
     return array
 
 
@@ -464,7 +463,7 @@ def _floats(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
     with np.errstate(over="ignore"):  # what float32 cannot hold is found below
         array: Array = np.ascontiguousarray(_numbers(name, value, "fiu", shape), np.float32)
     if not np.isfinite(array).all():
-        raise _Broken(f"{name} has numbers that are not finite")
+        raise _BrokenError(f"{name} has numbers that are not finite")
     return array
 
 
@@ -472,7 +471,9 @@ def _ids(name: str, value: Any, shape: tuple[int | None, ...], count: int | None
     """Ids below `count`, where it is known, as int64."""
     array = _numbers(name, value, "iu", shape)
     if array.min() < 0 or (count is not None and array.max() >= count):
-        raise _Broken(f"{name} has ids from {array.min()} to {array.max()} for {count} vertices")
+        raise _BrokenError(
+            f"{name} has ids from {array.min()} to {array.max()} for {count} vertices"
+        )
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
@@ -480,7 +481,7 @@ def _parents(value: Any, joints: int) -> Array:
     """(J,) from the (2, J) table of parents and joints, whose root has -1 or 2**32 - 1."""
     table = _numbers("kintree_table", value, "iu", (2, joints)).astype(np.int64)
     if (table[1] != np.arange(joints)).any():
-        raise _Broken("kintree_table does not list the joints in order")
+        raise _BrokenError("kintree_table does not list the joints in order")
     parents: Array = np.where(table[0] == 2**32 - 1, -1, table[0])
     _check_parents("kintree_table", parents)
     return parents
@@ -489,7 +490,7 @@ def _parents(value: Any, joints: int) -> Array:
 def _check_parents(name: str, parents: Array) -> None:
     joints = np.arange(len(parents))
     if parents[0] != -1 or (parents[1:] < 0).any() or (parents >= joints).any():
-        raise _Broken(f"{name} is no tree with one root and parents before children")
+        raise _BrokenError(f"{name} is no tree with one root and parents before children")
 
 
 def _checked(arrays: Mapping[str, Array]) -> BodyAssets:
@@ -503,7 +504,7 @@ def _checked(arrays: Mapping[str, Array]) -> BodyAssets:
                     counts.setdefault(letter, size)
         wanted = tuple(counts.get(size, size) for size in shape)
         if array.dtype != spec.metadata["dtype"] or array.shape != wanted:
-            raise _Broken(
+            raise _BrokenError(
                 f"{spec.name} is {array.dtype} {array.shape}, not {spec.metadata['dtype']} {wanted}"
             )
     ranges: Iterable[tuple[str, str]] = (

@@ -9,16 +9,17 @@ steps:
    for a call, the call is written down as a `_Call`. Any other name, and any opcode without a use
    in these files, is refused.
 2. `_Values` turns what was written down into arrays, checking sizes and types itself. Expressions
-   of chumpy that select or reorder are worked out; the rest becomes `Unread`.
+   of chumpy that select or reorder are worked out.
 
-A file can still cost time and memory in proportion to its size, and no more: what is built is
-counted against a limit, shared values are built once, and nesting has a limit.
+So that a small file cannot cost much time or memory either, the opcodes, the bytes that are built
+and the nesting have limits, and a value that is shared is built once.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import operator
 import pickle
 import re
 from collections.abc import Callable
@@ -32,8 +33,9 @@ from numpy.typing import NDArray
 
 from pear_ros.errors import AssetError
 
-MAX_FILE_BYTES = 1 << 30  # FLAME's largest file has a tenth of it
+MAX_FILE_BYTES = 1 << 29  # FLAME's model has 53 MB
 MAX_BUILT_BYTES = 1 << 31
+MAX_READS = 1_000_000  # one to three of an opcode; FLAME's model has some hundred opcodes
 MAX_DEPTH = 64
 
 Array = NDArray[Any]
@@ -41,7 +43,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Unread:
-    """Stands where a pickle holds something that is no plain data; `what` says what it was."""
+    """Stands where a pickle holds what is neither plain data nor an array; `what` names it."""
 
     what: str
 
@@ -69,7 +71,7 @@ class _Call:
         self.state: object = None  # what the pickle would hand to __setstate__
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Why a pickle is refused."""
 
 
@@ -94,14 +96,6 @@ def _allowed_names() -> dict[tuple[str, str], _Name]:
         "chumpy.select": [("chumpy.reordering", "Select")],
         "chumpy.reshape": [("chumpy.reordering", "Reshape")],
         "chumpy.transpose": [("chumpy.reordering", "transpose")],
-        # Seen in other models of the family, under keys that this package does not use.
-        "unread": [
-            ("chumpy.ch", "MatVecMult"),
-            ("chumpy.reordering", "Concatenate"),
-            ("chumpy.ch_ops", "add"),
-            ("chumpy.ch_ops", "subtract"),
-            ("chumpy.ch_ops", "multiply"),
-        ],
     }
     for form in ("csc", "csr", "coo"):
         kinds[form] = [
@@ -121,10 +115,10 @@ _ALLOWED = _allowed_names()
 # --- Step 1: the opcodes, written down -----------------------------------------------------------
 
 # Opcodes that only move plain data. What remains of the format is either written out in `_Reader`
-# (names, calls, containers) or refused: INST and OBJ make Python 1 instances, PERSID and
-# EXT ask the application for objects, NEWOBJ_EX and FROZENSET have no use in these files.
+# (names, calls, containers) or refused: INST and OBJ make Python 1 instances, PERSID and EXT ask
+# the application for objects, NEWOBJ_EX and FROZENSET have no use in these files.
 _DATA_OPCODES = (  # parted by spaces
-    "PROTO FRAME STOP MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE "
+    "PROTO STOP MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE "
     "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT "
     "STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
     "BINBYTES SHORT_BINBYTES BINBYTES8 "
@@ -135,9 +129,27 @@ _DATA_OPCODES = (  # parted by spaces
 _Opcode = Callable[[Any], None]  # of the _Reader
 
 
-def _key(key: object) -> object:
-    """Keys other than text get an anonymous key: hashing what a file nests can be made to crash."""
-    return key if type(key) is str else object()
+class _Bytes(io.BytesIO):
+    """A file's bytes, which may be read so many times only, and not past their end."""
+
+    reads_left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._check(size is None or len(data) >= size)
+        return data
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self._check(line.endswith(b"\n"))
+        return line
+
+    def _check(self, is_whole: bool) -> None:
+        if not is_whole:
+            raise EOFError("it ends too early")
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise _RefusedError("has more steps than any body model")
 
 
 class _Reader(pickle._Unpickler):
@@ -149,40 +161,42 @@ class _Reader(pickle._Unpickler):
 
     stack: list[Any]
     append: Callable[[object], None]
+    read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         try:
             return _ALLOWED[module_name, global_name]
         except KeyError:
-            raise _Refused(f"names {module_name}.{global_name}") from None
+            raise _RefusedError(f"names {module_name}.{global_name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _Refused("asks for a persistent object")
+        raise _RefusedError("asks for a persistent object")
 
     def call(self) -> None:
         args = self.stack.pop()
         name = self.stack.pop()
         if type(name) is not _Name or type(args) is not tuple:
-            raise _Refused("calls what is not a function")
+            raise _RefusedError("calls what is not a function")
         self.append(_Call(name, args))
 
     def build(self) -> None:
         state = self.stack.pop()
         if type(self.stack[-1]) is not _Call:
-            raise _Refused("sets attributes of what is not an instance")
+            raise _RefusedError("sets attributes of what is not an instance")
         self.stack[-1].state = state
 
     def extend_list(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise _Refused("appends to what is not a list")
+            raise _RefusedError("appends to what is not a list")
         self.stack[-1].extend(items)
 
     def extend_dict(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict:
-            raise _Refused("sets items of what is not a dict")
+            raise _RefusedError("sets items of what is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            self.stack[-1][_key(key)] = value
+            if type(key) is str:  # hashing what a file has nested can crash the interpreter
+                self.stack[-1][key] = value
 
     def pop_items(self, count: int) -> list[Any]:
         items = self.stack[-count:]
@@ -195,9 +209,11 @@ class _Reader(pickle._Unpickler):
         self.extend_dict(items)
 
 
-def _refuse_opcode(name: str) -> _Opcode:
+def _refuse_opcode(number: int, name: str | None) -> _Opcode:
     def refuse(reader: _Reader) -> None:
-        raise _Refused(f"uses the opcode {name}")
+        if name is None:
+            raise pickle.UnpicklingError(f"no pickle has the byte {number} here")
+        raise _RefusedError(f"uses the opcode {name}")
 
     return refuse
 
@@ -209,10 +225,12 @@ def _opcode_table() -> dict[int, _Opcode]:
 
     standard = pickle._Unpickler.dispatch
     names = {value[0]: name for name, value in vars(pickle).items() if _is_opcode(name, value)}
-    table = {number: _refuse_opcode(names.get(number, repr(number))) for number in range(256)}
+    table = {number: _refuse_opcode(number, names.get(number)) for number in range(256)}
     table.update({code(name): standard[code(name)] for name in _DATA_OPCODES.split()})
     table.update(
         {
+            # Frames only say how much to read ahead, so that every read comes past _Bytes.
+            code("FRAME"): lambda reader: reader.read(8),
             # The standard reader makes the bytearray before it looks whether the file is so long.
             code("BYTEARRAY8"): standard[code("BINBYTES8")],
             code("REDUCE"): _Reader.call,
@@ -220,7 +238,7 @@ def _opcode_table() -> dict[int, _Opcode]:
             code("BUILD"): _Reader.build,
             code("APPEND"): lambda reader: reader.extend_list(reader.pop_items(1)),
             code("APPENDS"): lambda reader: reader.extend_list(reader.pop_mark()),
-            code("EMPTY_SET"): lambda reader: reader.append([]),  # see _key: not hashed
+            code("EMPTY_SET"): lambda reader: reader.append([]),  # so that nothing is hashed
             code("ADDITEMS"): lambda reader: reader.extend_list(reader.pop_mark()),
             code("SETITEM"): lambda reader: reader.extend_dict(reader.pop_items(2)),
             code("SETITEMS"): lambda reader: reader.extend_dict(reader.pop_mark()),
@@ -254,7 +272,7 @@ class _Values:
         if node is None or isinstance(node, (bool, int, float, str, bytes)):
             return node
         if depth > MAX_DEPTH:
-            raise _Refused("is nested too deeply")
+            raise _RefusedError("is nested too deeply")
         if id(node) not in self._built:
             self._built[id(node)] = self._build(node, depth + 1)
         return self._built[id(node)]
@@ -277,7 +295,7 @@ class _Values:
         if name.kind == "reconstructor":  # copy_reg._reconstructor(class, object, None)
             raw_args: Any = call.args
             if not raw_args or type(raw_args[0]) is not _Name:
-                raise _Refused("makes an instance of what is not a class")
+                raise _RefusedError("makes an instance of what is not a class")
             name = raw_args[0]
         if name.kind == "array":
             _, shape, dtype, is_fortran, raw = state
@@ -290,12 +308,12 @@ class _Values:
             return array if isinstance(array, Unread) else array[()]
         if name.kind == "dtype":
             return _dtype(args, state)
-        if name.kind == "encode":
+        if name.kind == "encode" and args[1:] == ("latin1",):
             return self._bytes(args[0])
         if name.kind == "bytes" and not args:
             return b""
         if name.kind == "set":
-            return list(args[0])
+            return args[0]  # the list of its items
         if name.kind in ("csc", "csr", "coo"):
             return self._sparse(name.kind, state)
         if name.kind.startswith("chumpy"):
@@ -305,7 +323,7 @@ class _Values:
     def _count(self, size: int) -> None:
         self._bytes_left -= size
         if self._bytes_left < 0:
-            raise _Refused("would fill more memory than any model needs")
+            raise _RefusedError("would fill more memory than any model needs")
 
     def _bytes(self, text: str | bytes) -> bytes:
         """Python 2's strings of bytes come as text in which each character is one byte."""
@@ -318,16 +336,16 @@ class _Values:
         if isinstance(dtype, Unread):
             return dtype
         if not isinstance(dtype, np.dtype) or not isinstance(raw, (str, bytes)):
-            raise _Refused("holds an array without its data")
+            raise _RefusedError("holds an array without its data")
         raw = self._bytes(raw)
         if any(type(size) is not int or size < 0 for size in shape):
-            raise _Refused("holds an array of an impossible shape")
+            raise _RefusedError("holds an array of an impossible shape")
         if math.prod(shape) * dtype.itemsize != len(raw):
-            raise _Refused("holds an array whose data do not fill its shape")
-        return np.frombuffer(raw, dtype).reshape(shape, order=order)
+            raise _RefusedError("holds an array whose data do not fill its shape")
+        return np.ndarray(shape, dtype, buffer=raw, order=order)
 
     def _sparse(self, form: str, state: Any) -> Any:
-        rows, columns = state["_shape"]
+        rows, columns = (operator.index(size) for size in state["_shape"])
         if form == "coo":
             row, column = state["coords"] if "coords" in state else (state["row"], state["col"])
             parts = [state["data"], row, column]
@@ -335,10 +353,8 @@ class _Values:
             parts = [state["data"], state["indices"], state["indptr"]]
         for part, kinds in zip(parts, ("biuf", "iu", "iu"), strict=True):
             if not isinstance(part, np.ndarray) or part.ndim != 1 or part.dtype.kind not in kinds:
-                raise _Refused("holds a sparse matrix without its arrays")
+                raise _RefusedError("holds a sparse matrix without its arrays")
             self._count(8 * part.size)
-        if type(rows) is not int or type(columns) is not int:
-            raise _Refused("holds a sparse matrix of an impossible shape")
         shape = (rows, columns)
         if form == "coo":
             return scipy.sparse.coo_matrix((parts[0], (parts[1], parts[2])), shape=shape)
@@ -352,38 +368,52 @@ class _Values:
         source = state["x" if name.kind == "chumpy" else "a"]
         if isinstance(source, Unread):
             return source
-        array = np.asarray(source)
-        if array.dtype.kind not in "biuf":
-            raise _Refused(f"holds a {name} without an array")
+        if not isinstance(source, np.ndarray):
+            raise _RefusedError(f"holds a {name} without an array")
         if name.kind == "chumpy.select":
-            ids = np.asarray(state["idxs"])
-            self._count(array.nbytes + ids.size * array.itemsize)
-            array = array.ravel()[ids]
+            ids = state["idxs"]
+            self._count(source.nbytes + ids.size * source.itemsize)
+            selected = source.ravel()[ids]
             shape = state.get("preferred_shape")
-            return array if shape is None else np.reshape(array, shape)
+            return selected if shape is None else np.reshape(selected, shape)
         if name.kind == "chumpy.reshape":
-            self._count(array.nbytes)
-            return np.reshape(array, state["newshape"])
+            self._count(source.nbytes)
+            return np.reshape(source, state["newshape"])
         if name.kind == "chumpy.transpose":
-            return np.transpose(array, state.get("axes"))
-        return array
+            return np.transpose(source, state.get("axes"))
+        return source
 
 
 def _dtype(args: Any, state: Any) -> np.dtype[Any] | Unread:
     code = args[0]
-    if not isinstance(code, str) or not _PLAIN_DTYPE.fullmatch(code):
-        return Unread(f"an array of type {code!r}")
+    if not isinstance(code, str):
+        raise _RefusedError("holds an array of an unknown type")
+    if not _PLAIN_DTYPE.fullmatch(code):
+        return Unread(f"an array of type {code[:20]}")
     big_endian = state is not None and state[1] == ">"
     return np.dtype((">" if big_endian else "<") + code)
+
+
+# What reading raises where the opcodes or the values make no sense.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
     """Read a published model: a pickled dict of arrays, of any protocol and from Python 2 or 3.
 
     Values are numpy arrays (read-only; any byte order and memory layout), scipy.sparse matrices,
-    numbers, text, bytes, None, and lists, tuples and dicts of these; sets come as lists. Arrays
-    of chumpy come as numpy arrays. What is none of these is an `Unread`: a file may hold more
-    than its reader needs, and one who needs that value says so.
+    numbers, text, bytes, None, and lists, tuples and dicts of these. Arrays of chumpy come as
+    numpy arrays, sets as lists; items of a dict whose key is no text are left out. What is none
+    of these is an `Unread`: a file may hold more than is needed, and who needs it says so.
 
     Raises AssetError when the file cannot be read, is no such pickle, or names or does anything
     that these files have no use for; nothing of it has been run then.
@@ -396,16 +426,16 @@ def load_pickle(path: Path) -> dict[str, Any]:
     if len(data) > MAX_FILE_BYTES:
         raise AssetError(f"{path}: is larger than any body model; is it the right file?")
     try:
-        content = _Values().value(_Reader(io.BytesIO(data), encoding="latin1").load())
-    except _Refused as error:
+        content = _Values().value(_Reader(_Bytes(data), encoding="latin1").load())
+    except _RefusedError as error:
         raise AssetError(
-            f"{path}: refused, nothing of it was run: it {error}, which a body model has no use "
-            "for. Download the file again from its publisher."
+            f"{path}: refused, and nothing of it was run: it {str(error)[:200]}, which no body "
+            "model does. Download the file again from its publisher."
         ) from error
-    except (EOFError, MemoryError, RecursionError, pickle.UnpicklingError) as error:
-        raise AssetError(f"{path}: is truncated or not a pickle ({error})") from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise AssetError(f"{path}: is damaged or not a body model ({error})") from error
+    except _DAMAGE as error:
+        raise AssetError(
+            f"{path}: is truncated or not a body model ({str(error)[:200]})"
+        ) from error
     if not isinstance(content, dict):
         raise AssetError(f"{path}: holds no dict of arrays, so it is not a body model")
     return content
