@@ -31,7 +31,7 @@ test: venv  ## lint, check types, run the tests (ROS 2 Kilted from PyPI)
 
 .PHONY: test-colcon
 test-colcon: .venv-colcon/interfaces.stamp  ## build as on a robot, with colcon, on top of the wheels
-	PATH="$(CURDIR)/.venv-colcon/bin:$$PATH" scripts/test_colcon.sh
+	scripts/test_colcon.sh .venv-colcon
 
 .PHONY: test-jazzy
 test-jazzy: .venv-jazzy/pear_ros.stamp  ## run the tests that need ROS on ROS 2 Jazzy
@@ -45,9 +45,15 @@ clean:  ## delete everything the other targets made
 # An environment is made in three steps, each redone when something it depends on has changed:
 # the wheels, the messages that no wheel brings, pear_ros itself.
 
-$(VENVS:=/wheels.stamp): %/wheels.stamp: requirements-dev.txt
-	$(PYTHON) -m venv --clear $*
-	$*/bin/pip install $(PIP_FLAGS) -r requirements-dev.txt
+.venv/wheels.stamp .venv-colcon/wheels.stamp: requirements-dev.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install $(PIP_FLAGS) -r requirements-dev.txt
+	@touch $@
+
+.venv-jazzy/wheels.stamp: requirements-dev.txt scripts/requirements-jazzy.txt
+	$(PYTHON) -m venv --clear $(@D)
+	sed '/^ros-/d' requirements-dev.txt >$(@D)/requirements.txt
+	$(@D)/bin/pip install $(PIP_FLAGS) -r $(@D)/requirements.txt -r scripts/requirements-jazzy.txt
 	@touch $@
 
 .venv-colcon/interfaces.stamp: INTERFACES := tf2_msgs vision_msgs

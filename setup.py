@@ -86,11 +86,14 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", build, "--target", "install"], env=env, check=True)
 
 
+(SOURCE / "build").mkdir(exist_ok=True)
 setup(
     version=ElementTree.parse(SOURCE / "package.xml").findtext("version"),
     packages=[],  # CMake installs them
     ext_modules=[Extension("pear_ros.msg", sources=[])],  # makes the wheel one of this platform
     cmdclass={"build_ext": CMakeBuild},
+    # beside the sources, its metadata would be taken for that of the installed package
+    options={"egg_info": {"egg_base": "build"}},
     install_requires=[
         "numpy",
         "opencv-python-headless>=4.5,<5",  # OpenCV 5 has no HOG people detector

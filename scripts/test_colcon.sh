@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# test_colcon.sh VENV: build as a robot's workspace does, with colcon, but on top of the ROS wheels
+# in VENV; plain and --symlink-install. Then look at each install from a directory of its own, as
+# the source tree would stand in for what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export PATH="$PWD/$1/bin:$PATH" AMENT_PREFIX_PATH="$PWD/$1" CMAKE_PREFIX_PATH="$PWD/$1"
+for layout in plain symlink; do
+  base=build/colcon-$layout
+  rm -rf "$base"
+  options=(--build-base "$base/build" --install-base "$base/install")
+  [[ $layout == plain ]] || options+=(--symlink-install)
+  colcon --log-base "$base/log" build "${options[@]}" \
+    --cmake-args -GNinja -DPython3_EXECUTABLE="$(command -v python)" ||
+    (cat "$base"/log/latest_build/*/stdout_stderr.log && false)
+  (
+    set +u  # colcon's setup files use variables that are not set
+    source "$base/install/setup.bash"
+    set -u
+    cd "$base"
+    lib=install/pear_ros/lib/pear_ros
+    for name in EhmParameters Human HumanArray; do
+      python -c "from pear_ros.msg import $name; $name()"
+    done
+    python -c "import pear_ros.node as n; assert 'colcon-$layout' in n.__file__, n.__file__"
+    "$lib/pear_node" --help >/dev/null
+    "$lib/pear-ros" --help >/dev/null
+    for file in config/pear.yaml config/pear.rviz launch/pear.launch.py; do
+      test -f "install/pear_ros/share/pear_ros/$file"
+    done
+  )
+  echo "colcon, $layout install: ok"
+done

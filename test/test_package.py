@@ -1,0 +1,131 @@
+"""What is declared, built and installed, as opposed to what the code does."""
+
+import ast
+import json
+import os
+import re
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE_XML = ElementTree.parse(ROOT / "package.xml").getroot()
+
+# import: (rosdep key, pip requirement); package.xml says why torch has no key
+ROSDEP_AND_PIP = {
+    "cv2": ("python3-opencv", "opencv-python-headless"),
+    "numpy": ("python3-numpy", "numpy"),
+    "scipy": ("python3-scipy", "scipy"),
+    "torch": (None, "torch"),
+    "tqdm": ("python3-tqdm", "tqdm"),
+}
+# ROS packages without a wheel: built into ours, or used only where a ROS install brings them
+WITHOUT_WHEEL = {"cv_bridge", "sensor_msgs_py", "tf2_msgs", "vision_msgs"}
+EXTRAS = {"smplx"}
+
+# as `ros2 topic info --verbose` prints them on a ROS install
+UPSTREAM_HASHES = {
+    "tf2_msgs/msg/TFMessage": (
+        "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"
+    ),
+    "vision_msgs/msg/Detection2DArray": (
+        "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968"
+    ),
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Names of the top-level packages, not Python's own, that a source file imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module)
+    packages = {name.split(".")[0] for name in names}
+    return packages - set(sys.stdlib_module_names) - {"pear_ros"}
+
+
+def imports_of_package() -> set[str]:
+    return set().union(*(imports_of(path) for path in (ROOT / "pear_ros").glob("*.py")))
+
+
+def pip_requirements() -> list[str]:
+    """Those of the installed pear_ros, which pip knows and a colcon workspace does not."""
+    requirements = metadata.requires("pear-ros")
+    if requirements is None:
+        pytest.skip("pear_ros was not installed by pip")
+    return requirements
+
+
+def pip_name(requirement: str) -> str:
+    return re.match(r"[\w.-]+", requirement).group()
+
+
+def test_version_is_that_of_package_xml():
+    assert metadata.version("pear-ros") == PACKAGE_XML.findtext("version")
+
+
+def test_package_xml_declares_every_import():
+    declared = {tag.text for tag in PACKAGE_XML if tag.tag in ("depend", "exec_depend")}
+    keys = {ROSDEP_AND_PIP.get(name, (name,))[0] for name in imports_of_package() - EXTRAS}
+    assert keys - {None} <= declared
+
+
+def test_pip_requirements_cover_every_import():
+    required = {pip_name(line) for line in pip_requirements() if "extra ==" not in line}
+    wheels = {
+        ROSDEP_AND_PIP.get(name, (None, "ros-" + name.replace("_", "-")))[1]
+        for name in imports_of_package() - EXTRAS - WITHOUT_WHEEL
+    }
+    assert wheels <= required
+
+
+@pytest.mark.parametrize("name", sorted(EXTRAS))
+def test_extras_are_never_required(name):
+    lines = [line for line in pip_requirements() if pip_name(line) == name]
+    assert [line.split(";")[1].strip() for line in lines] == [f'extra == "{name}"']
+
+
+def test_torch_is_bounded_from_below_only():
+    (torch,) = [line for line in pip_requirements() if pip_name(line) == "torch"]
+    assert re.fullmatch(r"torch>=[\d.]+", torch)
+
+
+def test_messages_are_not_in_the_source_tree():
+    """A pear_ros/msg/ beside the sources would hide the generated one."""
+    assert not (ROOT / "pear_ros/msg").exists()
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("path", sorted((ROOT / "msg").glob("*.msg")), ids=lambda path: path.stem)
+def test_message_is_installed_as_it_is_in_the_source(path):
+    fields = [
+        line.split()[1]
+        for line in (line.partition("#")[0] for line in path.read_text().splitlines())
+        if line.strip() and "=" not in line  # without constants
+    ]
+    message = getattr(import_module("pear_ros.msg"), path.stem)
+    assert list(message.get_fields_and_field_types()) == fields
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("name", UPSTREAM_HASHES)
+def test_our_build_of_a_standard_message_is_the_standard_type(name):
+    """Nodes of a ROS install and ours do not talk to each other when the hashes differ."""
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    found = [Path(prefix, "share", f"{name}.json") for prefix in prefixes if prefix]
+    description = json.loads(next(path for path in found if path.exists()).read_text())
+    hashes = {entry["type_name"]: entry["hash_string"] for entry in description["type_hashes"]}
+    assert hashes[name] == UPSTREAM_HASHES[name]
+
+
+def test_wheel_has_what_no_wheel_brings_and_nothing_for_tests():
+    pip_requirements()  # skips where pip has not installed it
+    files = metadata.files("pear-ros")
+    assert {"pear_ros", "tf2_msgs"} <= {path.parts[0] for path in files}
+    assert not any("vision_msgs" in str(path) for path in files)
+    assert not any("parent_prefix_path" in str(path) for path in files)
