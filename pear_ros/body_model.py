@@ -226,7 +226,7 @@ class KinematicChain:
     def pose(self, rest: Tensor, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Joints at rest (N, J, 3) and their rotations (N, J, 3, 3) relative to their parents.
 
-        Gives posed joints (N, J, 3), their rotations (N, J, 3, 3), transforms from rest (N, J, 3, 4).
+        Gives posed joints (N, J, 3), their rotations (N, J, 3, 3), transforms (N, J, 3, 4).
         """
         bones = rest - rest[:, self._parents]  # (N, J, 3), 0 at the root
         local = torch.cat((rotations, bones[..., None]), -1)[:, self._order]  # (N, J, 3, 4)

@@ -19,10 +19,8 @@ from pear_ros.people import Camera, FloatArray
 def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> FloatArray:
     """(N, J, 3) m and (N, 3) -> (N, J, 2) px in a crop drawn `size` pixels wide."""
     tx_ty, tz = camera_t[:, None, :2], camera_t[:, None, 2:]
-    uv: FloatArray = (
-        size / 2 * (1 + CROP_FOCAL * (points[..., :2] - tx_ty) / (points[..., 2:] + tz))
-    )
-    return uv
+    uv = 1 + CROP_FOCAL * (points[..., :2] - tx_ty) / (points[..., 2:] + tz)
+    return (uv * (size / 2)).astype(np.float32)
 
 
 def crop_camera_translation(camera_t: FloatArray) -> FloatArray:

@@ -145,7 +145,7 @@ def as_yaml() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _yaml(value: Value) -> str:
+def _yaml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -28,6 +28,7 @@ from pear_ros.images import ENCODINGS, rgb_from_compressed, rgb_from_raw
 from pear_ros.msg import EhmParameters, Human, HumanArray
 from pear_ros.overlay import person_color
 from pear_ros.people import (
+    NUM_JOINTS,
     Boxes,
     Camera,
     FloatArray,
@@ -122,7 +123,7 @@ def humans_message(
     """`image_size` is (height, width), px."""
     regions = _regions(people.boxes, image_size)
     parameters = _axis_angle_parameters(people)
-    joints = (people.joints + people.translation[:, None]).reshape(len(people), -1)  # (N, 165)
+    joints = (people.joints + people.translation[:, None]).reshape(-1, 3 * NUM_JOINTS)  # (N, 165)
     humans = [
         Human(
             id=people.ids[i],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -288,7 +289,7 @@ class PearNode(LifecycleNode):
                     self._mailbox.drop(name)
                 self._problems.count(
                     "internal_errors",
-                    f"an image could not be processed: {type(error).__name__}: {error}",
+                    f"an image could not be processed, please report it:\n{traceback.format_exc()}",
                     type(error).__name__,
                 )
 
