@@ -6,6 +6,7 @@ them once and writes one `.npz` without pickles, which is all that the node load
     check_assets(directory)            what is there, missing or broken
     convert_assets(directory, output)  the files -> one .npz
     load_assets(path)                  the .npz -> BodyAssets
+    save_assets(assets, output)        BodyAssets -> the .npz
 
 Vertex and face counts come from the files; 55 body joints and 5 head joints are fixed by the
 layout of EHM's parameters.
@@ -216,8 +217,6 @@ def check_assets(directory: Path) -> AssetReport:
 def convert_assets(directory: Path, output: Path) -> None:
     """Read the downloaded files in `directory` and below and write them into one `.npz`.
 
-    `output` appears whole or not at all; one that is there is replaced.
-
     Raises AssetError when a file is missing or broken, or `output` cannot be written.
     """
     report, assets = _read_directory(directory)
@@ -225,6 +224,14 @@ def convert_assets(directory: Path, output: Path) -> None:
         raise AssetError(str(report))
     if any(output.resolve() == path.resolve() for path in report.found.values()):
         raise AssetError(f"{output}: is one of the downloads; give another name for the output")
+    save_assets(assets, output)
+
+
+def save_assets(assets: BodyAssets, output: Path) -> None:
+    """Write the `.npz` that `load_assets` reads; it replaces `output` whole or not at all.
+
+    Raises AssetError when `output` cannot be written.
+    """
     arrays = {spec.name: getattr(assets, spec.name) for spec in fields(BodyAssets)}
     arrays[_VERSION_KEY] = np.array(FORMAT_VERSION)
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
@@ -239,7 +246,7 @@ def convert_assets(directory: Path, output: Path) -> None:
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise AssetError(f"{output}: cannot be written: {error.strerror}") from error
+        raise AssetError(f"{output}: cannot be written: {error.strerror or error}") from error
 
 
 # --- Reading the downloads -----------------------------------------------------------------------
@@ -280,7 +287,7 @@ def _read_directory(directory: Path) -> tuple[AssetReport, BodyAssets | None]:
         except _BrokenError as error:
             broken[file.name] = f"{first}: {error}"
         except OSError as error:
-            broken[file.name] = f"{first}: cannot be read: {error.strerror}"
+            broken[file.name] = f"{first}: cannot be read: {error.strerror or error}"
         return None
 
     body = read(BODY, _read_body)
