@@ -7,6 +7,7 @@ imported where they are used, as they may be missing.
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -92,7 +93,10 @@ def camera_from_info(info: CameraInfo, width: int, height: int) -> Camera | None
 
 
 def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
-    """Boxes of a vision_msgs/Detection2DArray; of one class_id where `person_class` is given."""
+    """Boxes of a vision_msgs/Detection2DArray; of one class_id where `person_class` is given.
+
+    A turned box becomes the upright one around it.
+    """
     xyxy, scores = [], []
     for detection in detections.detections:
         hypotheses = [
@@ -104,7 +108,10 @@ def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
             continue
         box = detection.bbox
         x, y = box.center.position.x, box.center.position.y
-        half_x, half_y = box.size_x / 2, box.size_y / 2
+        theta = box.center.theta if math.isfinite(box.center.theta) else math.nan
+        cos, sin = abs(math.cos(theta)), abs(math.sin(theta))
+        half_x = (cos * box.size_x + sin * box.size_y) / 2
+        half_y = (sin * box.size_x + cos * box.size_y) / 2
         xyxy.append((x - half_x, y - half_y, x + half_x, y + half_y))
         scores.append(max(hypotheses))
     return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(scores, np.float32))

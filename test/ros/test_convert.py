@@ -1,0 +1,517 @@
+"""Messages <-> arrays, by real messages and without a node."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
+pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
+
+import cv2
+import torch
+from geometry_msgs.msg import Point
+from pear_ros.msg import Human, HumanArray
+from rclpy.duration import Duration
+from rclpy.serialization import deserialize_message, serialize_message
+from samples import random_parameters
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
+
+from pear_ros import convert
+from pear_ros.assets import BodyAssets
+from pear_ros.body_model import BodyModel
+from pear_ros.errors import ImageError
+from pear_ros.images import ENCODINGS
+from pear_ros.overlay import person_color
+from pear_ros.people import JOINT, JOINT_NAMES, Boxes, Camera, People
+
+pytestmark = pytest.mark.ros
+
+HEADER = Header(frame_id="camera_optical_frame")
+HEADER.stamp.sec, HEADER.stamp.nanosec = 1_700_000_000, 123_456_789
+
+
+def some_people(ids: tuple[str, ...], num_vertices: int = 30, seed: int = 0) -> People:
+    random = np.random.default_rng(seed)
+    n = len(ids)
+
+    def normal(*shape: int) -> np.ndarray:
+        return random.standard_normal((n, *shape)).astype(np.float32)
+
+    rotations = Rotation.random(n * 55 + 1, random).as_matrix()[1:].reshape(n, 55, 3, 3)
+    return People(
+        ids=ids,
+        boxes=Boxes(
+            np.abs(100 * normal(4)).cumsum(1).astype(np.float32),
+            random.random(n).astype(np.float32),
+        ),
+        crop_xywh=100 + normal(4),
+        parameters=random_parameters(n, seed),
+        translation=normal(3),
+        joints=normal(55, 3),
+        rotations=rotations.astype(np.float32),
+        vertices=normal(num_vertices, 3),
+        is_metric=True,
+    )
+
+
+def round_trip(message: object) -> object:
+    return deserialize_message(serialize_message(message), type(message))
+
+
+# Markers: spliced bytes say what rclpy says of objects built one by one
+
+
+def slow_markers(
+    people: People, points: np.ndarray, kind: int, scale: float, header: Header, gone: list[str]
+) -> MarkerArray:
+    array_ = MarkerArray()
+    for id_, rows in zip(people.ids, points.astype(np.float64).tolist(), strict=True):
+        marker = Marker(header=header, ns=id_, type=kind, action=Marker.ADD)
+        marker.points = [Point(x=x, y=y, z=z) for x, y, z in rows]
+        marker.color.r, marker.color.g, marker.color.b = person_color(id_)
+        marker.color.a = 1.0
+        marker.scale.x = marker.scale.y = marker.scale.z = scale
+        marker.pose.orientation.w = 1.0
+        marker.lifetime = Duration(seconds=2.0).to_msg()
+        array_.markers.append(marker)
+    for id_ in gone:
+        array_.markers.append(Marker(header=header, ns=id_, action=Marker.DELETE))
+    return round_trip(array_)  # float32 fields lose what they cannot hold
+
+
+SMALL_SHAPES = [
+    pytest.param(people, triangles, gone, id=f"{people} people, {triangles} triangles, {gone} gone")
+    for people in (0, 1, 2, 5)
+    for triangles in (1, 2, 7)
+    for gone in (0, 2)
+]
+
+
+@pytest.mark.parametrize(
+    ("people", "triangles", "gone"),
+    [*SMALL_SHAPES, pytest.param(2, 20908, 1, id="2 people as large as SMPL-X")],
+)
+def test_mesh_markers(people: int, triangles: int, gone: int) -> None:
+    random = np.random.default_rng(triangles)
+    crowd = some_people(tuple(f"p{i + 8}" for i in range(people)), num_vertices=triangles + 2)
+    faces = random.integers(0, triangles + 2, (triangles, 3))
+    absent = [f"gone_{i}" for i in range(gone)]
+
+    fast = deserialize_message(convert.mesh_markers(crowd, faces, HEADER, absent), MarkerArray)
+
+    placed = (crowd.vertices + crowd.translation[:, None])[:, faces.reshape(-1)]
+    assert fast == slow_markers(crowd, placed, Marker.TRIANGLE_LIST, 1.0, HEADER, absent)
+
+
+@pytest.mark.parametrize("length", range(1, 21))
+def test_markers_whatever_the_lengths_of_names(length: int) -> None:
+    """Names move what follows them in the message by 1 to 7 bytes."""
+    bones = np.array([[0, 1], [1, 4], [54, 53]])
+    for other in (1, 2, 3, 5, 8):
+        header = Header(frame_id="f" * length)
+        crowd = some_people(("p" * other, "q" * length), num_vertices=4)
+        absent = ["g" * other, "h" * length]
+        fast = deserialize_message(
+            convert.skeleton_markers(crowd, bones, header, absent), MarkerArray
+        )
+        lines = (crowd.joints + crowd.translation[:, None])[:, bones.reshape(-1)]
+        scale = convert.SKELETON_WIDTH_M
+        assert fast == slow_markers(crowd, lines, Marker.LINE_LIST, scale, header, absent)
+
+
+# People
+
+
+def test_humans_message() -> None:
+    crowd = some_people(("p1", "p7"))
+    crowd.boxes.xyxy[:] = [[10.4, 20.6, 30.2, 50.9], [-5, -5, 900, 700]]
+    message = round_trip(convert.humans_message(crowd, HEADER, (480, 640), 3, 0.25))
+
+    assert (message.header, message.dropped, message.processing_time) == (HEADER, 3, 0.25)
+    assert [human.id for human in message.humans] == ["p1", "p7"]
+    regions = [human.region for human in message.humans]
+    assert regions[0] == RegionOfInterest(x_offset=10, y_offset=21, width=20, height=30)
+    assert regions[1] == RegionOfInterest(x_offset=0, y_offset=0, width=640, height=480)
+    p = crowd.parameters
+    for i, human in enumerate(message.humans):
+        assert human.score == crowd.boxes.scores[i]
+        assert human.is_metric
+        np.testing.assert_array_equal(human.translation, crowd.translation[i])
+        joints = np.asarray(human.joints).reshape(55, 3)
+        np.testing.assert_array_equal(joints, crowd.joints[i] + crowd.translation[i])
+        for name in ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose"):
+            rotvec = np.asarray(getattr(human.parameters, name)).reshape(-1, 3)
+            matrices = Rotation.from_rotvec(rotvec).as_matrix()
+            np.testing.assert_allclose(matrices, getattr(p, name)[i], atol=2e-6, err_msg=name)
+        for name, tensor in {
+            "betas": p.betas,
+            "expression": p.expression,
+            "hand_scale": p.hand_scale,
+            "head_scale": p.head_scale,
+            "jaw_pose": p.flame_jaw_pose,
+            "eye_pose": p.flame_eye_pose,
+            "eyelids": p.flame_eyelids,
+            "flame_betas": p.flame_betas,
+            "flame_expression": p.flame_expression,
+        }.items():
+            np.testing.assert_array_equal(
+                getattr(human.parameters, name), tensor[i].numpy(), err_msg=name
+            )
+
+
+def test_nobody_is_an_empty_list() -> None:
+    message = round_trip(convert.humans_message(some_people(()), HEADER, (480, 640), 1, 0.5))
+    assert message == HumanArray(header=HEADER, humans=[], dropped=1, processing_time=0.5)
+
+
+def test_assumed_intrinsics_are_not_metric() -> None:
+    crowd = dataclasses.replace(some_people(("p1",)), is_metric=False)
+    assert not convert.humans_message(crowd, HEADER, (480, 640)).humans[0].is_metric
+
+
+def test_joint_names_of_the_message_are_ours() -> None:
+    assert tuple(Human.JOINT_NAMES.split()) == JOINT_NAMES
+    assert len(JOINT_NAMES) == Human.NUM_JOINTS
+
+
+def test_smplx_package_poses_the_same_body(
+    small_assets: BodyAssets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of the package `smplx` agrees with ours where no head of FLAME is put on."""
+    smplx = pytest.importorskip("smplx")
+    ids = smplx.body_models.VERTEX_IDS  # of landmarks, which a body of 150 vertices lacks
+    monkeypatch.setitem(ids, "smplx", dict.fromkeys(ids["smplx"], 0))
+    num_vertices = len(small_assets.body_template)
+    shapedirs = np.zeros((num_vertices, 3, 400), np.float32)
+    shapedirs[..., :200] = small_assets.body_shapedirs
+    shapedirs[..., 300:350] = small_assets.body_expressiondirs
+    np.savez(
+        tmp_path / "SMPLX_NEUTRAL.npz",
+        v_template=small_assets.body_template,
+        f=small_assets.body_faces,
+        shapedirs=shapedirs,
+        posedirs=small_assets.body_posedirs.reshape(num_vertices, 3, -1),
+        J_regressor=small_assets.body_joint_regressor,
+        kintree_table=np.stack((small_assets.body_parents, np.arange(55))),
+        weights=small_assets.body_weights,
+        hands_componentsl=np.eye(45),
+        hands_componentsr=np.eye(45),
+        hands_meanl=np.full(45, 0.1),  # flat_hand_mean=True must leave it out
+        hands_meanr=np.full(45, 0.1),
+        lmk_faces_idx=np.zeros(51, np.int64),
+        lmk_bary_coords=np.full((51, 3), 1 / 3),
+    )
+    model = smplx.create(
+        str(tmp_path / "SMPLX_NEUTRAL.npz"),
+        model_type="smplx",
+        use_pca=False,
+        flat_hand_mean=True,
+        num_betas=200,
+        num_expression_coeffs=50,
+        use_face_contour=False,
+    )
+    headless = np.zeros_like(small_assets.head_is_pasted)
+    ours = BodyModel(dataclasses.replace(small_assets, head_is_pasted=headless))
+    bodies = ours(random_parameters(2, seed=5), mesh=True)
+    crowd = dataclasses.replace(some_people(("p1", "p2")), parameters=random_parameters(2, seed=5))
+
+    for i, human in enumerate(convert.humans_message(crowd, HEADER, (480, 640)).humans):
+        keywords = convert.smplx_keywords(human.parameters, num_betas=200)
+        theirs = model(**{name: torch.from_numpy(value) for name, value in keywords.items()})
+        np.testing.assert_allclose(
+            theirs.vertices[0].detach(), bodies.vertices[i], atol=1e-5, rtol=0
+        )
+        np.testing.assert_allclose(
+            theirs.joints[0, :55].detach(), bodies.joints[i], atol=1e-5, rtol=0
+        )
+
+
+def test_smplx_keywords_take_as_many_betas_as_the_model_has() -> None:
+    human = convert.humans_message(some_people(("p1",)), HEADER, (480, 640)).humans[0]
+    for count in (10, 300):
+        betas = convert.smplx_keywords(human.parameters, count)["betas"]
+        assert betas.shape == (1, count)
+        used = min(count, 200)
+        np.testing.assert_array_equal(betas[0, :used], human.parameters.betas[:used])
+        assert not betas[0, used:].any()
+
+
+# Frames
+
+RIGHT, DOWN, AWAY = np.eye(3)  # of the optical frame
+UPRIGHT_FACING_CAMERA = np.stack((RIGHT, -DOWN, -AWAY), 1)  # columns: left, up, forward
+
+
+@pytest.mark.parametrize(
+    ("frame", "x", "y", "z", "origin"),
+    [
+        ("body", -AWAY, RIGHT, -DOWN, ["left_hip", "right_hip"]),
+        ("head", -AWAY, RIGHT, -DOWN, ["left_eye", "right_eye"]),
+        ("left_hand", RIGHT, AWAY, -DOWN, ["left_wrist"]),
+        ("right_hand", -RIGHT, -AWAY, -DOWN, ["right_wrist"]),
+    ],
+)
+def test_frames_of_a_person_facing_the_camera(
+    frame: str, x: np.ndarray, y: np.ndarray, z: np.ndarray, origin: list[str]
+) -> None:
+    crowd = some_people(("p1", "p2"))
+    crowd.rotations[1] = UPRIGHT_FACING_CAMERA
+    message = round_trip(convert.transforms_message(crowd, HEADER))
+
+    found = {transform.child_frame_id: transform for transform in message.transforms}
+    transform = found[f"{frame}_p2"]
+    assert transform.header == HEADER
+    q, t = transform.transform.rotation, transform.transform.translation
+    optical_from_frame = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+    np.testing.assert_allclose(optical_from_frame, np.stack((x, y, z), 1), atol=1e-6)
+    joints = (crowd.joints + crowd.translation[:, None])[1]
+    middle = joints[[JOINT[name] for name in origin]].mean(0)
+    np.testing.assert_allclose([t.x, t.y, t.z], middle, atol=1e-6)
+
+
+def test_frames_follow_their_joints() -> None:
+    """Whatever the pose, a frame stands to its joint as it does at rest."""
+    crowd = some_people(("p1", "p2"), seed=3)
+    rest = some_people(("p1", "p2"), seed=3)
+    rest.rotations[:] = np.eye(3)
+    joints = {"body": "pelvis", "head": "head"}
+    joints |= {f"{side}_hand": f"{side}_wrist" for side in ("left", "right")}
+
+    def rotations(people: People) -> dict[str, np.ndarray]:
+        quaternions = {
+            t.child_frame_id: t.transform.rotation
+            for t in convert.transforms_message(people, HEADER).transforms
+        }
+        return {
+            name: Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+            for name, q in quaternions.items()
+        }
+
+    posed, at_rest = rotations(crowd), rotations(rest)
+    assert len(posed) == 8
+    for i, id_ in enumerate(crowd.ids):
+        for frame, joint in joints.items():
+            expected = crowd.rotations[i, JOINT[joint]] @ at_rest[f"{frame}_{id_}"]
+            np.testing.assert_allclose(posed[f"{frame}_{id_}"], expected, atol=1e-5)
+
+
+def test_nobody_has_no_frames() -> None:
+    assert convert.transforms_message(some_people(()), HEADER) == TFMessage()
+
+
+# Calibration
+
+K = [500.0, 0.0, 330.0, 0.0, 520.0, 250.0, 0.0, 0.0, 1.0]
+
+
+def info(k: list[float] = K, roi: tuple[int, ...] = (), **fields: int) -> CameraInfo:
+    message = CameraInfo(**{"width": 640, "height": 480, **fields}, k=k)
+    if roi:
+        x, y, width, height = roi
+        message.roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "size", "expected"),
+    [
+        pytest.param(info(), (640, 480), (500, 520, 330, 250), id="plain"),
+        pytest.param(
+            info(binning_x=1, binning_y=1), (640, 480), (500, 520, 330, 250), id="binning of 1"
+        ),
+        pytest.param(
+            info(binning_x=2, binning_y=4), (320, 120), (250, 130, 165, 62.5), id="binning"
+        ),
+        pytest.param(
+            info(roi=(100, 50, 200, 160)), (200, 160), (500, 520, 230, 200), id="region"
+        ),
+        pytest.param(
+            info(roi=(100, 50, 200, 160), binning_x=2, binning_y=2),
+            (100, 80),
+            (250, 260, 115, 100),
+            id="region and binning",
+        ),
+        pytest.param(info(), (320, 240), None, id="of another size"),
+        pytest.param(info(roi=(100, 50, 200, 160)), (640, 480), None, id="region not cut out"),
+        pytest.param(info(k=[0.0] * 9), (640, 480), None, id="K of zeros"),
+        pytest.param(info(k=[float("nan"), *K[1:]]), (640, 480), None, id="focal NaN"),
+        pytest.param(info(k=[*K[:5], float("nan"), *K[6:]]), (640, 480), None, id="centre NaN"),
+        pytest.param(info(k=[float("inf"), *K[1:]]), (640, 480), None, id="focal infinite"),
+        pytest.param(info(k=[-500.0, *K[1:]]), (640, 480), None, id="focal negative"),
+    ],
+)  # fmt: skip
+def test_camera_from_info(
+    message: CameraInfo, size: tuple[int, int], expected: tuple[float, ...] | None
+) -> None:
+    camera = convert.camera_from_info(round_trip(message), *size)
+    assert camera == (None if expected is None else Camera(*expected, is_metric=True))
+
+
+# Detections
+
+QUARTER_TURN = np.pi / 2
+
+
+@pytest.mark.parametrize(
+    ("results", "person_class", "theta", "expected"),
+    [
+        pytest.param([("dog", 0.4)], "", 0, [(90, 180, 110, 220, 0.4)], id="any class"),
+        pytest.param([("dog", 0.9), ("person", 0.5)], "person", 0,
+                     [(90, 180, 110, 220, 0.5)], id="score of the class asked for"),
+        pytest.param([("a", 0.5), ("b", 0.75), ("c", 0.25)], "", 0,
+                     [(90, 180, 110, 220, 0.75)], id="best of several"),
+        pytest.param([("dog", 0.9)], "person", 0, [], id="of another class"),
+        pytest.param([], "", 0, [], id="without a result"),
+        pytest.param([("person", 0.5)], "", QUARTER_TURN,
+                     [(80, 190, 120, 210, 0.5)], id="a quarter turned"),
+        pytest.param([("person", 0.5)], "", np.pi / 6,
+                     [(81.34, 177.68, 118.66, 222.32, 0.5)], id="30 degrees turned"),
+        pytest.param([("person", 0.5)], "", np.inf, [(np.nan,) * 4 + (0.5,)], id="turn infinite"),
+    ],
+)  # fmt: skip
+def test_boxes_from_detections(
+    results: list[tuple[str, float]], person_class: str, theta: float, expected: list[tuple]
+) -> None:
+    vision_msgs = pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
+    detection = vision_msgs.Detection2D()
+    detection.bbox.center.position.x, detection.bbox.center.position.y = 100.0, 200.0
+    detection.bbox.center.theta = float(theta)
+    detection.bbox.size_x, detection.bbox.size_y = 20.0, 40.0
+    for class_id, score in results:
+        result = vision_msgs.ObjectHypothesisWithPose()
+        result.hypothesis.class_id, result.hypothesis.score = class_id, score
+        detection.results.append(result)
+    message = round_trip(vision_msgs.Detection2DArray(detections=[detection]))
+
+    boxes = convert.boxes_from_detections(message, person_class)
+    assert boxes.xyxy.dtype == boxes.scores.dtype == np.float32
+    found = np.concatenate((boxes.xyxy, boxes.scores[:, None]), 1)
+    np.testing.assert_allclose(found, np.array(expected).reshape(-1, 5), atol=0.01)
+
+
+def test_no_detections_are_no_boxes() -> None:
+    vision_msgs = pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
+    boxes = convert.boxes_from_detections(vision_msgs.Detection2DArray())
+    assert (boxes.xyxy.shape, boxes.scores.shape) == ((0, 4), (0,))
+
+
+# Images
+
+LEFT, RIGHT_RGB = (200, 40, 90), (30, 150, 220)
+
+
+def encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
+    """(H, W, 3) -> (H, W, channels), from the definitions of sensor_msgs/image_encodings."""
+    r, g, b = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    full = np.full_like(r, 255)
+    if encoding in ("rgb8", "bgr8", "rgba8", "bgra8"):
+        planes = {"r": r, "g": g, "b": b, "a": full}
+        return np.stack([planes[c] for c in encoding.removesuffix("8")], -1)
+    if encoding == "mono8":
+        return np.rint(0.299 * r + 0.587 * g + 0.114 * b).astype(np.uint8)[..., None]
+    if encoding.startswith("bayer"):  # names the first two rows' first two pixels
+        c = encoding.removeprefix("bayer_")
+        raw = np.empty_like(r)
+        planes = {"r": r, "g": g, "b": b}
+        for k, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+            raw[row::2, column::2] = planes[c[k]][row::2, column::2]
+        return raw[..., None]
+    y = 16 + 0.257 * r + 0.504 * g + 0.098 * b
+    u = 128 - 0.148 * r - 0.291 * g + 0.439 * b
+    v = 128 + 0.439 * r - 0.368 * g - 0.071 * b
+    chroma = np.where(np.arange(rgb.shape[1]) % 2 == 0, u, v)  # shared by a pair of pixels
+    luma_first = encoding in ("yuyv", "yuv422_yuy2")
+    pairs = (y, chroma) if luma_first else (chroma, y)
+    return np.rint(np.stack(pairs, -1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("is_bigendian", [0, 1])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_rgb_from_message(encoding: str, is_bigendian: int) -> None:
+    rgb = np.empty((12, 24, 3), np.uint8)
+    rgb[:, :12], rgb[:, 12:] = LEFT, RIGHT_RGB
+    pixels = encode(rgb, encoding)
+    rows = pixels.reshape(12, -1)
+    padded = np.pad(rows, ((0, 0), (0, 5)), constant_values=77)
+    message = Image(height=12, width=24, encoding=encoding, step=padded.shape[1])
+    message.is_bigendian = is_bigendian
+    message.data = array.array("B", padded.tobytes())
+
+    found = convert.rgb_from_message(round_trip(message))
+    assert (found.shape, found.dtype) == (rgb.shape, np.uint8)
+    expected = np.repeat(encode(rgb, "mono8"), 3, -1) if encoding == "mono8" else rgb
+    exact = encoding in ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
+    inner = [column for column in range(2, 22) if column not in (10, 11, 12, 13)]
+    difference = np.abs(found.astype(int) - expected)[2:-2, inner]
+    assert difference.max() <= (0 if exact else 3)
+
+
+def test_unknown_encoding_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)  # as if not installed
+    message = Image(height=2, width=2, encoding="16UC1", step=4, data=array.array("B", bytes(8)))
+    with pytest.raises(ImageError, match=r"'16UC1' needs the ROS package cv_bridge.*rgb8, bgr8"):
+        convert.rgb_from_message(message)
+
+
+def test_unknown_encoding_goes_to_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    cv_bridge = ModuleType("cv_bridge")
+
+    class CvBridgeError(TypeError):
+        pass
+
+    class CvBridge:
+        def imgmsg_to_cv2(self, message: Image, desired: str) -> np.ndarray:
+            if message.encoding != "rgb16":
+                raise CvBridgeError("Unrecognized image encoding")
+            assert desired == "rgb8"
+            return np.full((message.height, message.width, 3), 9, np.uint8)
+
+    cv_bridge.CvBridge, cv_bridge.CvBridgeError = CvBridge, CvBridgeError
+    monkeypatch.setitem(sys.modules, "cv_bridge", cv_bridge)
+    image = convert.rgb_from_message(Image(height=2, width=3, encoding="rgb16", step=18))
+    np.testing.assert_array_equal(image, np.full((2, 3, 3), 9))
+    with pytest.raises(ImageError, match=r"cv_bridge cannot convert 'odd': Unrecognized"):
+        convert.rgb_from_message(Image(height=2, width=3, encoding="odd"))
+
+
+def test_compressed_message() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
+    data = cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
+    message = round_trip(CompressedImage(format="rgb8; png", data=array.array("B", data)))
+    np.testing.assert_array_equal(convert.rgb_from_message(message), rgb)
+
+
+@pytest.mark.parametrize("stride", [1, 2], ids=["contiguous", "view"])
+def test_image_message(stride: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)[:, ::stride]
+    message = round_trip(convert.image_message(image, HEADER))
+    assert message.header == HEADER
+    np.testing.assert_array_equal(convert.rgb_from_message(message), image)
+
+
+def test_cloud_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = some_people(("p1", "p2"), num_vertices=7)
+    for name in ("sensor_msgs_py", "sensor_msgs_py.point_cloud2"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if not installed
+    with pytest.raises(ImportError):
+        convert.cloud_message(crowd, HEADER)
+
+    point_cloud2 = ModuleType("sensor_msgs_py.point_cloud2")
+    point_cloud2.create_cloud_xyz32 = lambda header, points: (header, points)
+    monkeypatch.setitem(sys.modules, "sensor_msgs_py", ModuleType("sensor_msgs_py"))
+    monkeypatch.setitem(sys.modules, "sensor_msgs_py.point_cloud2", point_cloud2)
+    header, points = convert.cloud_message(crowd, HEADER)
+    assert header == HEADER
+    placed = crowd.vertices + crowd.translation[:, None]
+    np.testing.assert_array_equal(points, placed.reshape(-1, 3))
