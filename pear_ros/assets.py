@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import filecmp
 import os
+import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -96,27 +99,24 @@ def load_assets(path: Path) -> BodyAssets:
             f"`pear-ros assets convert {path} OUT.npz` and give OUT.npz instead."
         )
     again = "Run `pear-ros assets convert DIR OUT.npz`, DIR being where the downloads lie."
-    arrays: dict[str, Array] = {}
     try:
-        with _open_npz(path) as file:
-            if _VERSION_KEY not in file:
-                raise _BrokenError("was not written by `pear-ros assets convert`")
-            version = file[_VERSION_KEY]
-            if version.shape != () or version != FORMAT_VERSION:
-                raise _BrokenError(f"has format {version}, and {FORMAT_VERSION} is needed")
-            for spec in fields(BodyAssets):
-                if spec.name not in file:
-                    raise _BrokenError(f"has no {spec.name}")
-                arrays[spec.name] = np.ascontiguousarray(file[spec.name])
-        return _checked(arrays)
+        names = [spec.name for spec in fields(BodyAssets)]
+        arrays = _read_npz(path, [_VERSION_KEY, *names])
+        if _VERSION_KEY not in arrays:
+            raise _BrokenError("was not written by `pear-ros assets convert`")
+        version = arrays[_VERSION_KEY]
+        if version.shape != () or version != FORMAT_VERSION:
+            raise _BrokenError(f"has format {version}, and {FORMAT_VERSION} is needed")
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            raise _BrokenError(f"has no {', '.join(missing)}")
+        return _checked({name: arrays[name] for name in names})
     except FileNotFoundError as error:
         raise AssetError(f"{path}: there is no such file. {again}") from error
     except PermissionError as error:
         raise AssetError(f"{path}: may not be read by this user.") from error
     except _BrokenError as error:
         raise AssetError(f"{path}: {error}. {again}") from error
-    except _UNREADABLE as error:
-        raise AssetError(f"{path}: is truncated or damaged ({error}). {again}") from error
 
 
 # --- What is downloaded --------------------------------------------------------------------------
@@ -256,12 +256,17 @@ class _BrokenError(Exception):
     """What is wrong with a file, to follow its path."""
 
 
+# What numpy and zipfile raise where a file's bytes make no sense; found by damaging files.
 _UNREADABLE = (
     EOFError,
+    LookupError,
     MemoryError,
     OSError,
-    RuntimeError,  # an encrypted archive
+    RuntimeError,
+    TypeError,
     ValueError,
+    struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -281,7 +286,9 @@ def _read_directory(directory: Path) -> tuple[AssetReport, BodyAssets | None]:
             for other in others:
                 if not filecmp.cmp(first, other, shallow=False):
                     raise _BrokenError(f"differs from {other}: leave only the one that is meant")
-            return reader(first)
+            with warnings.catch_warnings():  # numpy's, that Python 2 wrote the file
+                warnings.simplefilter("ignore", UserWarning)
+                return reader(first)
         except AssetError as error:
             broken[file.name] = str(error)
         except _BrokenError as error:
@@ -335,25 +342,22 @@ def _find(directory: Path) -> dict[str, list[Path]]:
     }
 
 
-def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
-    """An archive of arrays; only the arrays that are asked for are read, none as a pickle."""
-    with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > MAX_ARCHIVE_BYTES:
-            raise ValueError("unpacked it would be larger than any body model")
-    file: np.lib.npyio.NpzFile = np.load(path, allow_pickle=False)
-    return file
-
-
-def _read_body(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path, names: Iterable[str]) -> dict[str, Array]:
+    """Those of the arrays that the archive has; no others are touched, and no pickles read."""
     try:
-        with _open_npz(path) as file:
-            keys = [key for key in _MODEL_KEYS if key in file]
-            content = {key: file[key] for key in keys}
-    except PermissionError:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_ARCHIVE_BYTES:
+                raise ValueError("unpacked it would be larger than any body model")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: np.asarray(file[name]) for name in names if name in file}
+    except (FileNotFoundError, PermissionError):
         raise
     except _UNREADABLE as error:
         raise _BrokenError(f"is truncated or damaged ({error})") from error
-    model = _model(content, joints=55, shapes=BODY_SHAPES)
+
+
+def _read_body(path: Path) -> dict[str, Array]:
+    model = _model(_read_npz(path, _MODEL_KEYS), joints=55, shapes=BODY_SHAPES)
     return {f"body_{name}": array for name, array in model.items()}
 
 
@@ -523,4 +527,4 @@ def _checked(arrays: Mapping[str, Array]) -> BodyAssets:
         _ids(name, arrays[name], arrays[name].shape, counts[letter])
     for name in ("body_parents", "head_parents"):
         _check_parents(name, arrays[name])
-    return BodyAssets(**{spec.name: arrays[spec.name] for spec in fields(BodyAssets)})
+    return BodyAssets(**{name: np.ascontiguousarray(array) for name, array in arrays.items()})

@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import fields
@@ -146,6 +147,15 @@ def test_types_and_layout_of_the_files_do_not_matter(
     (downloads / HEAD.name).write_bytes(pickle.dumps(head))
     convert_assets(downloads, tmp_path / "assets.npz")
     assert_same(load_assets(tmp_path / "assets.npz"), small_downloads)
+
+
+def test_array_that_python_2_wrote(downloads: Path) -> None:
+    """Its header has a long integer, of which numpy warns; the user can do nothing about that."""
+    path = downloads / VERTEX_IDS.name
+    path.write_bytes(path.read_bytes().replace(b"(60,), }  ", b"(60L,), } "))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_assets(downloads).is_complete
 
 
 def test_objects_under_other_keys_are_not_touched(downloads: Path, tmp_path: Path) -> None:
@@ -344,6 +354,13 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "has 59 vertices, generic_model.pkl has 60",
     ),
     "vertex ids are reals": (save(VERTEX_IDS.name, np.zeros(60)), VERTEX_IDS.name, "float64"),
+    "header of the vertex ids is damaged": (
+        lambda folder: (folder / VERTEX_IDS.name).write_bytes(
+            (folder / VERTEX_IDS.name).read_bytes().replace(b"(60,), }", b"(60,(, }")
+        ),
+        VERTEX_IDS.name,
+        "truncated or not an .npy file",
+    ),
     "vertex ids are objects": (
         save(VERTEX_IDS.name, np.array([None] * 60)),
         VERTEX_IDS.name,

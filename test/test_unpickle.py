@@ -1,5 +1,6 @@
 """Published pickles are read without chumpy and Python 2, and malicious ones do nothing."""
 
+import base64
 import contextlib
 import io
 import os
@@ -8,6 +9,7 @@ import random
 import struct
 import sys
 import types
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,53 @@ def test_python_2_pickle_of_a_flame_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded["J_regressor"].toarray(), regressor.toarray())
     assert loaded["bs_type"] == "lrotmin"
     assert loaded["text"] == "caf\xe9"
+
+
+# {"v_template": v, "select": v[1:], "transposed": v.T, "J_regressor": csc_matrix, "f": uint32,
+# "bs_type": "lrotmin", "scale": numpy.float64, "_u": u"\xe9"}, v = ch.array(2 x 3), written by
+# cPickle of Python 2.7.18 with chumpy 0.69, numpy 1.16.6 and scipy 1.2.3 and packed with zlib.
+WRITTEN_BY_PYTHON_2 = {
+    0: (
+        "eNqdVU2P2jAQvc8fCZei+CsbpEq7Uk/0wKFIPVWKTGJCWkgs29nCT+6/6IwTKLtbwmoPQXH87Dczb94wqyyDdR"
+        "Kcbr3tvKkSsBzKsrOnwpka8KfsWh9cX4bOgRUwK8tdf7CnuTOdq4xr2houx8FKKIti0zf70LRFAd3mpykDWAWr"
+        "8M1mMKvsA/LpBOqrq8odfNmBzaEecAvCsRSBxUH/MoW32nmDoTEGyzQFjxtV48KpeMYN+s5f0nqDnAwZZnu8js"
+        "l4ogmOoEgRzxtr2soXXUuv8ZIYHnuI4MhbmXagzc+0xwTKdoi5c2Z+6JFQO6dPLyqFJzCFAQhtNQAsT2G2TCGs"
+        "k00CGBZnuKaHw1JAGOFVOFmsI+cwWyfbPEFmQBThMR8ErpPPCaxWq+UnLAY9eOWGwlsnP45p+rFnmz5OAZ4mNv"
+        "OJTTZ1ksknrMOGqu2DDj1pwCWm0Zrf9KrAb/ybFuDZoEWNmteDxJaPPaWpSjntkcj1IChfvBVUpMMldL8v9T5+"
+        "Y7ekJYSm5kdNai4mC23SxyiuEMS6xT6nVqhfay/kqD2L2teD3L28kluoD8jNptZjtb+Ss53xviM/iGywoi8bTH"
+        "0o8xxXgA8WLbjmiKCHszVFTjUVC6Rv2qopDakm0xtpyn8tfs6xuc5R8nfkyKY6c8yp0kFTIOJWIPI6EAH3/HLP"
+        "DyPtQR8tTsBA1AqWahhNfqctdZTMLua2Mo4VLJmNU0jmtwJdjIFKDBTL826l+dQ6hhvN1CM5hvn9D4XzXARzsH"
+        "sdKFrFoI5W8WaPM5u+8BdT+mrgryMEEeLcF0pSXyg1Dvcrz12cq/7jXEXObaojdZHKQQ82XifWma1xzlSXYqpF"
+        "tHeWvrJ3xt7aO+Mjk1pcLGYzQR9u1T07N8g/NzbXwzd7jxvFnUEr7+yru51OGm58Qf8RlGeGvHvXhUPT0hJ7bP"
+        "4XaSQ4iA=="
+    ),
+    2: (
+        "eNp1U9tu00AUjJM0CZuWptBCud/B5RJKKbRcW4m3WspD0Uq8VKuNve1aJI7P7rokD5HgIUX5FL6DH+ET+AM4jr"
+        "dUroilzdo5Z0czc2a/FofguJQYxSMd97QIoOj7MunGg6YSPRUIFUYHJ2UCpZVvUB7CjEsdftzpS/JBEqhgqTqE"
+        "mktnWZd/FkzHXGkBZ8a0zoJQmQE7xD+A+Iy1k7BjwogxooUhUN8b7cIsLbPQKJhr0QYLRCyiQLNelL5qODuEeY"
+        "SZ4AYiQtjGmDp9P8oY9JRodhOE5ErxAWFK+L1IG5X4iL6QdZEoyKpwziuMqNP+vgvnXc/xil7pyLYEZhCjykVa"
+        "3N/0Cp6DLUuuV6LO21artfMHn8mPVzDtMV0t5J7fW/ZlO9tqdm/YfXHbtGmVacNNouECLUXiC1xM2qfsWh5LIu"
+        "t7cAkd5mjLZTnXkij/Sl7+1TGenNE+7wi4NsWGtMoVgetyidYyEr+2jnbhBnX25YI8seFmaoODNkhUnqxb5bem"
+        "Kp9NoRy7UFV9Bx0/UELrnoLbvvZDZJPpaeIXwYXcjQr7BO5gTO4O4Z5Lq2EUhL7QcD9H5sFkJqOUSnhMxZ1Kpe"
+        "ZY15FGOeCGw0oO7aFFWxrTxuk54ZFal/djDLmBR94arTAteSzg8SQTtIIEY0zkkxxiM0Usj6RrEVMCRbtMG6dS"
+        "ZAk8/ZR+/vxBySEzoht3uBGwKqu0okVH+Aae/eeefZyUCKyhRc+HsJ5eMjySz8cLm4+XLi2HQV/DBnbR+ViJfa"
+        "GUCKyETYHZeWWz8zqfnTdjuTkZN7yVGzlt71Jtpcz74wvwfqr3yyXrZNnuM/9mgTZU25ql1wm2aLWjeqYbRrCd"
+        "NP8CyZJhoA=="
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", WRITTEN_BY_PYTHON_2)
+def test_pickle_that_python_2_and_chumpy_wrote(protocol: int, tmp_path: Path) -> None:
+    content = zlib.decompress(base64.b64decode(WRITTEN_BY_PYTHON_2[protocol]))
+    loaded = load_pickle(write(tmp_path / "generic_model.pkl", content))
+    v = np.arange(6.0).reshape(2, 3)
+    expected = {"v_template": v, "select": v[1:], "transposed": v.T, "f": [[0, 1, 1]]}
+    for name, array in expected.items():
+        np.testing.assert_array_equal(loaded[name], array, err_msg=name)
+    assert loaded["f"].dtype == np.uint32
+    np.testing.assert_array_equal(loaded["J_regressor"].toarray(), [[0, 2, 0], [1, 0, 0]])
+    assert (loaded["bs_type"], loaded["scale"], loaded["_u"]) == ("lrotmin", 0.5, "\xe9")
 
 
 def test_python_2_pickle_of_protocol_0(tmp_path: Path) -> None:
