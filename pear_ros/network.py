@@ -20,6 +20,7 @@ from pear_ros.vit import Backbone, BackboneConfig
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # RGB of ImageNet
 IMAGE_STD = (0.229, 0.224, 0.225)
 SLAB_BYTES = 128 << 20  # of a checkpoint that are mapped at a time while it loads
+LARGEST_SIZE = 1 << 16  # of a layer; a larger one in a configuration is a slip
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,19 @@ class NetworkConfig:
             backbone, head = dict(tree.pop("backbone")), dict(tree.pop("head"))
             backbone["img_size"] = tuple(backbone.get("img_size", BackboneConfig.img_size))
             config = NetworkConfig(BackboneConfig(**backbone), HeadConfig(**head))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path} is not a network configuration ({error}); it is a JSON file with the "
                 'objects "backbone" and "head", see docs/assets.md'
             ) from error
-        sizes = [*config.backbone.img_size, *_positive_sizes(config.backbone, config.head)]
-        if tree or not all(type(size) is int and size > 0 for size in sizes):
+        sizes = [*config.backbone.img_size, *_sizes(config.backbone, config.head)]
+        if tree or not all(type(size) is int and 0 < size <= LARGEST_SIZE for size in sizes):
             raise CheckpointError(
-                f"{path}: sizes are positive whole numbers, in the objects backbone and head only"
+                f"{path}: sizes are whole numbers from 1 to {LARGEST_SIZE}, "
+                "in the objects backbone and head only"
             )
+        if len(config.backbone.img_size) != 2 or type(config.backbone.qkv_bias) is not bool:
+            raise CheckpointError(f"{path}: img_size is [height, width], qkv_bias true or false")
         if config.backbone.embed_dim != config.head.context_dim:
             raise CheckpointError(f"{path}: head.context_dim must equal backbone.embed_dim")
         if config.backbone.embed_dim % config.backbone.num_heads:
@@ -60,7 +64,7 @@ class NetworkConfig:
         return json.dumps(dataclasses.asdict(self), indent=1)
 
 
-def _positive_sizes(*configs: BackboneConfig | HeadConfig) -> list[object]:
+def _sizes(*configs: BackboneConfig | HeadConfig) -> list[object]:
     skipped = ("img_size", "qkv_bias")
     fields = ((c, f.name) for c in configs for f in dataclasses.fields(c))
     return [getattr(config, name) for config, name in fields if name not in skipped]

@@ -1,0 +1,78 @@
+"""What several test files share; nothing of it may be changed by a test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "data"))
+import make_assets
+from samples import DATA
+
+from pear_ros.assets import BodyAssets, convert_assets, load_assets
+from pear_ros.body_model import BodyModel
+from pear_ros.network import NetworkConfig, PearNetwork, load_network
+
+SMALL = make_assets.Sizes(body_vertices=150, body_faces=70, head_vertices=60, head_faces=30)
+
+
+@pytest.fixture(scope="session")
+def assets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic body that the numbers of ehm.npz belong to; sizes are the real ones."""
+    folder = tmp_path_factory.mktemp("assets")
+    make_assets.write(folder, 3)
+    convert_assets(folder, folder / "assets.npz")
+    return folder / "assets.npz"
+
+
+@pytest.fixture(scope="session")
+def assets(assets_path: Path) -> BodyAssets:
+    return load_assets(assets_path)
+
+
+@pytest.fixture(scope="session")
+def body_model(assets: BodyAssets) -> BodyModel:
+    return BodyModel(assets)
+
+
+@pytest.fixture(scope="session")
+def small_assets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic body of 150 vertices, where speed matters and numbers do not."""
+    folder = tmp_path_factory.mktemp("small_assets")
+    make_assets.write(folder, 4, SMALL)
+    convert_assets(folder, folder / "assets.npz")
+    return folder / "assets.npz"
+
+
+@pytest.fixture(scope="session")
+def small_assets(small_assets_path: Path) -> BodyAssets:
+    return load_assets(small_assets_path)
+
+
+@pytest.fixture(scope="session")
+def small_body_model(small_assets: BodyAssets) -> BodyModel:
+    return BodyModel(small_assets)
+
+
+@pytest.fixture(scope="session")
+def network_config() -> NetworkConfig:
+    return NetworkConfig.from_json(DATA / "network_tiny.json")
+
+
+@pytest.fixture(scope="session")
+def network(network_config: NetworkConfig) -> PearNetwork:
+    return load_network(DATA / "network_tiny.pt", network_config)
+
+
+@pytest.fixture(scope="session")
+def front_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy network, but whom it sees stands 16 m before the camera, never behind it."""
+    tree = torch.load(DATA / "network_tiny.pt", weights_only=True)
+    for name in ("cam_decoder.weight", "cam_decoder.bias"):
+        tree["head"][name] = torch.zeros_like(tree["head"][name])
+    path = tmp_path_factory.mktemp("front") / "network.pt"
+    torch.save(tree, path)
+    return path
