@@ -1,0 +1,95 @@
+"""Rotations: identities on random float64 input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from pear_ros.rotation import matrix_from_6d, matrix_from_axis_angle
+
+SHAPES = [(), (0,), (7,), (2, 0, 3), (4, 5)]
+EXACT = {"rtol": 0, "atol": 1e-12}
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def assert_rotations(matrices: Tensor) -> None:
+    identity = torch.eye(3, dtype=torch.float64).expand(matrices.shape)
+    torch.testing.assert_close(matrices @ matrices.mT, identity, **EXACT)
+    determinants = torch.linalg.det(matrices)
+    torch.testing.assert_close(determinants, torch.ones_like(determinants), **EXACT)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_6d_gives_rotations(shape: tuple[int, ...]) -> None:
+    matrices = matrix_from_6d(normal(*shape, 6))
+    assert matrices.shape == (*shape, 3, 3)
+    assert_rotations(matrices)
+
+
+def test_6d_is_gram_schmidt() -> None:
+    x = normal(50, 6)
+    matrices = matrix_from_6d(x)
+    # The first vector is the first column; the second vector lies in the plane of the first two,
+    # on the side of the second column.
+    first, second = x[:, :3], x[:, 3:]
+    scaled = matrices[..., 0] * first.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(scaled, first, **EXACT)
+    in_columns = (matrices.mT @ second[..., None])[..., 0]
+    torch.testing.assert_close(in_columns[:, 2], torch.zeros(50).double(), **EXACT)
+    assert (in_columns[:, 1] > 0).all()
+
+
+def test_6d_of_a_rotation_is_itself() -> None:
+    rotations = torch.from_numpy(Rotation.random(50, 1).as_matrix())
+    columns = torch.cat((rotations[..., 0], rotations[..., 1]), -1)
+    torch.testing.assert_close(matrix_from_6d(columns), rotations, **EXACT)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_axis_angle_gives_rotations(shape: tuple[int, ...]) -> None:
+    matrices = matrix_from_axis_angle(3 * normal(*shape, 3))
+    assert matrices.shape == (*shape, 3, 3)
+    assert_rotations(matrices)
+
+
+@pytest.mark.parametrize(
+    "angle",
+    [0.0, 1e-300, 1e-12, 1e-8, 1e-4, 1.0, math.pi - 1e-9, math.pi, math.pi + 1e-9, 6.2, 20.0],
+)
+def test_axis_angle_agrees_with_scipy(angle: float) -> None:
+    axes = torch.nn.functional.normalize(normal(20, 3), dim=-1)
+    vectors = angle * axes
+    expected = Rotation.from_rotvec(vectors.numpy()).as_matrix()
+    np.testing.assert_allclose(matrix_from_axis_angle(vectors).numpy(), expected, atol=1e-12)
+
+
+def test_zero_angle_is_exactly_the_identity() -> None:
+    assert torch.equal(matrix_from_axis_angle(torch.zeros(2, 3)), torch.eye(3).expand(2, 3, 3))
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-10, 1e-3, math.pi])
+def test_axis_angle_gradient(angle: float) -> None:
+    vector = angle * torch.nn.functional.normalize(normal(3), dim=-1)
+    step = 1e-5
+    offsets = step * torch.eye(3, dtype=torch.float64)
+    moved = matrix_from_axis_angle(vector + offsets) - matrix_from_axis_angle(vector - offsets)
+    expected = moved.movedim(0, -1) / (2 * step)  # (3, 3, 3)
+    gradient = torch.autograd.functional.jacobian(matrix_from_axis_angle, vector)
+    # 1e-8: the central difference is exact to step^2 and to 1e-16 / step.
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-8)
+
+
+def test_axis_angle_float32() -> None:
+    vectors = 2 * normal(200, 3)
+    narrow = matrix_from_axis_angle(vectors.float())
+    assert narrow.dtype == torch.float32
+    # 2e-6: an angle of up to 8 has a rounding error of 5e-7.
+    torch.testing.assert_close(narrow.double(), matrix_from_axis_angle(vectors), rtol=0, atol=2e-6)
