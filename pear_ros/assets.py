@@ -82,7 +82,7 @@ class BodyAssets:
     # say neck or boundary, the body keeps its own.
     head_vertex_ids: Array = field(metadata=_layout("i8", "U"))
     head_is_pasted: Array = field(metadata=_layout("b1", "U"))
-    # Blend shapes that close an eyelid.
+    # Blend shapes of the eyelids, which FLAME itself does not have.
     left_eyelid: Array = field(metadata=_layout("f4", "U", 3))
     right_eyelid: Array = field(metadata=_layout("f4", "U", 3))
 
