@@ -24,8 +24,19 @@ for layout in plain symlink; do
       python -c "from pear_ros.msg import $name; $name()"
     done
     python -c "import pear_ros.node as n; assert 'colcon-$layout' in n.__file__, n.__file__"
-    "$lib/pear_node" --help >/dev/null
     "$lib/pear-ros" --help >/dev/null
+    "$lib/pear_node" &
+    python - <<'PYTHON'
+import rclpy, time
+rclpy.init()
+node = rclpy.create_node("test_colcon")
+start_s = time.monotonic()
+while "pear" not in node.get_node_names():
+    assert time.monotonic() - start_s < 60, "pear_node did not start"
+    time.sleep(0.1)
+PYTHON
+    kill "$!"
+    wait "$!"  # the node stops by itself, with success
     for file in config/pear.yaml config/pear.rviz launch/pear.launch.py; do
       test -f "install/pear_ros/share/pear_ros/$file"
     done
