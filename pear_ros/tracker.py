@@ -25,7 +25,8 @@ class Track:
 class Tracker:
     """Ids for the boxes of one camera, by the overlap of boxes from image to image.
 
-    The assignment maximises the summed intersection over union; pairs below `min_iou` do not match.
+    Pairs below `min_iou` do not match; the assignment maximises the summed intersection over union
+    of those that do.
     A person unseen for `timeout_s` is forgotten: ids are never used twice.
     """
 
@@ -40,6 +41,7 @@ class Tracker:
         known = [t for t in self._tracks if stamp_s - t.seen_s <= self._timeout_s]
         before = np.array([track.xyxy for track in known], np.float32).reshape(-1, 4)
         overlap = box_iou_batch(before, xyxy)  # (tracks, N)
+        overlap[overlap < self._min_iou] = 0
         matched: dict[int, int] = {
             box: track
             for track, box in zip(*linear_sum_assignment(overlap, maximize=True), strict=True)

@@ -1,0 +1,92 @@
+"""Ids of boxes from image to image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pear_ros.tracker import Tracker, box_iou_batch
+
+
+def xyxy(*boxes: tuple[float, ...]) -> np.ndarray:
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def at(*lefts: float) -> np.ndarray:
+    """Boxes 10 px wide and 20 px high."""
+    return xyxy(*((left, 0, left + 10, 20) for left in lefts))
+
+
+OVERLAPS = {
+    "same": ((0, 0, 10, 10), (0, 0, 10, 10), 1),
+    "half": ((0, 0, 10, 10), (0, 0, 10, 5), 1 / 2),
+    "shifted by half": ((0, 0, 10, 10), (5, 0, 15, 10), 1 / 3),
+    "corner": ((0, 0, 10, 10), (5, 5, 15, 15), 25 / 175),
+    "touching": ((0, 0, 10, 10), (10, 0, 20, 10), 0),
+    "apart in x and y": ((0, 0, 10, 10), (30, 30, 40, 40), 0),
+    "apart in x": ((0, 0, 10, 10), (30, 0, 40, 10), 0),
+    "empty": ((5, 5, 5, 5), (5, 5, 5, 5), 0),
+    "empty in another": ((5, 5, 5, 5), (0, 0, 10, 10), 0),
+}
+
+
+@pytest.mark.parametrize(("a", "b", "expected"), OVERLAPS.values(), ids=OVERLAPS)
+def test_overlap(a: tuple[float, ...], b: tuple[float, ...], expected: float) -> None:
+    assert box_iou_batch(xyxy(a), xyxy(b))[0, 0] == pytest.approx(expected)
+    assert box_iou_batch(xyxy(b), xyxy(a))[0, 0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 2), (2, 0), (2, 3)])
+def test_overlaps_of_batches(n: int, m: int) -> None:
+    a, b = at(*range(n)), at(*range(m))
+    overlaps = box_iou_batch(a, b)
+    assert overlaps.shape == (n, m)
+    for i in range(n):
+        for k in range(m):
+            assert overlaps[i, k] == box_iou_batch(a[i : i + 1], b[k : k + 1])[0, 0]
+
+
+# Images in turn: their time, their boxes, the ids these get.
+RUNS = {
+    "one stays": [(0, at(0), "p1"), (1, at(1), "p1"), (2, at(2), "p1")],
+    "nobody": [(0, at(), ""), (1, at(), "")],
+    "two change places in the list": [(0, at(0, 50), "p1 p2"), (1, at(51, 1), "p2 p1")],
+    "one comes, one goes": [
+        (0, at(0), "p1"), (1, at(0, 50), "p1 p2"), (2, at(50), "p2"), (3, at(50, 90), "p2 p3"),
+    ],
+    "too far": [(0, at(0), "p1"), (1, at(8), "p2")],
+    "comes back in time": [(0, at(0), "p1"), (1, at(), ""), (2, at(0), "p1")],
+    "comes back too late": [(0, at(0), "p1"), (1, at(), ""), (2.1, at(0), "p2")],
+    "being seen renews": [(0, at(0), "p1"), (2, at(0), "p1"), (4, at(0), "p1")],
+    "last place counts": [(0, at(0), "p1"), (1, at(4), "p1"), (2, at(8), "p1"), (3, at(0), "p2")],
+    # 3 is nearest to 2 (p2), but 6 is too far from 0 (p1): both match if 3 is p1 and 6 is p2.
+    "most overlap in all": [(0, at(0, 2), "p1 p2"), (1, at(3, 6), "p1 p2")],
+    "a lost one is not mistaken": [(0, at(0, 50), "p1 p2"), (1, at(50), "p2"), (2, at(90), "p3")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("images", RUNS.values(), ids=RUNS)
+def test_ids(images: list[tuple[float, np.ndarray, str]]) -> None:
+    tracker = Tracker("p", min_iou=0.3, timeout_s=2)
+    for stamp_s, boxes, ids in images:
+        assert tracker(boxes, stamp_s) == tuple(ids.split())
+
+
+@pytest.mark.parametrize(("min_iou", "same"), [(0.33, True), (0.34, False)])
+def test_least_overlap(min_iou: float, same: bool) -> None:
+    tracker = Tracker("p", min_iou, timeout_s=2)
+    before = tracker(at(0), 0)
+    assert (tracker(at(5), 1) == before) is same  # an overlap of 1/3
+
+
+def test_forgotten_ids_are_not_used_again() -> None:
+    tracker = Tracker("cam_p", min_iou=0.3, timeout_s=2)
+    assert tracker(at(0, 50), 10) == ("cam_p1", "cam_p2")
+    tracker.forget()
+    assert tracker(at(0, 50), 0) == ("cam_p3", "cam_p4")
+
+
+def test_trackers_count_apart() -> None:
+    a, b = Tracker("a_p", 0.3, 2), Tracker("b_p", 0.3, 2)
+    assert a(at(0, 50), 0) == ("a_p1", "a_p2")
+    assert b(at(0), 0) == ("b_p1",)
