@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]
+from scipy.interpolate import PchipInterpolator
 
 from pear_ros.people import JOINT, JOINT_NAMES, NUM_JOINTS
 
@@ -36,11 +36,11 @@ SKELETON: dict[str, tuple[str, Vector]] = {
     "neck": ("spine3", (0, 0.475, -0.015)),
     "head": ("neck", (0, 0.56, 0)),
     "jaw": ("head", (0, 0.61, 0.015)),
-    "left_eye": ("head", (0.032, 0.655, 0.076)),
-    "left_collar": ("spine3", (0.05, 0.42, -0.01)),
-    "left_shoulder": ("left_collar", (0.165, 0.425, -0.015)),
-    "left_elbow": ("left_shoulder", (0.43, 0.425, -0.025)),
-    "left_wrist": ("left_elbow", (0.675, 0.425, -0.015)),
+    "left_eye": ("head", (0.032, 0.655, 0.0735)),
+    "left_collar": ("spine3", (0.05, 0.41, -0.01)),
+    "left_shoulder": ("left_collar", (0.165, 0.4, -0.015)),
+    "left_elbow": ("left_shoulder", (0.43, 0.4, -0.025)),
+    "left_wrist": ("left_elbow", (0.675, 0.4, -0.015)),
 }
 # Finger: first joint seen from the wrist, direction, lengths of its bones, radius at the base.
 FINGERS: dict[str, tuple[Vector, Vector, Vector, float]] = {
@@ -52,19 +52,21 @@ FINGERS: dict[str, tuple[Vector, Vector, Vector, float]] = {
 }
 FINGER_TIP_RADIUS = 0.72  # of the radius at the base
 
+REGRESSED = 32  # vertices that give most of a joint
 SOLE_Y, NECK_Y, MOUTH_Y, BROW_Y = -0.93, 0.44, 0.588, 0.683
 EYE_RADIUS = 0.0125
-EYELID_OPEN = np.array([0, 0.009, -0.003])  # from closed, where it lies around the eye
+EYELIDS = ("left_eyelid", "right_eyelid")
+EYELID_OPEN = np.array([0, 0.0075, -0.002])  # from closed, where it lies around the eye
 # Neck and skull from below: y, centre's z, half width, half depth.
 SKULL = (
-    (NECK_Y, -0.02, 0.06, 0.058), (0.5, -0.014, 0.053, 0.055), (0.535, -0.004, 0.053, 0.06),
-    (0.552, 0.016, 0.05, 0.076), (0.575, 0.014, 0.058, 0.083), (0.61, 0.008, 0.067, 0.089),
-    (0.66, 0.002, 0.074, 0.096), (0.7, -0.002, 0.077, 0.099), (0.735, -0.004, 0.071, 0.09),
-    (0.752, -0.004, 0.058, 0.073),
+    (NECK_Y, -0.02, 0.058, 0.055), (0.5, -0.0165, 0.049, 0.0515), (0.535, -0.009, 0.047, 0.059),
+    (0.552, 0.01, 0.045, 0.08), (0.575, 0.011, 0.056, 0.086), (0.61, 0.006, 0.067, 0.091),
+    (0.66, 0.0015, 0.074, 0.0965), (0.69, -0.002, 0.077, 0.099), (0.73, -0.004, 0.067, 0.086),
+    (0.75, -0.004, 0.051, 0.066), (0.763, -0.004, 0.032, 0.041), (0.7685, -0.004, 0.015, 0.019),
 )  # fmt: skip
 # Gaussian bumps: centre, radius, displacement; the right side is the mirror image.
 FACE: Bumps = (
-    ((0.033, 0.655, 0.09), 0.014, (0, 0, -0.011)),  # eye socket
+    ((0.033, 0.655, 0.09), 0.014, (0, 0, -0.012)),  # eye socket
     ((0.045, 0.625, 0.08), 0.016, (0.003, 0, 0.005)),  # cheek
     ((0, 0.56, 0.095), 0.013, (0, 0, 0.006)),  # chin
 )
@@ -73,7 +75,10 @@ EXPRESSIONS: tuple[Bumps, ...] = (
         ((0.024, MOUTH_Y, 0.085), 0.011, (0.006, 0.009, -0.003)),
         ((0.045, 0.615, 0.08), 0.014, (0.001, 0.004, 0.003)),
     ),
-    (((0.033, BROW_Y, 0.09), 0.013, (0, 0.009, 0)),),  # brows up
+    (  # brows up
+        ((0.02, BROW_Y + 0.008, 0.09), 0.012, (0, 0.006, 0)),
+        ((0.045, BROW_Y + 0.008, 0.085), 0.012, (0, 0.006, 0)),
+    ),
     (  # pout
         ((0.024, MOUTH_Y, 0.085), 0.009, (-0.009, 0, 0.003)),
         ((0, MOUTH_Y, 0.1), 0.013, (0, 0, 0.006)),
@@ -134,13 +139,8 @@ def build_mannequin() -> Mannequin:
         shape=_shape(vertices, around, is_head, joints[JOINT["left_shoulder"], 0]),
         head_shape=_head_shape(vertices, is_head, joints[JOINT["head"]]),
         expression=np.stack([is_head[:, None] * _bumps(vertices, b) for b in EXPRESSIONS], -1),
-        eyelids=np.stack(
-            [-EYELID_OPEN * (part == names.index(f"{side}_eyelid"))[:, None] for side in SIDES]
-        ),
+        eyelids=np.stack([-EYELID_OPEN * (part == names.index(name))[:, None] for name in EYELIDS]),
     )
-
-
-SIDES = ("left", "right")
 
 
 def skeleton() -> tuple[Array, Ints]:
@@ -163,16 +163,15 @@ def skeleton() -> tuple[Array, Ints]:
 def regressor(vertices: Array, weights: Array, joints: Array, parents: Ints) -> Array:
     """(J, V), sparse: each joint as a weighted mean of the vertices around it, to rounding exact.
 
-    Of all weights that hit the joint, those that differ least from a Gaussian around it, over the
-    vertices that the joint or its parent moves.
+    Of all weights that hit the joint, those nearest to a bump around it, over vertices that
+    the joint or its parent moves.
     """
     rows = np.zeros((len(joints), len(vertices)))
-    for row, j in zip(rows, range(len(joints)), strict=True):
-        near = weights[:, j] + (weights[:, parents[j]] if parents[j] >= 0 else 0)
+    for j, row in enumerate(rows):
+        near = weights[:, j] + (0.2 * weights[:, parents[j]] if parents[j] >= 0 else 0)
         distance = np.linalg.norm(vertices - joints[j], axis=1)
-        radius = np.sort(distance[near > 0.1])[15]
-        near = near * np.exp(-0.5 * (distance / radius) ** 2)
-        near[near < 0.02 * near.max()] = 0
+        radius = 1.15 * np.sort(distance[near > 0])[REGRESSED]
+        near = near * np.maximum(1 - (distance / radius) ** 2, 0)
         homogeneous = np.concatenate([vertices - joints[j], np.ones((len(vertices), 1))], 1)
         moments = homogeneous.T @ (near[:, None] * homogeneous)  # (4, 4)
         row[:] = near * (homogeneous @ np.linalg.solve(moments, [0, 0, 0, 1]))
@@ -216,13 +215,14 @@ def _smooth(x: Array) -> Array:
 
 def _bumps(vertices: Array, bumps: Bumps) -> Array:
     """(V, 3) displacements, mirrored on the right."""
-    side = np.where(vertices[:, :1] < 0, -1.0, 1.0) * X + Y + Z
-    distances = [np.linalg.norm(vertices * side - centre, axis=1) / r for centre, r, _ in bumps]
-    moves = [
-        np.exp(-0.5 * d[:, None] ** 2) * move
-        for d, (_, _, move) in zip(distances, bumps, strict=True)
-    ]
-    return side * np.sum(moves, axis=0)
+    across = vertices[:, 0]
+    folded = np.column_stack([np.abs(across), vertices[:, 1:]])
+    moved = np.zeros_like(vertices)
+    for centre, radius, move in bumps:
+        distance = np.linalg.norm(folded - centre, axis=1) / radius
+        moved += np.outer(np.exp(-0.5 * distance**2), move)
+    moved[:, 0] *= np.clip(across / 0.01, -1, 1)  # no step in the middle
+    return moved
 
 
 def _shape(vertices: Array, around: Array, is_head: NDArray[np.bool_], shoulder: float) -> Array:
@@ -271,7 +271,7 @@ def _tube(stations: ArrayLike, u: Array, v: Array, rings: int, n: int, caps: Arr
     caps: how far the ends reach beyond the first and the last station, m.
     """
     table = np.asarray(stations, float)
-    along = np.append(0, np.cumsum(np.linalg.norm(np.diff(table[:, :3], axis=0), axis=1)))
+    along = np.append(0, np.cumsum(np.linalg.norm(np.diff(table, axis=0), axis=1)))
     sampled = PchipInterpolator(along, table)(np.linspace(0, along[-1], rings))
     centres, radii = sampled[:, :3], sampled[:, 3:]
     quarter = np.deg2rad([60, 30])
@@ -308,9 +308,9 @@ def _along(vertices: Array, joints: Array, chain: Sequence[str], way: Array, ble
     """
     ids = [JOINT[name] for name in chain]
     taken = [_smooth((vertices - joints[j]) @ way / blend) for j in ids[1:]]
-    taken = np.minimum.accumulate([np.ones(len(vertices)), *taken], axis=0)
+    share: Array = np.minimum.accumulate(np.stack([np.ones(len(vertices)), *taken]), axis=0)
     weights = np.zeros((len(vertices), NUM_JOINTS))
-    weights[:, ids] = (taken - np.append(taken[1:], np.zeros((1, len(vertices))), axis=0)).T
+    weights[:, ids] = -np.diff(share, axis=0, append=0).T
     return weights
 
 
@@ -323,16 +323,16 @@ def _skinned(
 
 def _middle_parts(joints: Array) -> list[Part]:
     torso = _tube(
-        [(0, -0.1, 0, 0.11, 0.085), (0, -0.04, 0, 0.15, 0.108), (0, 0.05, 0, 0.142, 0.1),
+        [(0, -0.1, 0, 0.115, 0.085), (0, -0.04, 0, 0.16, 0.108), (0, 0.05, 0, 0.145, 0.1),
          (0, 0.13, 0, 0.126, 0.09), (0, 0.25, 0, 0.146, 0.104), (0, 0.35, 0, 0.158, 0.107),
          (0, 0.41, -0.005, 0.145, 0.09), (0, 0.45, -0.012, 0.09, 0.068)],
-        X, Z, 24, 28, (0.035, 0.02),
+        X, Z, 18, 24, (0.04, 0.02),
     )  # fmt: skip
-    skull = _tube([(0, y, z, rx, rz) for y, z, rx, rz in SKULL], X, Z, 36, 36, (0.02, 0.018))
+    skull = _tube([(0, y, z, rx, rz) for y, z, rx, rz in SKULL], X, Z, 34, 32, (0.02, 0.0015))
     nose = _tube(
         [(0, 0.67, 0.092, 0.006, 0.004), (0, 0.64, 0.096, 0.008, 0.012),
          (0, 0.623, 0.097, 0.0125, 0.022), (0, 0.616, 0.097, 0.013, 0.021)],
-        X, Z, 9, 14, (0.004, 0.004),
+        X, Z, 7, 10, (0.004, 0.004),
     )  # fmt: skip
     head = {"skull": skull, "nose": nose, "upper_lip": _lip(0.0036), "lower_lip": _lip(-0.0042)}
     return [
@@ -344,21 +344,23 @@ def _middle_parts(joints: Array) -> list[Part]:
 def _left_parts(joints: Array) -> list[Part]:
     place = {name: joints[j] for name, j in JOINT.items()}
     eye = place["left_eye"]
-    open_eyelid = _ball(eye + EYELID_OPEN, (EYE_RADIUS + 0.0015,) * 3)
+    open_eyelid = _ball(
+        eye + EYELID_OPEN, (EYE_RADIUS + 0.003, EYE_RADIUS + 0.001, EYE_RADIUS + 0.001)
+    )
     arm = _tube(
-        [(0.12, 0.42, -0.012, 0.05, 0.05), (0.165, 0.423, -0.015, 0.055, 0.053),
-         (0.25, 0.425, -0.018, 0.047, 0.046), (0.33, 0.425, -0.021, 0.042, 0.042),
-         (0.43, 0.425, -0.025, 0.036, 0.035), (0.49, 0.425, -0.023, 0.038, 0.036),
-         (0.6, 0.425, -0.018, 0.029, 0.025), (0.675, 0.425, -0.015, 0.026, 0.019)],
-        Z, Y, 22, 16, (0.04, 0.015),
+        [(0.12, 0.383, -0.012, 0.052, 0.05), (0.165, 0.393, -0.015, 0.057, 0.053),
+         (0.25, 0.4, -0.018, 0.047, 0.046), (0.33, 0.4, -0.021, 0.042, 0.042),
+         (0.43, 0.4, -0.025, 0.036, 0.035), (0.49, 0.4, -0.023, 0.038, 0.036),
+         (0.6, 0.4, -0.018, 0.029, 0.025), (0.675, 0.4, -0.015, 0.026, 0.019)],
+        Z, Y, 16, 14, (0.04, 0.015),
     )  # fmt: skip
     leg = _tube(
-        [(0.088, -0.06, -0.004, 0.078, 0.088), (0.09, -0.12, -0.002, 0.082, 0.09),
+        [(0.088, -0.06, -0.004, 0.068, 0.085), (0.089, -0.12, -0.002, 0.08, 0.09),
          (0.093, -0.27, 0.004, 0.072, 0.079), (0.099, -0.42, 0.01, 0.054, 0.059),
          (0.1, -0.47, 0.008, 0.05, 0.055), (0.1, -0.52, -0.002, 0.048, 0.053),
          (0.101, -0.6, -0.014, 0.05, 0.057), (0.1, -0.75, -0.018, 0.036, 0.041),
          (0.1, -0.855, -0.02, 0.031, 0.038)],
-        X, Z, 26, 18, (0.06, 0.03),
+        X, Z, 18, 16, (0.06, 0.03),
     )  # fmt: skip
     palm = place["left_wrist"] + np.array(
         [(0.0, 0, 0), (0.025, 0, 0), (0.06, 0, -0.002), (0.088, 0, -0.003)]
@@ -369,16 +371,16 @@ def _left_parts(joints: Array) -> list[Part]:
         _skinned(
             "left_shoulder_top",
             _tube(
-                [(0, 0.43, -0.012, 0.058, 0.035), (0.09, 0.432, -0.015, 0.056, 0.036),
-                 (0.15, 0.424, -0.015, 0.05, 0.045)],
-                Z, Y, 9, 16, (0.02, 0.035),
+                [(0, 0.44, -0.014, 0.05, 0.034), (0.08, 0.425, -0.015, 0.05, 0.034),
+                 (0.14, 0.405, -0.015, 0.048, 0.04)],
+                Z, Y, 6, 14, (0.02, 0.03),
             ),
             joints, "spine3 left_collar", X,
         ),
         _skinned("left_leg", leg, joints, "pelvis left_hip left_knee left_ankle", -Y, 0.06),
         _skinned("left_foot", _foot(), joints, "left_ankle left_foot", Z, 0.04),
         _skinned(
-            "left_palm", _tube(np.c_[palm, palm_radii], Z, Y, 8, 16, (0.015, 0.012)),
+            "left_palm", _tube(np.c_[palm, palm_radii], Z, Y, 6, 14, (0.015, 0.012)),
             joints, "left_elbow left_wrist", X, 0.03,
         ),
         *(_finger(joints, finger) for finger in FINGERS),
@@ -396,7 +398,7 @@ def _foot() -> Part:
         [(0.098, -0.9, -0.06, 0.03, 0.034), (0.1, -0.886, -0.02, 0.034, 0.046),
          (0.105, -0.897, 0.04, 0.037, 0.035), (0.112, -0.908, 0.09, 0.043, 0.024),
          (0.113, -0.915, 0.135, 0.036, 0.016)],
-        X, Y, 16, 16, (0.022, 0.02),
+        X, Y, 12, 14, (0.022, 0.02),
     )  # fmt: skip
     x, y, z = foot.vertices.T
     return dataclasses.replace(foot, vertices=np.stack([x, np.maximum(y, SOLE_Y), z], 1))
@@ -410,7 +412,7 @@ def _finger(joints: Array, finger: str) -> Part:
     places = np.append(places, places[-1:] + (lengths[2] - 0.006) * way, axis=0)
     radii = radius * np.linspace(1, FINGER_TIP_RADIUS, 4)
     side = _unit(np.cross(way, Y))
-    tube = _tube(np.c_[places, radii, radii], side, np.cross(side, way), 10, 10, (0.008, 0.006))
+    tube = _tube(np.c_[places, radii, radii], side, np.cross(side, way), 8, 8, (0.008, 0.006))
     return _skinned(
         f"left_{finger}", tube, joints, " ".join(["left_wrist", *chain]), way, 0.6 * lengths[2]
     )
@@ -422,7 +424,7 @@ def _on_head(name: str, part: Part, joints: Array) -> Part:
         part = _skinned(name, part, joints, name)
         return dataclasses.replace(part, is_head=True)
     part = _skinned(name, part, joints, "spine3 neck head", blend=0.06)
-    _, y, z = part.vertices.T
+    y, z = part.axis[:, 1], part.vertices[:, 2]  # each lip as a whole, but for its corners
     chin = _smooth((MOUTH_Y - y) / 0.006) * _smooth((z - 0.045) / 0.06)
     chin *= _smooth((y - 0.54) / 0.015) * part.weights[:, JOINT["head"]]
     weights = part.weights + chin[:, None] * np.eye(NUM_JOINTS)[JOINT["jaw"]]
@@ -444,11 +446,11 @@ def _lip(rise: float) -> Part:
     bow = 1 - (x / 0.026) ** 2
     y = MOUTH_Y + rise * bow
     radii = np.stack([0.001 + 0.0035 * bow, 0.002 + 0.003 * bow], 1)
-    return _tube(np.c_[x, y, _face_z(x, y) - 0.001, radii], Y, Z, 13, 10, (0.001, 0.001))
+    return _tube(np.c_[x, y, _face_z(x, y) - 0.001, radii], Y, Z, 9, 8, (0.001, 0.001))
 
 
 def _brow() -> Part:
     x = np.linspace(0.014, 0.05, 5)
-    y = BROW_Y + 0.005 * np.sin((x - 0.014) / 0.036 * 2)
-    radii = np.stack([np.linspace(0.0042, 0.002, 5), np.full(5, 0.003)], 1)
-    return _tube(np.c_[x, y, _face_z(x, y), radii], Y, Z, 8, 8, (0.002, 0.002))
+    y = BROW_Y + 0.004 * np.sin(np.linspace(0.4, 3, 5))
+    radii = np.stack([np.linspace(0.0036, 0.002, 5), np.full(5, 0.003)], 1)
+    return _tube(np.c_[x, y, _face_z(x, y), radii], Y, Z, 6, 6, (0.002, 0.002))
