@@ -29,6 +29,15 @@ test: venv  ## lint, check types, run the tests (ROS 2 Kilted from PyPI)
 	.venv/bin/mypy
 	.venv/bin/python -m pytest
 
+.PHONY: demo
+demo: venv  ## camera, node and recorder; VIDEO=file or webcam, CHECKPOINT=, ASSETS= for real weights
+	.venv/bin/python -m demo --video "$(VIDEO)" --checkpoint "$(CHECKPOINT)" \
+		--network-config "$(NETWORK_CONFIG)" --assets "$(ASSETS)" $(if $(DETECTOR),--detector $(DETECTOR))
+
+.PHONY: bench
+bench: venv  ## what the parts cost on this machine, as medians
+	.venv/bin/python -m bench
+
 .PHONY: test-colcon
 test-colcon: .venv-colcon/interfaces.stamp  ## build as on a robot, with colcon, on top of the wheels
 	scripts/test_colcon.sh .venv-colcon

@@ -70,7 +70,7 @@ class Source:
     info: CameraInfo | None = None
     last_stamp_ns: int | None = None
     shown: dict[str, set[str]] = field(default_factory=dict)  # ids with a marker, by topic
-    overlay_s: float = -np.inf  # when the last overlay was drawn
+    overlay_due_s: float = -np.inf  # of the monotonic clock
 
 
 class PearNode(LifecycleNode):
@@ -420,10 +420,11 @@ class PearNode(LifecycleNode):
             )
 
     def _is_overlay_due(self, source: Source) -> bool:
-        now_s = time.monotonic()
-        if now_s - source.overlay_s < 1 / self.config.overlay_rate_hz:
+        now_s, period_s = time.monotonic(), 1 / self.config.overlay_rate_hz
+        if now_s < source.overlay_due_s:
             return False
-        source.overlay_s = now_s
+        # A period of credit, or jitter would halve a rate near the camera's own.
+        source.overlay_due_s = max(source.overlay_due_s, now_s - period_s) + period_s
         return True
 
     # Diagnostics

@@ -1,0 +1,1 @@
+"""`make bench`: what the parts cost on this machine, as medians."""

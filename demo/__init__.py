@@ -1,0 +1,1 @@
+"""`make demo`: a camera, the node and a recorder as real ROS processes on this machine."""
