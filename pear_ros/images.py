@@ -82,7 +82,10 @@ def rgb_from_compressed(data: bytes | bytearray | memoryview | NDArray[np.uint8]
     else:
         raise ImageError("compressed image is neither JPEG nor PNG")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(encoded, flags) if is_whole else None
+    try:
+        image = cv2.imdecode(encoded, flags) if is_whole else None
+    except cv2.error:  # a header of more pixels than OpenCV takes
+        image = None
     if image is None:
         raise ImageError(f"compressed image of {len(encoded)} bytes is truncated or damaged")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
