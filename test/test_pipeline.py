@@ -1,0 +1,357 @@
+"""The step from frames to people, with a made-up network and the real body model."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from samples import DATA, random_parameters, replaced
+from torch import Tensor, nn
+
+from pear_ros.body_model import BodyModel
+from pear_ros.camera import place_in_camera, project
+from pear_ros.config import Config
+from pear_ros.crop import cut_crop, square_boxes
+from pear_ros.detector import given_boxes
+from pear_ros.errors import AssetError, CheckpointError, SettingError
+from pear_ros.people import Boxes, Camera, EhmParameters, Frame, People, map_tensors
+from pear_ros.pipeline import Pipeline, load_pipeline
+from pear_ros.problems import Problems
+
+ROOT = Path(__file__).parents[1]
+NAN, INF = float("nan"), float("inf")
+CAMERA = Camera(600, 600, 320, 240)
+PEOPLE = random_parameters(8, seed=2)
+
+
+class FakeNetwork(nn.Module):
+    """Gives the first N of some people, and keeps what it saw."""
+
+    def __init__(self, people: EhmParameters = PEOPLE) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(2, 3)
+        self.people = people
+        self.seen = torch.zeros(0)
+
+    def forward(self, crops: Tensor) -> EhmParameters:
+        assert crops.dtype == torch.uint8
+        self.seen = crops
+        return map_tensors(self.people, lambda rows: rows[: len(crops)])
+
+
+@dataclasses.dataclass
+class Setup:
+    pipeline: Pipeline
+    network: FakeNetwork
+    body_model: BodyModel
+    problems: Problems
+    told: list[str]
+
+
+@pytest.fixture
+def setup(small_body_model: BodyModel) -> Setup:
+    told: list[str] = []
+    problems = Problems(told.append)
+    network = FakeNetwork()
+    pipeline = Pipeline(network, small_body_model, given_boxes, Config(), problems)
+    return Setup(pipeline, network, small_body_model, problems, told)
+
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+SPOTS = [(10, 10, 110, 310), (200, 20, 320, 400), (400, 30, 500, 200), (500, 200, 620, 460)]
+
+
+def boxes(*xyxy: Sequence[float], scores: Sequence[float] | None = None) -> Boxes:
+    found = np.array(xyxy, np.float32).reshape(-1, 4)
+    return Boxes(found, np.array(scores or [1.0] * len(found), np.float32))
+
+
+def frame(found: Boxes, source: str = "", stamp_s: float = 0.0, camera: Camera = CAMERA) -> Frame:
+    return Frame(IMAGE, camera, stamp_s, source, found)
+
+
+def step(setup: Setup, found: Boxes, mesh: bool = False) -> People:
+    (people,) = setup.pipeline.step([frame(found)], mesh)
+    return people
+
+
+# --- A step --------------------------------------------------------------------------------------
+
+COUNTS = {
+    "no frame": [],
+    "nobody": [0],
+    "one": [1],
+    "three": [3],
+    "several cameras": [2, 0, 1],
+    "nobody anywhere": [0, 0],
+}
+
+
+@pytest.mark.parametrize("mesh", [True, False], ids=["mesh", "joints"])
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
+def test_people_are_their_frames(setup: Setup, counts: list[int], mesh: bool) -> None:
+    cameras = [Camera(600 + 100 * i, 600, 320, 240, i % 2 == 0) for i in range(len(counts))]
+    frames = [
+        frame(boxes(*SPOTS[:count]), f"cam{i}", camera=cameras[i]) for i, count in enumerate(counts)
+    ]
+    everyone = setup.pipeline.step(frames, mesh)
+    assert len(everyone) == len(counts)
+    assert setup.network.seen.shape == (sum(counts), 256, 256, 3)
+    first = 0
+    for i, (people, count) in enumerate(zip(everyone, counts, strict=True)):
+        rows = slice(first, first + count)
+        first += count
+        predicted = map_tensors(PEOPLE, lambda tensor, rows=rows: tensor[rows])
+        assert people.ids == tuple(f"cam{i}_p{k + 1}" for k in range(count))
+        assert len(people) == count
+        assert people.is_metric is cameras[i].is_metric
+        np.testing.assert_array_equal(people.boxes.xyxy, boxes(*SPOTS[:count]).xyxy)
+        squares = square_boxes(people.boxes.xyxy, 640, 480)
+        np.testing.assert_array_equal(people.crop_xywh, squares)
+        for crop, square in zip(setup.network.seen[rows].numpy(), squares, strict=True):
+            np.testing.assert_array_equal(crop, cut_crop(IMAGE, square))
+        for name in (f.name for f in dataclasses.fields(EhmParameters)):
+            assert torch.equal(getattr(people.parameters, name), getattr(predicted, name)), name
+        expected = place_in_camera(predicted.camera_t.numpy(), squares, cameras[i])
+        np.testing.assert_array_equal(people.translation, expected)
+        bodies = setup.body_model(predicted, mesh=True)
+        np.testing.assert_allclose(people.joints, bodies.joints, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(people.rotations, bodies.rotations, rtol=0, atol=1e-6)
+        if mesh:
+            assert people.vertices is not None
+            np.testing.assert_allclose(people.vertices, bodies.vertices, rtol=0, atol=1e-6)
+        else:
+            assert people.vertices is None
+    assert setup.problems.counts() == {}
+
+
+def test_arrays_are_free_of_the_graph(setup: Setup) -> None:
+    people = step(setup, boxes(*SPOTS[:2]), mesh=True)
+    assert not people.parameters.betas.requires_grad
+    assert people.joints.dtype == people.translation.dtype == np.float32
+
+
+def test_a_person_is_seen_in_its_box(setup: Setup) -> None:
+    """The point on the crop's axis: tx, ty of the body lie in the middle of the square."""
+    people = step(setup, boxes(*SPOTS))
+    on_axis = people.parameters.camera_t.numpy() * (1, 1, 0)
+    middle = people.crop_xywh[:, :2] + people.crop_xywh[:, 2:] / 2
+    np.testing.assert_allclose(project(on_axis + people.translation, CAMERA), middle, atol=1e-2)
+
+
+# --- Who is left out -----------------------------------------------------------------------------
+
+BAD_BOXES = {
+    "outside": (700, 10, 800, 300),
+    "empty": (10, 10, 10, 300),
+    "inverted": (300, 300, 10, 10),
+    "nan": (10, NAN, 100, 300),
+    "infinite": (10, 10, INF, 300),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_BOXES.values(), ids=BAD_BOXES)
+def test_bad_boxes_are_counted(setup: Setup, bad: Sequence[float]) -> None:
+    people = step(setup, boxes(bad, SPOTS[1], bad))
+    assert people.ids == ("p1",)
+    np.testing.assert_array_equal(people.boxes.xyxy, [SPOTS[1]])
+    assert setup.problems.counts() == {"bad_boxes": 2}
+    assert "640x480 image" in setup.told[0]
+    assert len(setup.network.seen) == 1
+
+
+def test_a_score_that_is_no_number(setup: Setup) -> None:
+    people = step(setup, boxes(*SPOTS[:2], scores=[NAN, 0.9]))
+    np.testing.assert_array_equal(people.boxes.xyxy, [SPOTS[1]])
+    assert setup.problems.counts() == {"bad_boxes": 1}
+
+
+# Scores in, max_people, rows that stay (at min_score 0.5).
+SELECTED = {
+    "low scores": ([0.4, 0.9, 0.1, 0.5], 16, [1, 3]),
+    "all low": ([0.1, 0.2, 0.3, 0.4], 16, []),
+    "the best, in their order": ([0.6, 0.9, 0.7, 0.8], 2, [1, 3]),
+    "first of equals": ([0.7, 0.7, 0.7, 0.7], 3, [0, 1, 2]),
+    "one": ([0.6, 0.7, 0.9, 0.8], 1, [2]),
+}
+
+
+@pytest.mark.parametrize(("scores", "most", "rows"), SELECTED.values(), ids=SELECTED)
+def test_selection(setup: Setup, scores: list[float], most: int, rows: list[int]) -> None:
+    setup.pipeline.config = Config(min_score=0.5, max_people=most)
+    people = step(setup, boxes(*SPOTS, scores=scores))
+    np.testing.assert_array_equal(people.boxes.xyxy, boxes(*(SPOTS[i] for i in rows)).xyxy)
+    np.testing.assert_array_equal(people.boxes.scores, np.array(scores, np.float32)[rows])
+    assert setup.problems.counts() == {}  # as told, no problem
+
+
+LOST = {
+    "tz negative": ({"camera_t": (0.1, 0.2, -5)}, "not_placeable"),
+    "tz zero": ({"camera_t": (0.1, 0.2, 0)}, "not_placeable"),
+    "tz nan": ({"camera_t": (0.1, 0.2, NAN)}, "network_not_finite"),
+    "tx infinite": ({"camera_t": (INF, 0.2, 5)}, "network_not_finite"),
+    "betas nan": ({"betas": NAN}, "network_not_finite"),
+    "a hand infinite": ({"left_hand_pose": INF}, "network_not_finite"),
+    "head scale nan, behind too": (
+        {"head_scale": NAN, "camera_t": (0, 0, -5)},
+        "network_not_finite",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "kind"), LOST.values(), ids=LOST)
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_lost_people_are_counted(setup: Setup, values: dict, kind: str, row: int) -> None:
+    setup.network.people = replaced(PEOPLE, row, **values)
+    people = step(setup, boxes(*SPOTS[:3]), mesh=True)
+    kept = [i for i in range(3) if i != row]
+    assert people.ids == tuple(f"p{i + 1}" for i in kept)
+    np.testing.assert_array_equal(people.boxes.xyxy, boxes(*(SPOTS[i] for i in kept)).xyxy)
+    assert torch.equal(people.parameters.betas, PEOPLE.betas[kept])
+    bodies = setup.body_model(map_tensors(PEOPLE, lambda rows: rows[kept]), mesh=True)
+    np.testing.assert_allclose(people.vertices, bodies.vertices, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(people.joints, bodies.joints, rtol=0, atol=1e-6)
+    assert len(people.translation) == len(people.crop_xywh) == len(people.rotations) == 2
+    assert setup.problems.counts() == {kind: 1}
+
+
+def test_lost_people_are_counted_in_their_frame(setup: Setup) -> None:
+    changed = replaced(PEOPLE, 0, camera_t=(0, 0, -1))
+    setup.network.people = replaced(changed, 3, betas=NAN)
+    left, right = setup.pipeline.step(
+        [frame(boxes(*SPOTS[:2]), "left"), frame(boxes(*SPOTS[:3]), "right")]
+    )
+    assert left.ids == ("left_p2",)
+    assert right.ids == ("right_p1", "right_p3")
+    assert setup.problems.counts() == {"not_placeable": 1, "network_not_finite": 1}
+    assert ["'left'" in told for told in setup.told] == [True, False]
+
+
+def test_a_person_whose_numbers_recover_keeps_its_id(setup: Setup) -> None:
+    step(setup, boxes(SPOTS[0]))
+    setup.network.people = replaced(PEOPLE, 0, betas=NAN)
+    assert step(setup, boxes(SPOTS[0])).ids == ()
+    setup.network.people = PEOPLE
+    assert step(setup, boxes(SPOTS[0])).ids == ("p1",)
+
+
+# --- From image to image -------------------------------------------------------------------------
+
+
+def test_ids_stay_and_are_each_cameras_own(setup: Setup) -> None:
+    pipeline = setup.pipeline
+
+    def ids(stamp_s: float, left: Boxes, right: Boxes) -> list[tuple[str, ...]]:
+        frames = [frame(left, "left", stamp_s), frame(right, "right", stamp_s)]
+        return [people.ids for people in pipeline.step(frames)]
+
+    one, two = boxes(SPOTS[0]), boxes(SPOTS[1], SPOTS[0])
+    assert ids(0.0, one, two) == [("left_p1",), ("right_p1", "right_p2")]
+    assert ids(0.1, two, one) == [("left_p2", "left_p1"), ("right_p2",)]
+    pipeline.forget("left")
+    assert ids(0.0, one, one) == [("left_p3",), ("right_p2",)]
+    assert ids(9.0, one, one) == [("left_p4",), ("right_p3",)]  # track_timeout_s is 1
+
+
+def test_forgetting_a_camera_never_seen(setup: Setup) -> None:
+    setup.pipeline.forget("left")
+    assert step(setup, boxes(SPOTS[0])).ids == ("p1",)
+
+
+def test_shapes_are_held(setup: Setup, small_body_model: BodyModel) -> None:
+    config = Config(shape_frames=2)
+    pipeline = Pipeline(setup.network, small_body_model, given_boxes, config, setup.problems)
+    seen = []
+    for shift in (0.0, 1.0, 5.0):
+        setup.network.people = dataclasses.replace(PEOPLE, betas=PEOPLE.betas + shift)
+        (people,) = pipeline.step([frame(boxes(SPOTS[0]))])
+        seen.append(people.parameters.betas - PEOPLE.betas[:1])
+    for found, mean in zip(seen, (0.0, 0.5, 0.5), strict=True):
+        torch.testing.assert_close(found, torch.full_like(found, mean), rtol=0, atol=1e-5)
+
+
+# --- Loading -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
+    return Config(
+        checkpoint=str(front_checkpoint),
+        network_config=str(DATA / "network_tiny.json"),
+        assets=str(small_assets_path),
+        device="cpu",
+        dtype="float32",
+    )
+
+
+def test_loaded_pipeline(config: Config) -> None:
+    problems = Problems(pytest.fail)
+    pipeline = load_pipeline(config, problems)
+    (people,) = pipeline.step([frame(boxes())], mesh=True)
+    assert people.ids == ("p1",)  # full_frame
+    assert people.vertices is not None
+    assert people.vertices.shape == (1, 150, 3)
+    assert people.parameters.camera_t[0].tolist() == pytest.approx([0, 0, 16])
+    assert "backbone in float32 on cpu" in pipeline.description
+
+
+BROKEN = {
+    "no checkpoint": ({"checkpoint": ""}, SettingError, "checkpoint is not set"),
+    "no assets": ({"assets": ""}, SettingError, "assets is not set"),
+    "missing checkpoint": ({"checkpoint": "/no/c.pt"}, CheckpointError, "no checkpoint at /no"),
+    "missing assets": ({"assets": "/no/a.npz"}, AssetError, "/no/a.npz"),
+    "missing sizes": ({"network_config": "/no/c.json"}, CheckpointError, "/no/c.json"),
+    "published sizes": ({"network_config": ""}, CheckpointError, "does not fit the network"),
+    "device": ({"device": "tpu9"}, SettingError, "device 'tpu9' cannot be used"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error", "told"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_loaded(
+    config: Config, changes: dict[str, str], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        load_pipeline(dataclasses.replace(config, **changes), Problems(pytest.fail))
+
+
+# --- Without ROS ---------------------------------------------------------------------------------
+
+IMPORT_SCRIPT = """
+import importlib, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        top = name.split(".")[0]
+        is_ours = name in ("pear_ros.msg", "pear_ros.node", "pear_ros.convert")
+        if is_ours or top in ("rclpy", "rosidl_parser", "ament_index_python") or top.endswith(
+            ("_msgs", "_interfaces", "_srvs")
+        ):
+            raise ModuleNotFoundError(f"blocked: {name}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def import_without_ros(*modules: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", IMPORT_SCRIPT, *modules]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_import_without_ros() -> None:
+    done = import_without_ros("pear_ros.cli", "pear_ros.pipeline", "pear_ros.infer")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["rclpy", "pear_ros.msg", "sensor_msgs.msg", "pear_ros.node"])
+def test_the_import_of_ros_would_be_seen(module: str) -> None:
+    done = import_without_ros(module)
+    assert done.returncode == 1
+    assert "blocked: " in done.stderr
