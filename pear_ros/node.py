@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import signal
 import threading
 import time
 import traceback
@@ -167,7 +169,10 @@ class PearNode(LifecycleNode):
 
     def _create_output(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
         overriding = QoSOverridingOptions.with_default_policies()
-        return self.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=overriding)
+        own_qos = copy.copy(qos)  # overriding changes it
+        return self.create_lifecycle_publisher(
+            kind, topic, own_qos, qos_overriding_options=overriding
+        )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._problems.forget_told()
@@ -191,9 +196,10 @@ class PearNode(LifecycleNode):
 
     def _subscribe(self, kind: Any, topic: str, callback: Any) -> None:
         overriding = QoSOverridingOptions.with_default_policies()
+        own_qos = copy.copy(qos_profile_sensor_data)  # overriding changes it
         self._subscriptions_of_work.append(
             self.create_subscription(
-                kind, topic, callback, qos_profile_sensor_data, qos_overriding_options=overriding
+                kind, topic, callback, own_qos, qos_overriding_options=overriding
             )
         )
 
@@ -285,6 +291,8 @@ class PearNode(LifecycleNode):
             try:
                 self._process(jobs)
             except Exception as error:  # whatever it is, the next image gets its chance
+                if not self.context.ok():
+                    return  # interrupted: nothing can be published any more
                 for name in jobs:
                     self._mailbox.drop(name)
                 self._problems.count(
@@ -492,6 +500,14 @@ def _detections_type() -> Any:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until it is interrupted; 1 where its parameters cannot be used."""
+    is_spinning = False
+
+    def on_interrupt(*_: object) -> None:
+        # rclpy ends spin() by itself; an exception amid its C++ code would come out as another.
+        if not is_spinning:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, on_interrupt)  # before init, as rclpy calls what it finds
     rclpy.init(args=args)
     try:
         node = PearNode()
@@ -504,6 +520,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         if node.config.autostart:
             node.start()
+        is_spinning = True
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

@@ -1,0 +1,21 @@
+"""What the tests that need ROS share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import DATA
+
+
+@pytest.fixture(scope="session")
+def files(front_checkpoint: Path, small_assets_path: Path) -> dict[str, Any]:
+    """Parameters of a node whose network always gives people that can be placed."""
+    return {
+        "checkpoint": str(front_checkpoint),
+        "network_config": str(DATA / "network_tiny.json"),
+        "assets": str(small_assets_path),
+        "device": "cpu",
+        "dtype": "float32",
+    }
