@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _node(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()  # here, where a reader that has gone is met
+        return code
     except PearError as error:
         print(f"pear-ros: {error}", file=sys.stderr)
         return 1

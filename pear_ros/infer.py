@@ -58,7 +58,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
         np.array(options.boxes, np.float32).reshape(-1, 4), np.ones(len(options.boxes), np.float32)
     )
     if options.overlay is not None:
-        options.overlay.mkdir(parents=True, exist_ok=True)
+        _make_directory(options.overlay)
 
     rows: list[tuple[int, People]] = []
     names: list[str] = []
@@ -118,16 +118,18 @@ def read_images(paths: Iterable[Path]) -> Iterator[NamedImage]:
     """Every image of the files, videos frame by frame."""
     for index, path in enumerate(paths):
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            rgb = (
-                None
-                if image is None
-                else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-            )
             # Each picture is a scene of its own: no person is followed from one to the next.
-            yield NamedImage(f"{index:05d}_{path.stem}", rgb, 0.0, f"i{index}")
+            yield NamedImage(f"{index:05d}_{path.stem}", _read_picture(path), 0.0, f"i{index}")
         else:
             yield from _read_video(index, path)
+
+
+def _read_picture(path: Path) -> ImageArray | None:
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # a header of more pixels than OpenCV takes
+        image = None
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _read_video(index: int, path: Path) -> Iterator[NamedImage]:
@@ -167,7 +169,7 @@ def write_people(
     if vertices:
         meshes = [p.vertices for p in people if p.vertices is not None]
         arrays["vertices"] = np.concatenate(meshes) if meshes else np.zeros((0, 0, 3), np.float32)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    _make_directory(output.parent)
     try:
         with output.open("wb") as file:
             np.savez(file, **arrays)
@@ -185,6 +187,13 @@ def _camera(image: ImageArray, config: Config, options: InferOptions) -> Camera:
         return Camera(fx, fy, cx, cy)
     height, width = image.shape[:2]
     return assumed_camera(width, height, config.assumed_fov_deg)
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PearError(f"{path} cannot be written: {error}") from error
 
 
 def _write_picture(path: Path, image: ImageArray) -> None:
