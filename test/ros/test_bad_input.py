@@ -1,0 +1,272 @@
+"""What cameras, detectors and checkpoints may get wrong, sent to one node that has to survive it.
+
+Each fault is met five times, told once, counted, and the next good image is answered.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
+pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
+
+import torch
+from harness import HEIGHT, WIDTH, System, TestCamera, running, stamp_ns
+
+pytestmark = pytest.mark.ros
+
+NAN, INF = float("nan"), float("inf")
+GOOD_BOX = (100, 50, 300, 450, 0.9)
+TIMES = 5
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Any]) -> Iterator[System]:
+    parameters = {**files, "cameras": "[front, rear]"}
+    with running(tmp_path_factory.mktemp("bad_input"), **parameters) as system:
+        yield system
+
+
+@pytest.fixture(scope="module")
+def cameras(system: System) -> dict[str, tuple[TestCamera, TestCamera]]:
+    """The faulty one and a good one, by transport."""
+    return {
+        transport: (
+            TestCamera(system, "front", transport == "compressed"),
+            TestCamera(system, "rear", transport == "compressed"),
+        )
+        for transport in ("raw", "compressed")
+    }
+
+
+@pytest.fixture
+def node(system: System, files: dict[str, Any]) -> Callable[..., str]:
+    """Configures the node; gives the log until then."""
+
+    def configure(**parameters: Any) -> str:
+        defaults = {**files, "image_transport": "raw", "detector": "full_frame"}
+        since = system.process.log()
+        system.reconfigure(**{**defaults, **parameters})
+        return since
+
+    return configure
+
+
+def check_told_once(system: System, since: str, *said: str) -> None:
+    lines = system.new_log(since)
+    assert len(lines) == 1, lines
+    for words in said:
+        assert words in lines[0]
+
+
+def set_fields(**fields: Any) -> Callable[[Any], None]:
+    def change(message: Any) -> None:
+        for name, value in fields.items():
+            setattr(message, name, value)
+
+    return change
+
+
+def cut(size: int) -> Callable[[Any], None]:
+    def change(message: Any) -> None:
+        message.data = message.data[:size]
+
+    return change
+
+
+def age(message: Any) -> None:
+    """Half a second to a second older than the last good one."""
+    stamp = message.header.stamp
+    stamp.sec, stamp.nanosec = divmod(stamp_ns(message) - 10**9, 10**9)
+
+
+NO_BYTES = array.array("B")
+NO_IMAGE = array.array("B", b"this is not an image")
+DROPPED = [
+    ("no pixels", "raw", set_fields(height=0, width=0, step=0, data=NO_BYTES), "empty"),
+    ("no width", "raw", set_fields(width=0), f"0x{HEIGHT}"),
+    ("step too short", "raw", set_fields(step=100), f"step 100 is less than {WIDTH} px"),
+    ("data too short", "raw", cut(1000), "1000 bytes of data where 640x480 rgb8 has 921600"),
+    ("size too large", "raw", set_fields(height=2**32 - 1), "too large"),
+    ("unknown encoding", "raw", set_fields(encoding="nv99"), "'nv99'"),
+    ("truncated JPEG", "compressed", cut(3000), "3000 bytes is truncated"),
+    ("no JPEG", "compressed", set_fields(data=NO_IMAGE), "neither JPEG nor PNG"),
+    ("no bytes", "compressed", set_fields(data=NO_BYTES), "neither JPEG nor PNG"),
+]
+
+
+@pytest.mark.parametrize(
+    ("transport", "spoil", "counter", "said"),
+    [
+        *(pytest.param(t, spoil, "bad_images", said, id=name) for name, t, spoil, said in DROPPED),
+        pytest.param(
+            "raw", age, "stamps_backwards", "older than the one before", id="stamps go back"
+        ),
+    ],
+)
+def test_images_that_cannot_be_used_are_dropped(
+    system: System,
+    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    node: Callable[..., str],
+    transport: str,
+    spoil: Callable[[Any], None],
+    counter: str,
+    said: str,
+) -> None:
+    front, rear = cameras[transport]
+    since = node(image_transport=transport)
+    rear.get_ready()
+    front.get_ready()
+    before = system.count(counter)
+    front.humans.clear()
+    for _ in range(TIMES):
+        message = front.message()
+        spoil(message)
+        front.publish(message)
+        rear.ask()  # the one worker has had the bad image when it answers this
+    answer = front.ask()
+
+    assert len(answer.humans) == 1
+    assert sum(message.dropped for message in front.humans) == TIMES
+    check_told_once(system, since, front.topic, said, "check")
+    assert system.count(counter) - before == TIMES
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        pytest.param((WIDTH + 10, 50, WIDTH + 200, 300), id="beside the image"),
+        pytest.param((-300, 50, -10, 300), id="left of the image"),
+        pytest.param((300, 450, 100, 50), id="inverted"),
+        pytest.param((100, 50, 100, 50), id="of no area"),
+        pytest.param((NAN, 50, 300, 450), id="not a number"),
+        pytest.param((100, 50, INF, 450), id="infinite"),
+        pytest.param((100, 50, 1e300, 450), id="beyond float32"),
+    ],
+)
+def test_bad_boxes_are_left_out(
+    system: System,
+    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    node: Callable[..., str],
+    box: tuple[float, ...],
+) -> None:
+    pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
+    front, _ = cameras["raw"]
+    since = node(detector="topic")
+    front.get_ready([GOOD_BOX])
+    before = system.count("bad_boxes")
+    for _ in range(TIMES):
+        assert len(front.ask(None, [(*box, 0.9), GOOD_BOX]).humans) == 1
+    assert front.ask(None, [(*box, NAN)]).humans == []
+    assert len(front.ask(None, [GOOD_BOX]).humans) == 1
+    check_told_once(system, since, "'front'", "check the detector")
+    assert system.count("bad_boxes") - before == TIMES + 1
+
+
+def test_images_without_detections_are_dropped(
+    system: System, cameras: dict[str, tuple[TestCamera, TestCamera]], node: Callable[..., str]
+) -> None:
+    pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
+    front, _ = cameras["raw"]
+    since = node(detector="topic", detections_timeout_s=0.3)
+    front.get_ready([GOOD_BOX])
+    before = system.count("images_without_detections")
+    front.humans.clear()
+    for _ in range(TIMES):
+        front.publish()
+    system.peer.wait(
+        lambda: int(system.diagnostics_values().get("images_without_detections", 0)) > before,
+        "timeout of the detections",
+    )
+    answer = front.ask(None, [GOOD_BOX])
+    assert len(answer.humans) == 1
+    assert answer.dropped == TIMES
+    check_told_once(system, since, front.topic, "is the detector running")
+    assert system.count("images_without_detections") - before == TIMES
+
+
+@pytest.mark.parametrize(
+    "k", [pytest.param([NAN] * 9, id="NaN"), pytest.param([0.0] * 9, id="zeros")]
+)
+def test_intrinsics_that_are_none(
+    system: System,
+    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    node: Callable[..., str],
+    k: list[float],
+) -> None:
+    front, _ = cameras["raw"]
+    since = node()
+    front.k = k
+    front.get_ready()
+    before = system.count("images_uncalibrated")
+    for _ in range(TIMES):
+        assert not front.ask().humans[0].is_metric
+    assert system.count("images_uncalibrated") - before == TIMES
+    check_told_once(system, since, front.topic, "camera_info", "calibrate the camera")
+
+    front.k = None
+    front.publish_info()
+    system.peer.wait(lambda: front.ask().humans[0].is_metric, "a good camera_info taken")
+
+
+def test_time_that_starts_again(
+    system: System, cameras: dict[str, tuple[TestCamera, TestCamera]], node: Callable[..., str]
+) -> None:
+    front, _ = cameras["raw"]
+    since = node()
+    front.get_ready()
+    before = system.count("clock_restarts")
+    first = front.ask().humans[0].id
+    assert front.ask().humans[0].id == first
+    front.humans.clear()
+    front.stamp_ns -= 100 * 10**9
+    answers = [front.ask() for _ in range(TIMES)]
+    assert [message.dropped for message in answers] == [0] * TIMES
+    (again,) = {human.id for message in answers for human in message.humans}
+    assert again != first
+    check_told_once(system, since, front.topic, "new start")
+    assert system.count("clock_restarts") - before == 1
+
+
+@pytest.mark.parametrize(
+    ("decoder", "column", "value", "counter", "said"),
+    [
+        pytest.param("cam", 2, -3.0, "not_placeable", "behind the camera", id="behind"),
+        pytest.param("cam", 2, NAN, "network_not_finite", "check the checkpoint", id="no place"),
+        pytest.param(
+            "smplx_shape", 3, NAN, "network_not_finite", "check the checkpoint", id="no shape"
+        ),
+    ],
+)
+def test_people_that_the_network_gets_wrong_are_left_out(
+    system: System,
+    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    node: Callable[..., str],
+    tmp_path: Path,
+    files: dict[str, Any],
+    decoder: str,
+    column: int,
+    value: float,
+    counter: str,
+    said: str,
+) -> None:
+    tree = torch.load(files["checkpoint"], weights_only=True)
+    tree["head"][f"{decoder}_decoder.bias"][column] = value
+    torch.save(tree, tmp_path / "bad.pt")
+    front, _ = cameras["raw"]
+    since = node(checkpoint=str(tmp_path / "bad.pt"))
+    front.get_ready()
+    before = system.count(counter)
+    answers = [front.ask() for _ in range(TIMES)]
+    assert [(answer.humans, answer.dropped) for answer in answers] == [([], 0)] * TIMES
+    check_told_once(system, since, "'front'", said)
+    assert system.count(counter) - before == TIMES
+
+    node()
+    front.get_ready()
+    assert len(front.ask().humans) == 1
