@@ -149,13 +149,8 @@ class PearNode(LifecycleNode):
 
     def _make_source(self, name: str) -> Source:
         prefix = f"{name}/" if name else ""
-        gate: Gate[Image | CompressedImage] = Gate(
-            self.config.camera_info_timeout_s,
-            self.config.detector == "topic",
-            self.config.detections_timeout_s,
-        )
         suffix = "/compressed" if self.config.image_transport == "compressed" else ""
-        source = Source(name, self.resolve_topic_name(f"{prefix}image{suffix}"), gate)
+        source = Source(name, self.resolve_topic_name(f"{prefix}image{suffix}"), self._make_gate())
         types = {
             "humans": HumanArray,
             "markers": MarkerArray,
@@ -166,6 +161,13 @@ class PearNode(LifecycleNode):
         for output, kind in types.items():
             source.publishers[output] = self._create_output(kind, f"~/{prefix}{output}", RESULTS)
         return source
+
+    def _make_gate(self) -> Gate[Image | CompressedImage]:
+        return Gate(
+            self.config.camera_info_timeout_s,
+            self.config.detector == "topic",
+            self.config.detections_timeout_s,
+        )
 
     def _create_output(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
         overriding = QoSOverridingOptions.with_default_policies()
@@ -182,6 +184,7 @@ class PearNode(LifecycleNode):
         self._worker.start()
         compressed = self.config.image_transport == "compressed"
         for source in self._sources.values():
+            source.gate = self._make_gate()  # what the last one holds is of another time
             prefix = f"{source.name}/" if source.name else ""
             kind = CompressedImage if compressed else Image
             self._subscribe(kind, source.topic, partial(self._on_image, source))
@@ -302,17 +305,21 @@ class PearNode(LifecycleNode):
                 )
 
     def _process(self, jobs: dict[str, Job]) -> None:
-        """One batch over the newest image of each camera."""
+        """One batch over the newest image of each camera; takes out of `jobs` what is done."""
         assert self._pipeline is not None
         wanted = {name: self._wanted(self._sources[name]) for name in jobs}
         frames = {}
-        for name, job in jobs.items():
-            if wanted[name] and (frame := self._frame(self._sources[name], job)):
+        for name, job in list(jobs.items()):
+            frame = self._frame(self._sources[name], job) if wanted[name] else None
+            if frame is None:
+                del jobs[name]
+            else:
                 frames[name] = frame
         mesh = any(MESH_OUTPUTS & wanted[name] for name in frames)
         people_by_frame = self._pipeline.step(list(frames.values()), mesh) if frames else []
         for (name, frame), people in zip(frames.items(), people_by_frame, strict=True):
             self._publish(self._sources[name], jobs[name], frame, people, wanted[name])
+            del jobs[name]
 
     def _wanted(self, source: Source) -> set[str]:
         wanted = {k for k, p in source.publishers.items() if p.get_subscription_count()}
