@@ -176,7 +176,7 @@ def test_a_score_that_is_no_number(setup: Setup) -> None:
 SELECTED = {
     "low scores": ([0.4, 0.9, 0.1, 0.5], 16, [1, 3]),
     "all low": ([0.1, 0.2, 0.3, 0.4], 16, []),
-    "the best, in their order": ([0.6, 0.9, 0.7, 0.8], 2, [1, 3]),
+    "the best, in their order": ([0.8, 0.6, 0.9, 0.7], 2, [0, 2]),
     "first of equals": ([0.7, 0.7, 0.7, 0.7], 3, [0, 1, 2]),
     "one": ([0.6, 0.7, 0.9, 0.8], 1, [2]),
 }
@@ -231,6 +231,13 @@ def test_lost_people_are_counted_in_their_frame(setup: Setup) -> None:
     assert right.ids == ("right_p1", "right_p3")
     assert setup.problems.counts() == {"not_placeable": 1, "network_not_finite": 1}
     assert ["'left'" in told for told in setup.told] == [True, False]
+
+
+def test_each_lost_person_is_counted_once(setup: Setup) -> None:
+    changed = replaced(PEOPLE, 0, camera_t=(0, 0, -1))
+    setup.network.people = replaced(changed, 1, camera_t=(NAN, 0, -1))
+    assert step(setup, boxes(*SPOTS[:3])).ids == ("p3",)
+    assert setup.problems.counts() == {"not_placeable": 1, "network_not_finite": 1}
 
 
 def test_a_person_whose_numbers_recover_keeps_its_id(setup: Setup) -> None:
