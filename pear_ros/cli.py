@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -75,7 +76,7 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")
     parser.add_argument(
         "--intrinsics",
-        type=_four_numbers,
+        type=_intrinsics,
         metavar="fx,fy,cx,cy",
         help="px; default: an assumed field of view",
     )
@@ -89,9 +90,16 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
 
 def _four_numbers(text: str) -> tuple[float, ...]:
     numbers = tuple(float(x) for x in text.split(","))  # argparse reports a ValueError
-    if len(numbers) != 4:
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise argparse.ArgumentTypeError(f"{text!r} is not four numbers with commas between")
     return numbers
+
+
+def _intrinsics(text: str) -> tuple[float, ...]:
+    fx, fy, cx, cy = _four_numbers(text)
+    if fx <= 0 or fy <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: focal lengths fx and fy are positive")
+    return fx, fy, cx, cy
 
 
 def _infer(options: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pear_ros.camera import assumed_camera
@@ -32,7 +31,7 @@ class InferOptions:
     output: Path  # .npz
     overlay: Path | None = None  # directory for pictures
     boxes: Sequence[tuple[float, ...]] = ()  # xyxy, px; in every image
-    intrinsics: tuple[float, ...] | None = None  # fx, fy, cx, cy, px
+    intrinsics: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy, px
     vertices: bool = True  # store the meshes
 
 
@@ -49,9 +48,11 @@ class NamedImage:
 def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     """Writes one row per person to `options.output`; 1 where an input could not be read.
 
-    Raises PearError where the weights or the assets cannot be used.
+    Raises PearError where the weights or the assets cannot be used, the output cannot be written,
+    or no input can be read.
     """
     paths = list_inputs(inputs)
+    _require_writable(options.output)  # before the work, not after it
     problems = Problems(lambda message: tqdm.write(message, file=sys.stderr))
     pipeline = load_pipeline(config, problems)
     boxes = Boxes(
@@ -80,6 +81,8 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
             rows.append((len(names), people))
             names.append(entry.name)
 
+    if not rows:
+        raise PearError("none of the inputs can be read")
     write_people(options.output, names, rows, options.vertices)
     found = sum(len(people) for _, people in rows)
     print(f"{found} people in {len(names)} images: {options.output}")
@@ -150,41 +153,38 @@ def _read_video(index: int, path: Path) -> Iterator[NamedImage]:
 def write_people(
     output: Path, names: Sequence[str], rows: Sequence[tuple[int, People]], vertices: bool
 ) -> None:
-    """One row a person. Rotations are matrices; see docs/infer.md for every array."""
+    """One row a person of at least one image; README.md lists the arrays."""
     people = [p for _, p in rows]
     arrays: dict[str, Any] = {
         "image_names": np.array(names, dtype=np.str_),
         "image_index": np.repeat([i for i, _ in rows], [len(p) for p in people]).astype(np.int64),
         "id": np.array([id_ for p in people for id_ in p.ids], dtype=np.str_),
-        "boxes_xyxy": _stack([p.boxes.xyxy for p in people], (4,)),
-        "score": _stack([p.boxes.scores for p in people], ()),
-        "crop_xywh": _stack([p.crop_xywh for p in people], (4,)),
-        "joints": _stack([p.joints for p in people], (55, 3)),
-        "translation": _stack([p.translation for p in people], (3,)),
+        "boxes_xyxy": np.concatenate([p.boxes.xyxy for p in people]),
+        "score": np.concatenate([p.boxes.scores for p in people]),
+        "crop_xywh": np.concatenate([p.crop_xywh for p in people]),
+        "joints": np.concatenate([p.joints for p in people]),
+        "translation": np.concatenate([p.translation for p in people]),
         "is_metric": np.array([p.is_metric for p in people for _ in p.ids], dtype=np.bool_),
     }
     for field in dataclasses.fields(EhmParameters):
-        columns = [getattr(p.parameters, field.name).numpy() for p in people]
-        arrays[field.name] = np.concatenate(columns) if columns else np.zeros(0, np.float32)
+        arrays[field.name] = np.concatenate([getattr(p.parameters, field.name) for p in people])
     if vertices:
-        meshes = [p.vertices for p in people if p.vertices is not None]
-        arrays["vertices"] = np.concatenate(meshes) if meshes else np.zeros((0, 0, 3), np.float32)
+        arrays["vertices"] = np.concatenate([p.vertices for p in people if p.vertices is not None])
+    with output.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _require_writable(output: Path) -> None:
     _make_directory(output.parent)
     try:
-        with output.open("wb") as file:
-            np.savez(file, **arrays)
+        output.open("ab").close()
     except OSError as error:
         raise PearError(f"{output} cannot be written: {error}") from error
 
 
-def _stack(arrays: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.concatenate([np.zeros((0, *shape), np.float32), *arrays])
-
-
 def _camera(image: ImageArray, config: Config, options: InferOptions) -> Camera:
     if options.intrinsics is not None:
-        fx, fy, cx, cy = options.intrinsics
-        return Camera(fx, fy, cx, cy)
+        return Camera(*options.intrinsics)
     height, width = image.shape[:2]
     return assumed_camera(width, height, config.assumed_fov_deg)
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pear_ros.crop import CROP_SIZE
 from pear_ros.decoder import Head, HeadConfig
 from pear_ros.errors import CheckpointError, SettingError
 from pear_ros.people import EhmParameters
@@ -54,6 +55,12 @@ class NetworkConfig:
             )
         if len(config.backbone.img_size) != 2 or type(config.backbone.qkv_bias) is not bool:
             raise CheckpointError(f"{path}: img_size is [height, width], qkv_bias true or false")
+        height, width = config.backbone.img_size
+        patch = config.backbone.patch_size
+        if height != CROP_SIZE or width > CROP_SIZE or height % patch or width % patch:
+            raise CheckpointError(
+                f"{path}: img_size is [{CROP_SIZE}, at most {CROP_SIZE}], multiples of patch_size"
+            )
         if config.backbone.embed_dim != config.head.context_dim:
             raise CheckpointError(f"{path}: head.context_dim must equal backbone.embed_dim")
         if config.backbone.embed_dim % config.backbone.num_heads:

@@ -17,7 +17,7 @@ from pear_ros.camera import assumed_camera, place_in_camera
 from pear_ros.config import Config
 from pear_ros.crop import square_boxes
 from pear_ros.errors import PearError
-from pear_ros.infer import InferOptions, infer, list_inputs, read_images, write_people
+from pear_ros.infer import InferOptions, infer, list_inputs, read_images
 from pear_ros.people import Camera
 
 HEIGHT, WIDTH, FRAMES, RATE_HZ = 72, 96, 5, 10.0
@@ -272,10 +272,8 @@ def test_unreadable_among_good_ones(
 
 
 def test_only_unreadable(run: Run, broken: Path) -> None:
-    code, arrays = run(broken)
-    assert code == 1
-    assert arrays["image_names"].tolist() == []
-    assert len(arrays["id"]) == len(arrays["betas"]) == len(arrays["vertices"]) == 0
+    with pytest.raises(PearError, match="none of the inputs can be read"):
+        run(broken)
 
 
 def test_input_that_does_not_exist(run: Run, image: Path, tmp_path: Path) -> None:
@@ -290,11 +288,14 @@ def test_folder_without_images(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["file/people.npz", "folder"])
-def test_output_that_cannot_be_written(tmp_path: Path, where: str) -> None:
+def test_output_that_cannot_be_written(
+    config: Config, image: Path, tmp_path: Path, where: str
+) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
+    unread = dataclasses.replace(config, checkpoint="told before anything is loaded")
     with pytest.raises(PearError, match="cannot be written"):
-        write_people(tmp_path / where, [], [], vertices=True)
+        infer([image], unread, InferOptions(tmp_path / where))
 
 
 def test_overlay_that_cannot_be_written(run: Run, image: Path) -> None:
