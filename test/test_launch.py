@@ -1,0 +1,169 @@
+"""The launch file and RViz's configuration."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pear_ros.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCH_FILE = ROOT / "launch/pear.launch.py"
+TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+
+
+def constant(name: str) -> Any:
+    """What the launch file assigns to `name`, read without importing it."""
+    tree = ast.parse(LAUNCH_FILE.read_text())
+    assigned = {
+        node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)
+    }
+    return ast.literal_eval(assigned[name])
+
+
+def outputs() -> dict[str, str]:
+    """The node's outputs and the names of their messages, read from its code."""
+    tree = ast.parse((ROOT / "pear_ros/node.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict) and "humans" in (
+            keys := [ast.unparse(k).strip("'") for k in node.keys if k]
+        ):
+            return dict(zip(keys, map(ast.unparse, node.values), strict=True))
+    raise AssertionError("node.py has no table of outputs any more")
+
+
+@pytest.fixture
+def rviz() -> dict[str, Any]:
+    yaml = pytest.importorskip("yaml")
+    return yaml.safe_load((ROOT / "config/pear.rviz").read_text())["Visualization Manager"]
+
+
+def displays_with_topic(rviz: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {d["Topic"]["Value"]: d for d in rviz["Displays"] if "Topic" in d}
+
+
+def test_arguments_that_set_parameters_are_parameters():
+    assert set(constant("SETTINGS")) <= {setting.name for setting in dataclasses.fields(Config)}
+
+
+def test_rviz_shows_topics_of_the_node_in_displays_of_their_type(rviz):
+    shown = {topic: display["Class"] for topic, display in displays_with_topic(rviz).items()}
+    assert shown.pop("/camera/image_raw") == "rviz_default_plugins/Image"
+    assert {"/pear/markers", "/pear/skeletons"} <= set(shown)
+    for topic, display in shown.items():
+        assert display == f"rviz_default_plugins/{outputs()[topic.removeprefix('/pear/')]}"
+
+
+def test_rviz_draws_nothing_costly_unasked(rviz):
+    assert not displays_with_topic(rviz)["/pear/overlay"]["Enabled"]
+
+
+def test_rviz_policies_are_spelled_as_rviz_reads_them(rviz):
+    """A misspelled one is taken for the default, silently."""
+    for display in displays_with_topic(rviz).values():
+        topic = display["Topic"]
+        assert topic.keys() == {
+            *("Value", "Depth", "Durability Policy", "History Policy", "Reliability Policy")
+        }
+        assert topic["Durability Policy"] == "Volatile"
+        assert topic["History Policy"] == "Keep Last"
+        assert topic["Reliability Policy"] in ("Reliable", "Best Effort")
+
+
+@pytest.fixture
+def launch_file(monkeypatch):
+    """The launch file as a module, whose nodes are the arguments they would be made with."""
+    pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS install only")
+    spec = importlib.util.spec_from_file_location("pear_launch", LAUNCH_FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "Node", dict)
+    monkeypatch.delenv(TRANSPORTS, raising=False)
+    return module
+
+
+def launched(launch_file, **arguments: str) -> dict[str, dict[str, Any]]:
+    """Arguments of the nodes, by package, with values for launch's substitutions."""
+    from launch.actions import DeclareLaunchArgument
+
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    context.launch_configurations.update(
+        {"params_file": "pear.yaml"} | arguments  # the default is where pear_ros is installed
+    )
+    for action in launch_file.generate_launch_description().entities:
+        if isinstance(action, DeclareLaunchArgument):
+            action.visit(context)
+    nodes = [node for node in launch_file._nodes(context) if isinstance(node, dict)]
+    for node in nodes:
+        node["remappings"] = dict(node["remappings"])
+        node["parameters"] = [
+            {name: value.evaluate(context) for name, value in given.items()}
+            if isinstance(given, dict)
+            else given
+            for given in node["parameters"]
+        ]
+        if "condition" in node:
+            node["condition"] = node["condition"].evaluate(context)
+    return {node["package"]: node for node in nodes}
+
+
+def test_every_argument_is_described(launch_file):
+    arguments = launch_file.generate_launch_description().get_launch_arguments()
+    described = {argument.name: argument.description for argument in arguments}
+    assert described.keys() == {*launch_file.ARGUMENTS, *launch_file.SETTINGS}
+    assert all(described.values())
+
+
+def test_defaults(launch_file):
+    nodes = launched(launch_file)
+    pear = nodes["pear_ros"]
+    assert (pear["name"], pear["namespace"]) == ("pear", "")
+    assert pear["parameters"] == ["pear.yaml", {}]
+    assert pear["remappings"] == {
+        "image": "/camera/image_raw",
+        "image/compressed": "/camera/image_raw/compressed",
+        "camera_info": "/camera/camera_info",
+        "detections": "detections",
+    }
+    assert not nodes["rviz2"]["condition"]
+
+
+def test_topics_are_remapped(launch_file):
+    topics = {"image": "/a/image", "camera_info": "/a/info", "detections": "/a/boxes"}
+    remapped = launched(launch_file, **topics)["pear_ros"]["remappings"]
+    assert remapped == {**topics, "image/compressed": "/a/image/compressed"}
+
+
+def test_given_settings_override_the_file(launch_file):
+    """As the text they are: a device "0" is no integer."""
+    pear = launched(launch_file, device="0", image_transport="compressed", use_sim_time="true")
+    expected = {"device": "0", "image_transport": "compressed", "use_sim_time": True}
+    assert pear["pear_ros"]["parameters"] == ["pear.yaml", expected]
+
+
+def test_rviz_follows_topics_and_namespace(launch_file, rviz):
+    node = launched(launch_file, rviz="true", namespace="robot1", image="/a/image")["rviz2"]
+    assert node["condition"]
+    assert node["namespace"] == "robot1"
+    assert node["remappings"].pop("/camera/image_raw") == "/a/image"
+    for topic, remapped in node["remappings"].items():
+        assert remapped == topic.removeprefix("/")  # relative, hence in RViz's namespace
+    assert {"/camera/image_raw", *node["remappings"]} == set(displays_with_topic(rviz))
+
+
+def test_rviz_file_and_launch_file_agree_on_the_frame(launch_file, rviz):
+    assert launched(launch_file)["rviz2"]["arguments"][-1] == rviz["Global Options"]["Fixed Frame"]
+
+
+@pytest.mark.parametrize(("set_by_user", "given"), [(None, {TRANSPORTS: "LARGE_DATA"}), ("X", {})])
+def test_transports_are_chosen_where_the_user_has_not(launch_file, monkeypatch, set_by_user, given):
+    if set_by_user:
+        monkeypatch.setenv(TRANSPORTS, set_by_user)
+    assert launched(launch_file)["pear_ros"]["additional_env"] == given
