@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Fast DDS loses most images between processes with its default transports.
-os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+# An image does not fit into the shared memory that Fast DDS sends through by default.
+os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT?sockets_size=16MB")
 
 import cv2
 import numpy as np

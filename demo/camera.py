@@ -43,7 +43,7 @@ def main(source: str, rate_hz: float, longest_s: float, assets: Path) -> int:
             print("nobody subscribed to the camera for 60 s", file=sys.stderr)
             return 1
         time.sleep(0.1)
-    time.sleep(1.0)  # LARGE_DATA goes over TCP: the connection takes its time
+    time.sleep(1.0)  # the other side has matched, too
 
     started_s = time.monotonic()
     published = 0

@@ -45,9 +45,10 @@ ARGUMENTS = {
     "rviz_frame": ("camera_optical_frame", "RViz's fixed frame; the images' frame_id, or map, ..."),
 }
 
-# Fast DDS's default loses most images between processes; LARGE_DATA loses none. A process with it
-# and one without meet in shared memory, so on one machine only.
+# Fast DDS sends through 0.5 MB of shared memory by default: larger images and meshes get lost. That
+# memory is the sender's: this helps what pear sends; for images the camera's process needs it.
 TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+SIXTEEN_MB = "DEFAULT?sockets_size=16MB"
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -83,9 +84,9 @@ def _nodes(context: LaunchContext) -> list:
 
     actions, environment = [], {}
     if TRANSPORTS not in context.environment:
-        environment[TRANSPORTS] = "LARGE_DATA"
-        told = f"{TRANSPORTS}=LARGE_DATA is set for pear, as Fast DDS loses images without; "
-        actions.append(LogInfo(msg=f"{told}set it for the camera, too, or set a value of your own"))
+        environment[TRANSPORTS] = SIXTEEN_MB
+        told = f"{TRANSPORTS}='{SIXTEEN_MB}' is set for pear, as Fast DDS loses what is larger "
+        actions.append(LogInfo(msg=f"{told}than 0.5 MB without; set it for the camera's process"))
 
     pear = Node(
         package="pear_ros",

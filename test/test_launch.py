@@ -162,7 +162,9 @@ def test_rviz_file_and_launch_file_agree_on_the_frame(launch_file, rviz):
     assert launched(launch_file)["rviz2"]["arguments"][-1] == rviz["Global Options"]["Fixed Frame"]
 
 
-@pytest.mark.parametrize(("set_by_user", "given"), [(None, {TRANSPORTS: "LARGE_DATA"}), ("X", {})])
+@pytest.mark.parametrize(
+    ("set_by_user", "given"), [(None, {TRANSPORTS: "DEFAULT?sockets_size=16MB"}), ("X", {})]
+)
 def test_transports_are_chosen_where_the_user_has_not(launch_file, monkeypatch, set_by_user, given):
     if set_by_user:
         monkeypatch.setenv(TRANSPORTS, set_by_user)
