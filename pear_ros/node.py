@@ -23,6 +23,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -187,7 +188,8 @@ class PearNode(LifecycleNode):
             source.gate = self._make_gate()  # what the last one holds is of another time
             prefix = f"{source.name}/" if source.name else ""
             kind = CompressedImage if compressed else Image
-            self._subscribe(kind, source.topic, partial(self._on_image, source))
+            events = SubscriptionEventCallbacks(message_lost=partial(self._on_lost, source))
+            self._subscribe(kind, source.topic, partial(self._on_image, source), events)
             self._subscribe(CameraInfo, f"{prefix}camera_info", partial(self._on_info, source))
             if self.config.detector == "topic":
                 on_boxes = partial(self._on_detections, source)
@@ -197,12 +199,23 @@ class PearNode(LifecycleNode):
         self._state = "active"
         return result
 
-    def _subscribe(self, kind: Any, topic: str, callback: Any) -> None:
+    def _subscribe(
+        self,
+        kind: Any,
+        topic: str,
+        callback: Any,
+        events: SubscriptionEventCallbacks | None = None,
+    ) -> None:
         overriding = QoSOverridingOptions.with_default_policies()
         own_qos = copy.copy(qos_profile_sensor_data)  # overriding changes it
         self._subscriptions_of_work.append(
             self.create_subscription(
-                kind, topic, callback, own_qos, qos_overriding_options=overriding
+                kind,
+                topic,
+                callback,
+                own_qos,
+                event_callbacks=events,
+                qos_overriding_options=overriding,
             )
         )
 
@@ -255,6 +268,15 @@ class PearNode(LifecycleNode):
         self._counts["images_received"] += 1
         source.gate.put_image(_stamp_ns(message.header), message, time.monotonic())
         self._release(source)
+
+    def _on_lost(self, source: Source, lost: QoSMessageLostInfo) -> None:
+        self._problems.count(
+            "images_lost",
+            f"{source.topic}: images got lost on the way here; if the sender uses Fast DDS, start "
+            "it with FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=16MB', see README.md",
+            source.name,
+            times=lost.total_count_change,
+        )
 
     def _on_info(self, source: Source, info: CameraInfo) -> None:
         source.info = info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import ctypes
 import fcntl
 import os
 import signal
@@ -59,6 +60,12 @@ def own_domain() -> Iterator[int]:
     raise RuntimeError("all ROS domains are taken")
 
 
+def _die_with_parent() -> None:
+    """A node that outlived its test would talk to others in the domain. Linux only."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
 class NodeProcess:
     """`pear-ros node` with its log."""
 
@@ -75,6 +82,7 @@ class NodeProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
 
     def log(self) -> str:

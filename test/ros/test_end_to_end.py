@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
+import harness
 import torch
 from harness import (
     FOCAL_PX,
@@ -267,6 +268,36 @@ def test_the_newest_image_wins_and_the_others_are_counted(
         assert system.process.interrupt() == 0
         assert "Traceback" not in system.process.log()
         assert system.new_log(since) == []
+
+
+def test_images_lost_on_the_way_are_counted_and_told(
+    tmp_path: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Fast DDS's defaults nearly all are, between two processes."""
+    monkeypatch.setitem(harness.ENVIRONMENT, "FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT")
+    with running(tmp_path, **files) as system:
+        camera = TestCamera(system)
+
+        def is_told() -> bool:
+            camera.publish()
+            return "images_lost" in system.process.log()
+
+        system.peer.wait(is_told, "a lost image")
+        (line,) = system.new_log("")
+        assert "/image: images got lost" in line
+        assert "FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=16MB'" in line
+
+        before = system.counts()
+        for _ in range(30):
+            camera.publish()
+            time.sleep(0.03)
+        after = system.counts()
+        lost, received = (
+            int(after.get(key, 0)) - int(before.get(key, 0))
+            for key in ("images_lost", "images_received")
+        )
+        assert lost > 0
+        assert 25 <= lost + received <= 35  # the last ones' loss shows when another arrives
 
 
 # Several cameras, compressed images, QoS by parameter
