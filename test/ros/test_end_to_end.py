@@ -249,11 +249,7 @@ def test_the_newest_image_wins_and_the_others_are_counted(
         camera = TestCamera(system)
         camera.get_ready(crowd)
         camera.humans.clear()
-        stamps = []
-        start_s = time.monotonic()
-        for i in range(90):
-            stamps.append(camera.publish(None, crowd))
-            time.sleep(max(0, start_s + (i + 1) / 60 - time.monotonic()))
+        stamps = at_60_hz(camera, 90, crowd)
         camera.answer(stamps[-1])
 
         answered = [stamp_ns(message) for message in camera.humans]
@@ -263,11 +259,20 @@ def test_the_newest_image_wins_and_the_others_are_counted(
         assert len(answered) + dropped == len(stamps)
 
         since = system.process.log()
-        for _ in range(5):
-            camera.publish(None, crowd)
+        at_60_hz(camera, 20, crowd)
         assert system.process.interrupt() == 0
         assert "Traceback" not in system.process.log()
         assert system.new_log(since) == []
+
+
+def at_60_hz(camera: TestCamera, count: int, boxes: Any) -> list[int]:
+    """Publishes, and gives the stamps."""
+    stamps = []
+    start_s = time.monotonic()
+    for i in range(count):
+        stamps.append(camera.publish(None, boxes))
+        time.sleep(max(0, start_s + (i + 1) / 60 - time.monotonic()))
+    return stamps
 
 
 def test_images_lost_on_the_way_are_counted_and_told(
