@@ -164,7 +164,7 @@ def test_bad_boxes_are_left_out(
         assert len(front.ask(None, [(*box, 0.9), GOOD_BOX]).humans) == 1
     assert front.ask(None, [(*box, NAN)]).humans == []
     assert len(front.ask(None, [GOOD_BOX]).humans) == 1
-    check_told_once(system, since, "'front'", "check the detector")
+    check_told_once(system, since, "front", "check the detector")
     assert system.count("bad_boxes") - before == TIMES + 1
 
 
@@ -264,7 +264,7 @@ def test_people_that_the_network_gets_wrong_are_left_out(
     before = system.count(counter)
     answers = [front.ask() for _ in range(TIMES)]
     assert [(answer.humans, answer.dropped) for answer in answers] == [([], 0)] * TIMES
-    check_told_once(system, since, "'front'", said)
+    check_told_once(system, since, "front", said)
     assert system.count(counter) - before == TIMES
 
     node()
