@@ -23,6 +23,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -93,8 +94,9 @@ class PearNode(LifecycleNode):
         self._problems_told = 0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._state = "unconfigured"
-        self.create_timer(1.0, self._publish_diagnostics)
-        self._gate_timer = self.create_timer(0.1, self._release_all)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on where simulated time is paused
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        self.create_timer(0.1, self._release_all, clock=steady)
 
     # Parameters
 
@@ -220,11 +222,12 @@ class PearNode(LifecycleNode):
         )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
+        self.stop()
         self._state = "inactive"
         return super().on_deactivate(state)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Ends the work, waiting for the image that is being worked on."""
         for subscription in self._subscriptions_of_work:
             self.destroy_subscription(subscription)
         self._subscriptions_of_work.clear()
@@ -238,12 +241,12 @@ class PearNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
+        self.stop()
         self._free()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
+        self.stop()
         self._free()
         return super().on_error(state)
 
@@ -529,32 +532,36 @@ def _detections_type() -> Any:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until it is interrupted; 1 where its parameters cannot be used."""
-    is_spinning = False
+    node: PearNode | None = None
+    may_interrupt = True
 
     def on_interrupt(*_: object) -> None:
-        # rclpy ends spin() by itself; an exception amid its C++ code would come out as another.
-        if not is_spinning:
+        # Once, and not while spinning or ending: rclpy ends spin() by itself, and an exception
+        # amid its C++ code would come out as another. A terminal and ros2 launch both send one.
+        nonlocal may_interrupt
+        if may_interrupt:
+            may_interrupt = False
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, on_interrupt)  # before init, as rclpy calls what it finds
-    rclpy.init(args=args)
     try:
+        rclpy.init(args=args)
         node = PearNode()
-    except (PearError, ParameterException) as error:
-        rclpy.logging.get_logger("pear").fatal(f"bad parameter: {error}")
-        rclpy.try_shutdown()
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         if node.config.autostart:
             node.start()
-        is_spinning = True
+        may_interrupt = False
         executor.spin()
+    except (PearError, ParameterException) as error:
+        rclpy.logging.get_logger("pear").fatal(f"bad parameter: {error}")
+        return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        node._stop()
-        node.destroy_node()
+        may_interrupt = False
+        if node is not None:
+            node.stop()
+            node.destroy_node()
         rclpy.try_shutdown()
     return 0

@@ -74,7 +74,7 @@ class Pipeline:
         """The network's size and where it runs, for people."""
         millions = sum(p.numel() for p in self._network.parameters()) / 1e6
         dtype = str(next(self._network.backbone.parameters()).dtype).removeprefix("torch.")
-        return f"{millions:.0f} million weights, backbone in {dtype} on {self._device}"
+        return f"{millions:.1f} million weights, backbone in {dtype} on {self._device}"
 
     def forget(self, source: str) -> None:
         """Drops the tracks of a camera whose time has jumped back."""
@@ -88,7 +88,7 @@ class Pipeline:
         if not good.all():
             self._problems.count(
                 "bad_boxes",
-                f"camera {frame.source!r}: a detected box is outside of the {width}x{height} "
+                f"{frame.source or 'camera'}: a detected box is outside of the {width}x{height} "
                 "image, empty, inverted or not finite; it is left out: check the detector",
                 frame.source,
                 times=int((~good).sum()),
@@ -145,7 +145,7 @@ class Pipeline:
         if not finite.all():
             self._problems.count(
                 "network_not_finite",
-                f"camera {frame.source!r}: the network gave numbers that are not finite; the "
+                f"{frame.source or 'camera'}: the network gave numbers that are not finite; the "
                 "person is left out: check the checkpoint, or set dtype to float32",
                 frame.source,
                 times=int((~finite).sum()),
@@ -153,7 +153,7 @@ class Pipeline:
         if (finite & ~placed).any():
             self._problems.count(
                 "not_placeable",
-                f"camera {frame.source!r}: the network put a person behind the camera; "
+                f"{frame.source or 'camera'}: the network put a person behind the camera; "
                 "the person is left out",
                 frame.source,
                 times=int((finite & ~placed).sum()),
