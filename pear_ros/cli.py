@@ -16,8 +16,8 @@ from pear_ros.errors import PearError
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; 1 with one line on stderr where the user has something to mend."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["node"]:  # ROS reads the rest by itself
-        return _node(arguments[1:])
+    if arguments[:1] == ["node"] and arguments[1:2] not in (["-h"], ["--help"]):
+        return _node(arguments[1:])  # ROS reads the rest by itself
     options = _parser().parse_args(arguments)
     try:
         code = int(options.run(options))
@@ -38,8 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_infer(commands.add_parser("infer", help="people in images or videos, without ROS"))
 
-    node = commands.add_parser("node", help="the ROS node: pear-ros node --ros-args ...")
-    node.set_defaults(run=lambda _: _node([]))
+    commands.add_parser(
+        "node",
+        help="the ROS node",
+        usage="pear-ros node --ros-args -p checkpoint:=FILE -p assets:=FILE ...",
+        description="The ROS node; docs/parameters.md lists its parameters.",
+    )
 
     assets = commands.add_parser("assets", help="the body model's files")
     actions = assets.add_subparsers(required=True, metavar="ACTION")
@@ -70,7 +74,8 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_four_numbers,
         metavar="x1,y1,x2,y2",
-        help="a person's box, px, in every image; repeatable; in place of a detector",
+        help="a person's box, px, in every image; repeatable; in place of a detector; a negative "
+        "number first wants an =: --boxes=-20,0,100,200",
     )
     parser.add_argument("--device", default=Config.device)
     parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")

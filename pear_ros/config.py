@@ -56,6 +56,11 @@ class Config:
         "raw: sensor_msgs/Image on `image`; compressed: CompressedImage on `image/compressed`",
         choices=("raw", "compressed"),
     )
+    rectified: bool = _setting(
+        False,
+        "the images are rectified: camera_info's matrix P is theirs; false: K, and distortion is "
+        "neglected",
+    )
     detector: str = _setting(
         "full_frame",
         "who finds the people; full_frame: the image is one person; hog: OpenCV's detector; "

@@ -70,18 +70,22 @@ def _rgb_by_cv_bridge(msg: Image) -> ImageArray:
         raise ImageError(f"cv_bridge cannot convert {msg.encoding!r}: {error}") from error
 
 
-def camera_from_info(info: CameraInfo, width: int, height: int) -> Camera | None:
+def camera_from_info(
+    info: CameraInfo, width: int, height: int, rectified: bool = False
+) -> Camera | None:
     """The pinhole camera of images of that size, px; None where `info` is no calibration of it.
 
-    K is that of the full image: binning and the region of interest are applied as
-    sensor_msgs/CameraInfo has them.
+    Raw images have the matrix K, rectified ones P. Both are of the full image: binning and the
+    region of interest are applied as sensor_msgs/CameraInfo has them.
     """
+    p = np.asarray(info.p, np.float64).reshape(3, 4)
+    k = p[:, :3].reshape(-1) if rectified else np.asarray(info.k, np.float64)
     roi = info.roi
     full_width, full_height = info.width, info.height
     if roi.width and roi.height:
         full_width, full_height = roi.width, roi.height
     bin_x, bin_y = max(info.binning_x, 1), max(info.binning_y, 1)
-    camera = calibrated_camera(np.asarray(info.k, np.float64))
+    camera = calibrated_camera(k)
     if camera is None or (full_width // bin_x, full_height // bin_y) != (width, height):
         return None
     return Camera(
@@ -104,6 +108,8 @@ def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
             for result in detection.results
             if person_class in ("", result.hypothesis.class_id)
         ]
+        if not detection.results and not person_class:
+            hypotheses = [1.0]  # a detector that says no more than where
         if not hypotheses:
             continue
         box = detection.bbox

@@ -40,6 +40,11 @@ class Gate(Generic[Image]):
         self._images: OrderedDict[int, tuple[Image, float]] = OrderedDict()  # by stamp
         self._boxes: OrderedDict[int, Boxes] = OrderedDict()  # by stamp
         self._superseded = 0
+        self._without_boxes = 0
+
+    def __len__(self) -> int:
+        """How many images wait."""
+        return len(self._images)
 
     def put_image(self, stamp_ns: int, image: Image, now_s: float) -> None:
         if self._first_image_s is None:
@@ -47,9 +52,12 @@ class Gate(Generic[Image]):
         if stamp_ns in self._images:
             self._superseded += 1
         self._images[stamp_ns] = (image, now_s)
-        if len(self._images) > MOST_HELD:
+        if not self._needs_boxes and len(self._images) > 1:  # only the newest will be released
             self._images.popitem(last=False)
             self._superseded += 1
+        elif len(self._images) > MOST_HELD:
+            self._images.popitem(last=False)
+            self._without_boxes += 1
 
     def put_boxes(self, stamp_ns: int, boxes: Boxes) -> None:
         self._boxes[stamp_ns] = boxes
@@ -80,6 +88,6 @@ class Gate(Generic[Image]):
         late = [s for s, (_, t) in self._images.items() if now_s - t > self._boxes_timeout_s]
         for stamp_ns in late:
             del self._images[stamp_ns]
-        released = Released(image, boxes, self._superseded, len(late))
-        self._superseded = 0
+        released = Released(image, boxes, self._superseded, self._without_boxes + len(late))
+        self._superseded = self._without_boxes = 0
         return released

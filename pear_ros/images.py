@@ -74,7 +74,7 @@ def rgb_from_compressed(data: bytes | bytearray | memoryview | NDArray[np.uint8]
     """A JPEG or PNG file -> (H, W, 3) RGB. Raises ImageError for a truncated or foreign one."""
     encoded = np.frombuffer(data, np.uint8)
     # Decoders fill what a truncated file lacks with grey and only warn: look for its end first.
-    tail = encoded[-64:].tobytes()
+    tail = encoded.tobytes().rstrip(b"\0")[-64:]  # some cameras pad their files
     if encoded[:2].tobytes() == b"\xff\xd8":
         is_whole = b"\xff\xd9" in tail
     elif encoded[:4].tobytes() == b"\x89PNG":

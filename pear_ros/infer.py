@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,7 +66,10 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     rows: list[tuple[int, People]] = []
     names: list[str] = []
     unreadable = 0
-    with tqdm(total=sum(count for _, count in paths), unit="image") as progress:
+    with (
+        contextlib.suppress(KeyboardInterrupt),  # what is done is written
+        tqdm(total=sum(count for _, count in paths), unit="image") as progress,
+    ):
         for entry in read_images(path for path, _ in paths):
             progress.update()
             if entry.image is None:
@@ -176,10 +181,9 @@ def write_people(
 
 def _require_writable(output: Path) -> None:
     _make_directory(output.parent)
-    try:
-        output.open("ab").close()
-    except OSError as error:
-        raise PearError(f"{output} cannot be written: {error}") from error
+    target = output if output.exists() else output.parent
+    if output.is_dir() or not os.access(target, os.W_OK):
+        raise PearError(f"{output} cannot be written")
 
 
 def _camera(image: ImageArray, config: Config, options: InferOptions) -> Camera:

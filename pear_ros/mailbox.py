@@ -14,20 +14,25 @@ class Mailbox(Generic[Item]):
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._items: dict[str, Item] = {}
-        self._dropped: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}  # since they were last taken
+        self._total_dropped = 0
         self._is_closed = False
 
     def put(self, camera: str, item: Item) -> None:
         with self._condition:
             if camera in self._items:
-                self._dropped[camera] = self._dropped.get(camera, 0) + 1
+                self._count(camera, 1)
             self._items[camera] = item
             self._condition.notify()
 
     def drop(self, camera: str, times: int = 1) -> None:
         """Counts items that never get an answer for another reason."""
         with self._condition:
-            self._dropped[camera] = self._dropped.get(camera, 0) + times
+            self._count(camera, times)
+
+    def _count(self, camera: str, times: int) -> None:
+        self._dropped[camera] = self._dropped.get(camera, 0) + times
+        self._total_dropped += times
 
     def take(self) -> dict[str, Item] | None:
         """All items there are, by camera; waits for one; None once closed."""
@@ -43,7 +48,22 @@ class Mailbox(Generic[Item]):
         with self._condition:
             return self._dropped.pop(camera, 0)
 
+    @property
+    def total_dropped(self) -> int:
+        """How many were ever dropped."""
+        with self._condition:
+            return self._total_dropped
+
+    def open(self) -> None:
+        """Takes up work after a close."""
+        with self._condition:
+            self._is_closed = False
+
     def close(self) -> None:
+        """Ends the waiting of `take`; what was not taken is dropped."""
         with self._condition:
             self._is_closed = True
+            for camera in self._items:
+                self._count(camera, 1)
+            self._items = {}
             self._condition.notify_all()

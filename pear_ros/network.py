@@ -106,7 +106,9 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(1, device=device)
-        return torch.device(device)
+        if (chosen := torch.device(device)).type in ("cpu", "cuda"):
+            return chosen
+        raise RuntimeError("it is neither the CPU nor CUDA")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise SettingError(

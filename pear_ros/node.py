@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -86,6 +86,7 @@ class PearNode(LifecycleNode):
         self._problems = Problems(self.get_logger().warning)
         self._pipeline: Pipeline | None = None
         self._sources: dict[str, Source] = {}
+        self._outputs: list[Any] = []  # lifecycle publishers
         self._subscriptions_of_work: list[Any] = []
         self._mailbox: Mailbox[Job] = Mailbox()
         self._worker: threading.Thread | None = None
@@ -137,18 +138,24 @@ class PearNode(LifecycleNode):
                 _detections_type()
             started_s = time.monotonic()
             self._pipeline = load_pipeline(self.config, self._problems)
-        except PearError as error:
-            self.get_logger().error(f"cannot configure: {error}")
+            self._tf = self._create_output(TFMessage, "/tf", QoSProfile(depth=100))
+            for name in self.config.cameras or ("",):
+                self._sources[name] = self._make_source(name)
+        except Exception as error:  # rclpy would swallow it: memory of a GPU, a bad QoS, ...
+            self._tell_failure("configure", error)
+            self._free()
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(
             f"loaded {self.config.checkpoint} and {self.config.assets} "
             f"in {time.monotonic() - started_s:.1f} s: {self._pipeline.description}"
         )
-        self._tf = self._create_output(TFMessage, "/tf", QoSProfile(depth=100))
-        for name in self.config.cameras or ("",):
-            self._sources[name] = self._make_source(name)
         self._state = "inactive"
         return super().on_configure(state)
+
+    def _tell_failure(self, transition: str, error: Exception) -> None:
+        is_known = isinstance(error, PearError)
+        reason = str(error) if is_known else traceback.format_exc()
+        self.get_logger().error(f"cannot {transition}: {reason}")
 
     def _make_source(self, name: str) -> Source:
         prefix = f"{name}/" if name else ""
@@ -175,31 +182,40 @@ class PearNode(LifecycleNode):
     def _create_output(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
         overriding = QoSOverridingOptions.with_default_policies()
         own_qos = copy.copy(qos)  # overriding changes it
-        return self.create_lifecycle_publisher(
+        output = self.create_lifecycle_publisher(
             kind, topic, own_qos, qos_overriding_options=overriding
         )
+        self._outputs.append(output)
+        return output
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._problems.forget_told()
-        self._mailbox = Mailbox()
+        self._mailbox.open()
         result = super().on_activate(state)  # publishers first, then what feeds them
         self._worker = threading.Thread(target=self._work, name="pear worker", daemon=True)
         self._worker.start()
-        compressed = self.config.image_transport == "compressed"
-        for source in self._sources.values():
-            source.gate = self._make_gate()  # what the last one holds is of another time
-            prefix = f"{source.name}/" if source.name else ""
-            kind = CompressedImage if compressed else Image
-            events = SubscriptionEventCallbacks(message_lost=partial(self._on_lost, source))
-            self._subscribe(kind, source.topic, partial(self._on_image, source), events)
-            self._subscribe(CameraInfo, f"{prefix}camera_info", partial(self._on_info, source))
-            if self.config.detector == "topic":
-                on_boxes = partial(self._on_detections, source)
-                self._subscribe(_detections_type(), f"{prefix}detections", on_boxes)
+        try:
+            for source in self._sources.values():
+                self._subscribe_source(source)
+        except Exception as error:  # rclpy would swallow it
+            self._tell_failure("activate", error)
+            self.stop()
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
         topics = ", ".join(source.topic for source in self._sources.values())
         self.get_logger().info(f"active: images from {topics}")
         self._state = "active"
         return result
+
+    def _subscribe_source(self, source: Source) -> None:
+        prefix = f"{source.name}/" if source.name else ""
+        kind = CompressedImage if self.config.image_transport == "compressed" else Image
+        events = SubscriptionEventCallbacks(message_lost=partial(self._on_lost, source))
+        self._subscribe(kind, source.topic, partial(self._on_image, source), events)
+        self._subscribe(CameraInfo, f"{prefix}camera_info", partial(self._on_info, source))
+        if self.config.detector == "topic":
+            on_boxes = partial(self._on_detections, source)
+            self._subscribe(_detections_type(), f"{prefix}detections", on_boxes)
 
     def _subscribe(
         self,
@@ -235,6 +251,9 @@ class PearNode(LifecycleNode):
         if self._worker is not None:
             self._worker.join()
             self._worker = None
+        for source in self._sources.values():  # what waits is of another time when work goes on
+            self._mailbox.drop(source.name, len(source.gate))
+            source.gate = self._make_gate()
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._free()
@@ -243,6 +262,7 @@ class PearNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.stop()
         self._free()
+        self._state = "finalized"
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -252,11 +272,9 @@ class PearNode(LifecycleNode):
 
     def _free(self) -> None:
         self._pipeline = None
-        for source in self._sources.values():
-            for publisher in source.publishers.values():
-                self.destroy_lifecycle_publisher(publisher)
-        if self._sources:
-            self.destroy_lifecycle_publisher(self._tf)
+        for output in self._outputs:
+            self.destroy_lifecycle_publisher(output)
+        self._outputs.clear()
         self._sources.clear()
         self._state = "unconfigured"
 
@@ -316,18 +334,23 @@ class PearNode(LifecycleNode):
 
     def _work(self) -> None:
         while (jobs := self._mailbox.take()) is not None:
-            try:
-                self._process(jobs)
-            except Exception as error:  # whatever it is, the next image gets its chance
-                if not self.context.ok():
-                    return  # interrupted: nothing can be published any more
-                for name in jobs:
-                    self._mailbox.drop(name)
+            self._attempt(partial(self._process, jobs))
+            for name in jobs:  # those that were not answered
+                self._mailbox.drop(name)
+
+    def _attempt(self, work: Callable[[], None]) -> bool:
+        """True if it worked; whatever goes wrong is told, and the next image gets its chance."""
+        try:
+            work()
+            return True
+        except Exception as error:
+            if self.context.ok():  # else interrupted: nothing can be published any more
                 self._problems.count(
                     "internal_errors",
                     f"an image could not be processed, please report it:\n{traceback.format_exc()}",
                     type(error).__name__,
                 )
+            return False
 
     def _process(self, jobs: dict[str, Job]) -> None:
         """One batch over the newest image of each camera; takes out of `jobs` what is done."""
@@ -335,23 +358,24 @@ class PearNode(LifecycleNode):
         wanted = {name: self._wanted(self._sources[name]) for name in jobs}
         frames = {}
         for name, job in list(jobs.items()):
-            frame = self._frame(self._sources[name], job) if wanted[name] else None
-            if frame is None:
+            if not wanted[name]:
+                self._counts["images_unwatched"] += 1
                 del jobs[name]
-            else:
+            elif frame := self._frame(self._sources[name], job):
                 frames[name] = frame
         mesh = any(MESH_OUTPUTS & wanted[name] for name in frames)
         people_by_frame = self._pipeline.step(list(frames.values()), mesh) if frames else []
         for (name, frame), people in zip(frames.items(), people_by_frame, strict=True):
-            self._publish(self._sources[name], jobs[name], frame, people, wanted[name])
-            del jobs[name]
+            source = self._sources[name]
+            job = jobs[name]
+            if self._attempt(partial(self._answer, source, job, frame, people, wanted[name])):
+                del jobs[name]
+            self._attempt(partial(self._show, source, job, frame, people, wanted[name]))
 
     def _wanted(self, source: Source) -> set[str]:
         wanted = {k for k, p in source.publishers.items() if p.get_subscription_count()}
         if self._tf.get_subscription_count():
             wanted.add("tf")
-        if not wanted:
-            self._counts["images_unwatched"] += 1
         return wanted
 
     def _frame(self, source: Source, job: Job) -> Frame | None:
@@ -362,7 +386,9 @@ class PearNode(LifecycleNode):
         try:
             image = convert.rgb_from_message(job.message)
         except ImageError as error:
-            self._drop(source, "bad_images", f"{source.topic}: {error}; check the camera driver")
+            self._problems.count(
+                "bad_images", f"{source.topic}: {error}; check the camera driver", source.name
+            )
             return None
         camera = self._camera(source, job.info, image)
         return Frame(image, camera, _stamp_ns(header) * 1e-9, source.name, job.boxes)
@@ -370,11 +396,11 @@ class PearNode(LifecycleNode):
     def _is_in_order(self, source: Source, stamp_ns: int) -> bool:
         behind_ns = 0 if source.last_stamp_ns is None else source.last_stamp_ns - stamp_ns
         if 0 < behind_ns <= RESTART_S * 1e9:
-            self._drop(
-                source,
+            self._problems.count(
                 "stamps_backwards",
                 f"{source.topic}: an image is {behind_ns * 1e-9:.3f} s older than the one before; "
                 "it is dropped: check that one camera alone publishes there",
+                source.name,
             )
             return False
         if behind_ns > 0:
@@ -391,13 +417,17 @@ class PearNode(LifecycleNode):
 
     def _camera(self, source: Source, info: CameraInfo | None, image: ImageArray) -> Camera:
         height, width = image.shape[:2]
-        camera = None if info is None else convert.camera_from_info(info, width, height)
+        camera = None
+        if info is not None:
+            rectified = self.config.rectified
+            camera = convert.camera_from_info(info, width, height, rectified)
         if camera is not None:
             return camera
         why = "no camera_info came"
         if info is not None:
+            name, matrix = ("P", info.p) if self.config.rectified else ("K", info.k)
             why = (
-                f"camera_info ({info.width}x{info.height}, K {np.asarray(info.k).tolist()}) "
+                f"camera_info ({info.width}x{info.height}, {name} {np.asarray(matrix).tolist()}) "
                 f"is no calibration of the {width}x{height} images"
             )
         self._problems.count(
@@ -408,21 +438,31 @@ class PearNode(LifecycleNode):
         )
         return assumed_camera(width, height, self.config.assumed_fov_deg)
 
-    def _drop(self, source: Source, kind: str, message: str) -> None:
-        self._mailbox.drop(source.name)
-        self._problems.count(kind, message, source.name)
+    def _answer(
+        self, source: Source, job: Job, frame: Frame, people: People, wanted: set[str]
+    ) -> None:
+        """Numbers first: whoever acts on them does not wait for pictures."""
+        header = job.message.header
+        if "tf" in wanted and len(people):
+            self._tf.publish(convert.transforms_message(people, header))
+        elapsed_s = time.monotonic() - job.received_s
+        if "humans" in wanted:
+            size = frame.image.shape[:2]
+            message = convert.humans_message(people, header, size, processing_time_s=elapsed_s)
+            message.dropped = self._mailbox.take_dropped(source.name)
+            source.publishers["humans"].publish(message)
+        self._counts["images_answered"] += 1
+        self._counts["people"] += len(people)
+        self._latencies_s.append(elapsed_s)
 
-    def _publish(
+    def _show(
         self, source: Source, job: Job, frame: Frame, people: People, wanted: set[str]
     ) -> None:
         assert self._pipeline is not None
         header, publishers = job.message.header, source.publishers
-        faces = self._pipeline.body_model.faces
-        if "tf" in wanted and len(people):
-            self._tf.publish(convert.transforms_message(people, header))
+        faces, bones = self._pipeline.body_model.faces, self._pipeline.body_model.bones
         if "skeletons" in wanted:
             gone = self._gone(source, "skeletons", people.ids)
-            bones = self._pipeline.body_model.bones
             publishers["skeletons"].publish(convert.skeleton_markers(people, bones, header, gone))
         if "markers" in wanted:
             gone = self._gone(source, "markers", people.ids)
@@ -432,17 +472,6 @@ class PearNode(LifecycleNode):
         if "overlay" in wanted and self._is_overlay_due(source):
             drawn = draw_people(frame.image, people, faces, frame.camera)
             publishers["overlay"].publish(convert.image_message(drawn, header))
-
-        elapsed_s = time.monotonic() - job.received_s
-        self._counts["images_answered"] += 1
-        self._counts["people"] += len(people)
-        self._latencies_s.append(elapsed_s)
-        if "humans" in wanted:
-            dropped = self._mailbox.take_dropped(source.name)
-            self._counts["images_dropped"] += dropped
-            size = frame.image.shape[:2]
-            message = convert.humans_message(people, header, size, dropped, elapsed_s)
-            publishers["humans"].publish(message)
 
     def _gone(self, source: Source, output: str, ids: Iterable[str]) -> set[str]:
         """Whose marker was shown and must go."""
@@ -481,6 +510,7 @@ class PearNode(LifecycleNode):
             status.level = DiagnosticStatus.WARN
         self._problems_told = total
         values: dict[str, Any] = {**self._counts, **problems}
+        values["images_dropped"] = self._mailbox.total_dropped
         if self._latencies_s:
             values["median_processing_time_ms"] = f"{1e3 * np.median(self._latencies_s):.1f}"
         status.values = [KeyValue(key=k, value=str(v)) for k, v in sorted(values.items())]

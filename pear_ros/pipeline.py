@@ -84,12 +84,14 @@ class Pipeline:
     def _find(self, frame: Frame) -> Boxes:
         found = self._detector(frame)
         height, width = frame.image.shape[:2]
-        good = usable(found.xyxy, width, height) & np.isfinite(found.scores)
+        is_score = (found.scores >= 0) & (found.scores <= 1)
+        good = usable(found.xyxy, width, height) & is_score
         if not good.all():
             self._problems.count(
                 "bad_boxes",
                 f"{frame.source or 'camera'}: a detected box is outside of the {width}x{height} "
-                "image, empty, inverted or not finite; it is left out: check the detector",
+                "image, empty, inverted or not finite, or its score is not within 0 ... 1; it is "
+                "left out: check the detector",
                 frame.source,
                 times=int((~good).sum()),
             )
@@ -114,7 +116,7 @@ class Pipeline:
         parameters: EhmParameters,
         bodies: Bodies,
     ) -> list[People]:
-        finite = _finite_rows(parameters)  # (N,)
+        finite = _finite_rows(parameters) & _rotated_rows(bodies)  # (N,)
         camera_t = parameters.camera_t.numpy()
         people = []
         for i, (frame, found) in enumerate(zip(frames, boxes, strict=True)):
@@ -188,3 +190,10 @@ def _finite_rows(parameters: EhmParameters) -> NDArray[np.bool_]:
     columns = [getattr(parameters, f.name).flatten(1) for f in fields(parameters)]
     finite: NDArray[np.bool_] = torch.cat(columns, 1).isfinite().all(1).numpy()
     return finite
+
+
+def _rotated_rows(bodies: Bodies) -> NDArray[np.bool_]:
+    """(N,) False where joints are not finite, or a rotation is none: 6D zeros make zeros."""
+    rotated = torch.linalg.det(bodies.rotations) > 0.5  # NaN is not
+    good: NDArray[np.bool_] = (rotated & bodies.joints.isfinite().all(-1)).all(1).numpy()
+    return good

@@ -45,7 +45,7 @@ class Tracker:
         matched: dict[int, int] = {
             box: track
             for track, box in zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
-            if overlap[track, box] >= self._min_iou
+            if overlap[track, box] > 0
         }
         seen = [
             replace(known[matched[i]], xyxy=box, seen_s=stamp_s)

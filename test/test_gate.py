@@ -162,11 +162,20 @@ def test_what_waits_is_limited() -> None:
         gate.put_image(stamp, str(stamp), 0)
         gate.put_boxes(1000 + stamp, FIRST)
     gate.put_boxes(0, FIRST)  # its image is out
-    assert gate.release(0) == Released(superseded=1)
+    assert gate.release(0) == Released(without_boxes=1)
     gate.put_image(1000, "x", 0)  # its boxes are out
     assert gate.release(0.5).image is None
     gate.put_image(1003, "y", 0.5)
     assert gate.release(0.5).image == "y"
+
+
+def test_one_image_waits_for_the_calibration() -> None:
+    gate = make()
+    for stamp in range(5):
+        gate.put_image(stamp, str(stamp), 0)
+    assert len(gate) == 1
+    gate.see_calibration()
+    assert gate.release(0) == Released("4", superseded=4)
 
 
 # --- Accounts ------------------------------------------------------------------------------------

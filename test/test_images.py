@@ -213,6 +213,11 @@ def test_png_is_lossless() -> None:
     np.testing.assert_array_equal(by_hand, [[[255, 0, 0], [1, 2, 3]]] * 3)
 
 
+@pytest.mark.parametrize("padding", [1, 60, 100, 4096])
+def test_padded_files(padding: int) -> None:
+    np.testing.assert_array_equal(rgb_from_compressed(PNG + bytes(padding)), picture())
+
+
 def test_jpeg_is_close() -> None:
     found = rgb_from_compressed(JPEG)
     assert found.shape == (40, 60, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,24 @@ def test_output_that_cannot_be_written(
     unread = dataclasses.replace(config, checkpoint="told before anything is loaded")
     with pytest.raises(PearError, match="cannot be written"):
         infer([image], unread, InferOptions(tmp_path / where))
+
+
+def test_weights_that_cannot_be_read_leave_no_output(run: Run, image: Path, tmp_path: Path) -> None:
+    with pytest.raises(PearError, match="no checkpoint"):
+        run(image, settings={"checkpoint": str(tmp_path / "none.pt")})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_is_done_is_written_when_interrupted(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_images(paths: Any) -> Any:
+        yield from itertools.islice(read_images(paths), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pear_ros.infer.read_images", two_images)
+    _, arrays = run(folder)
+    assert_rows(arrays, 2)
 
 
 def test_overlay_that_cannot_be_written(run: Run, image: Path) -> None:

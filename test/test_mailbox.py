@@ -61,6 +61,19 @@ def test_closed(mailbox: Mailbox[int], put_before: bool) -> None:
     assert mailbox.take() is None
 
 
+def test_what_is_not_taken_is_dropped(mailbox: Mailbox[int]) -> None:
+    for item in (1, 2):
+        mailbox.put("left", item)
+    mailbox.put("right", 3)
+    mailbox.close()
+    assert mailbox.total_dropped == 3
+    assert mailbox.take_dropped("left") == 2
+    assert mailbox.total_dropped == 3
+    mailbox.open()
+    mailbox.put("left", 4)
+    assert mailbox.take() == {"left": 4}
+
+
 class Taker(threading.Thread):
     """Takes once."""
 

@@ -72,6 +72,11 @@ def test_ids(images: list[tuple[float, np.ndarray, str]]) -> None:
         assert tracker(boxes, stamp_s) == tuple(ids.split())
 
 
+def test_boxes_apart_never_match() -> None:
+    tracker = Tracker("p", min_iou=0.0, timeout_s=2)
+    assert tracker(at(0), 0) != tracker(at(500), 1)
+
+
 @pytest.mark.parametrize(("min_iou", "same"), [(0.33, True), (0.34, False)])
 def test_least_overlap(min_iou: float, same: bool) -> None:
     tracker = Tracker("p", min_iou, timeout_s=2)

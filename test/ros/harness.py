@@ -127,6 +127,7 @@ class Peer:
         self.executor.add_node(self.node)
         self.arrived = threading.Condition()
         self._subscriptions: list[Any] = []
+        self._clients: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
@@ -167,14 +168,22 @@ class Peer:
         return value
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, name)
-        try:
-            assert client.wait_for_service(TIMEOUT_S), f"no service {name}"
+        # Kept, as an answer gets lost where the server has not yet found a client that is new.
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        client = self._clients[name]
+        assert client.wait_for_service(TIMEOUT_S), f"no service {name}"
+        asks_again = kind is GetState  # which changes nothing
+        end_s = time.monotonic() + TIMEOUT_S
+        while True:
             future = client.call_async(request)
-            self.wait(future.done, f"answer of {name}")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+            try:
+                timeout_s = 5 if asks_again else TIMEOUT_S
+                self.wait(future.done, f"answer of {name}", timeout_s)
+                return future.result()
+            except AssertionError:
+                if not asks_again or time.monotonic() > end_s:
+                    raise
 
     def close(self) -> None:
         rclpy.shutdown(context=self.context)

@@ -358,6 +358,26 @@ def test_camera_from_info(
     assert camera == (None if expected is None else Camera(*expected, is_metric=True))
 
 
+P = [400.0, 0.0, 310.0, 0.0, 0.0, 410.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("rectified", "p", "expected"),
+    [
+        pytest.param(False, P, (500, 520, 330, 250), id="raw: K"),
+        pytest.param(True, P, (400, 410, 310, 230), id="rectified: P"),
+        pytest.param(True, [0.0] * 12, None, id="rectified, P of zeros"),
+    ],
+)
+def test_rectified_images_have_another_matrix(
+    rectified: bool, p: list[float], expected: tuple[float, ...] | None
+) -> None:
+    message = info()
+    message.p = p
+    camera = convert.camera_from_info(round_trip(message), 640, 480, rectified)
+    assert camera == (None if expected is None else Camera(*expected, is_metric=True))
+
+
 # Detections
 
 QUARTER_TURN = np.pi / 2
@@ -372,7 +392,8 @@ QUARTER_TURN = np.pi / 2
         pytest.param([("a", 0.5), ("b", 0.75), ("c", 0.25)], "", 0,
                      [(90, 180, 110, 220, 0.75)], id="best of several"),
         pytest.param([("dog", 0.9)], "person", 0, [], id="of another class"),
-        pytest.param([], "", 0, [], id="without a result"),
+        pytest.param([], "", 0, [(90, 180, 110, 220, 1.0)], id="without a result"),
+        pytest.param([], "person", 0, [], id="without a result, a class asked for"),
         pytest.param([("person", 0.5)], "", QUARTER_TURN,
                      [(80, 190, 120, 210, 0.5)], id="a quarter turned"),
         pytest.param([("person", 0.5)], "", np.pi / 6,

@@ -26,7 +26,7 @@ from harness import (
     running,
     stamp_ns,
 )
-from pear_ros.msg import Human
+from pear_ros.msg import Human, HumanArray
 from rclpy.qos import ReliabilityPolicy
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, PointCloud2
@@ -109,7 +109,7 @@ def test_every_image_is_answered_and_all_outputs_agree(
         assert human.translation[2] == pytest.approx(FOCAL_PX * TZ_M / (12 * side_px), rel=1e-5)
 
     def of_last(name: str) -> Any:
-        """The output about the last image, which comes before its HumanArray, by another way."""
+        """The output about the last image, which comes after its HumanArray, by another way."""
         return system.peer.wait(
             lambda: next((m for m in outputs[name] if _is_of(m, stamp_ns(last))), None), name
         )
@@ -120,7 +120,10 @@ def test_every_image_is_answered_and_all_outputs_agree(
         check_meshes(of_last("markers"), last.humans, BodyModel(load_assets(Path(files["assets"]))))
     else:
         assert not outputs["tf"]
-        assert not any(message.markers for message in outputs["markers"] + outputs["skeletons"])
+        shown = [
+            m for name in ("markers", "skeletons") for array in outputs[name] for m in array.markers
+        ]
+        assert not any(stamp_ns(marker) in stamps for marker in shown)
     overlay = system.peer.wait(lambda: outputs["overlay"], "overlay")[0]
     drawn = rgb_from_message(overlay)
     assert overlay.header.frame_id == camera.frame_id
@@ -556,3 +559,51 @@ def test_bad_parameters_end_the_process(
     assert line.startswith("[FATAL]")
     assert said in line
     assert code == 1
+
+
+# What must not go unseen
+
+
+def test_what_waits_when_the_node_is_deactivated_is_dropped(
+    node: System, files: dict[str, Any]
+) -> None:
+    pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs")
+    node.reconfigure(**files, detector="topic", detections_timeout_s=60.0)
+    camera = TestCamera(node)
+    camera.get_ready(boxes=[])
+    before = node.counts()
+    for _ in range(5):
+        camera.publish()  # without boxes
+
+    def more(*names: str) -> int:
+        values = node.diagnostics_values()
+        return sum(int(values.get(name, 0)) - int(before.get(name, 0)) for name in names)
+
+    node.peer.wait(lambda: more("images_received") == 5, "images received")
+    assert node.change("deactivate")
+    outcomes = ("images_answered", "images_dropped", "images_unwatched")
+    node.peer.wait(lambda: more(*outcomes) == 5, "an outcome of each image")
+    assert more("images_answered") == 0
+
+
+def test_failures_of_ros_itself_are_told_and_leave_nothing(
+    tmp_path: Path, files: dict[str, Any]
+) -> None:
+    misspelt = {"qos_overrides./pear/markers.publisher.reliability": "best_efort"}
+    with running(tmp_path, **files, **misspelt) as system:
+        assert system.state() == "unconfigured"
+        assert not system.change("configure")
+        assert system.state() == "unconfigured"
+        told = [line for line in system.new_log("") if "cannot configure" in line]
+        assert len(told) == 2
+        for topic in ("/tf", "/pear/humans"):
+            system.peer.wait(lambda t=topic: not system.peer.node.count_publishers(t), topic)
+
+
+def test_images_do_not_wait_for_a_clock_that_stands(tmp_path: Path, files: dict[str, Any]) -> None:
+    with running(tmp_path, **files, use_sim_time=True) as system:
+        camera = TestCamera(system)
+        humans = system.peer.collect(HumanArray, "/pear/humans")
+        system.peer.wait(camera.subscribers, "subscription of images")
+        system.peer.wait(lambda: camera.publish() and humans, "an answer without camera_info")
+        assert not humans[0].humans[0].is_metric
