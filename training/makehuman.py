@@ -67,7 +67,7 @@ class Person:
     weight: float
     height: float
     proportions: float
-    races: tuple[float, float, float]  # shares of RACES
+    races: Array  # (3,) shares of RACES
 
     def factors(self) -> dict[str, float]:
         """The weight of each word in the names of targets."""
@@ -117,17 +117,27 @@ def read_mesh(data: Path) -> Mesh:
             face = [int(word.split("/")[0]) - 1 for word in words]
             faces.setdefault(group, []).append(face)
     assert len(vertices) == NUM_VERTICES
+    places = METRES * np.array(vertices)
     return Mesh(
-        METRES * np.array(vertices),
-        {name: _triangles(faces[name]) for name in MESH_GROUPS},
+        places,
+        {name: _triangles(faces[name], places) for name in MESH_GROUPS},
         {name: np.unique(np.concatenate(f)) for name, f in faces.items() if "joint" in name},
     )
 
 
-def _triangles(polygons: Iterable[list[int]]) -> Ints:
-    """Fans of the polygons, which are quads but for a few triangles."""
-    fans = [[p[0], p[i], p[i + 1]] for p in polygons for i in range(1, len(p) - 1)]
-    return np.array(fans)
+def _triangles(polygons: Iterable[list[int]], places: Array) -> Ints:
+    """The triangles of the mesh and its quads' halves; a quad is cut where it is shorter."""
+    triangles = []
+    for polygon in polygons:
+        if len(polygon) == 3:
+            triangles.append(polygon)
+            continue
+        a, b, c, d = polygon
+        if np.linalg.norm(places[a] - places[c]) <= np.linalg.norm(places[b] - places[d]):
+            triangles += [[a, b, c], [a, c, d]]
+        else:
+            triangles += [[b, c, d], [b, d, a]]
+    return np.array(triangles)
 
 
 def read_rig(data: Path, mesh: Mesh) -> Rig:
@@ -166,9 +176,9 @@ def _regressed(place: Mapping[str, Any], mesh: Mesh) -> Ints:
 
 def read_target(path: Path) -> NDArray[np.float32]:
     """(19158, 3) m, what a target adds to the vertices."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
-        lines = [line for line in file if line.strip() and not line.startswith("#")]
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     moved = np.zeros((NUM_VERTICES, 3), np.float32)
     if lines:
         rows = np.fromstring(" ".join(lines), sep=" ").reshape(-1, 4)
