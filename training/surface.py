@@ -109,7 +109,8 @@ def rounded_shares(weights: Array) -> Array:
 def _vertex_areas(vertices: Array, faces: Ints) -> Array:
     a, b, c = np.moveaxis(vertices[faces], 1, 0)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
-    areas: Array = np.bincount(faces.ravel(), np.repeat(area / 3, 3), len(vertices))
+    areas = np.zeros(len(vertices))
+    np.add.at(areas, faces, area[:, None] / 3)
     return areas
 
 
