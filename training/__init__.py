@@ -1,0 +1,1 @@
+"""What prepares and does the training; it is not installed with the node."""
