@@ -189,8 +189,8 @@ static void draw_cut(const Image* image, const Camera* camera, const float* cons
   for (int i = 2; i < count; i++) draw(image, &kept[0], &kept[i - 1], &kept[i], person, face);
 }
 
-// Unit normals, each the mean of the faces' around the vertex, weighed by their areas; towards where
-// the faces' corners go counterclockwise; 0 for a vertex without a face that has an area.
+// Unit normals, each the mean of the faces' around the vertex, weighed by their areas; on the side
+// from which the faces' corners go counterclockwise; 0 for a vertex without a face of any area.
 void pear_vertex_normals(int32_t num_vertices, const float* vertices, int32_t num_faces,
                          const int32_t* faces, float* normals) {
   for (int64_t i = 0; i < 3 * (int64_t)num_vertices; i++) normals[i] = 0;

@@ -99,8 +99,7 @@ def test_the_nearer_covers_the_farther(order: tuple[str, str]) -> None:
 def test_color_is_the_persons_where_the_mesh_faces_the_camera() -> None:
     picture = draw_people(canvas(), people(square(), ids=("p1",)), FACES, CAMERA, 1.0)
     expected = 255 * np.array(person_color("p1"))
-    # Shade is the cosine to the triangle's middle, here 0.998 of full.
-    np.testing.assert_allclose(picture[40, 50], expected, atol=2)
+    np.testing.assert_allclose(picture[40, 50], expected, atol=0.51)
 
 
 def test_tilted_is_darker() -> None:
