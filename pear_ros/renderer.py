@@ -69,7 +69,7 @@ def render(
     """
     count, num_vertices, _ = vertices.shape
     vertices, corners = _floats(vertices), _corners(faces, num_vertices)
-    assert vertices.shape[2] == background.shape[2] == 3
+    assert background.shape[2] == 3
     if face_colors is not None:
         face_colors = np.broadcast_to(np.clip(face_colors, 0, 1), (count, *corners.shape))
         face_colors = _floats(face_colors)
@@ -116,7 +116,9 @@ def vertex_normals(vertices: FloatArray, faces: IntArray | NDArray[np.int32]) ->
 
 def _corners(faces: IntArray | NDArray[np.int32], num_vertices: int) -> NDArray[np.int32]:
     """(F, 3) as the library reads it, which checks nothing itself."""
-    corners = np.ascontiguousarray(faces, np.int32).reshape(-1, 3)
+    assert faces.ndim == 2
+    assert faces.shape[1] == 3
+    corners = np.ascontiguousarray(faces, np.int32)
     if corners.size and not 0 <= corners.min() <= corners.max() < num_vertices:
         raise IndexError(f"a face has a corner that is none of the {num_vertices} vertices")
     return corners
@@ -174,6 +176,8 @@ def _address(array: NDArray[Any]) -> int:
 
 
 def _floats(array: FloatArray) -> FloatArray:
+    """(..., 3) as the library reads it."""
+    assert array.shape[-1] == 3
     return np.ascontiguousarray(array, np.float32)
 
 
