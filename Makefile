@@ -11,7 +11,7 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 
 PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := $(shell find CMakeLists.txt LICENSE cmake config interfaces/tf2_msgs launch msg \
-	package.xml pear_ros pyproject.toml scripts setup.py -type f -not -path '*/__pycache__/*')
+	package.xml pear_ros pyproject.toml scripts setup.py src -type f -not -path '*/__pycache__/*')
 
 .NOTPARALLEL:  # the environments share build/
 .DELETE_ON_ERROR:

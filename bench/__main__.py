@@ -31,11 +31,14 @@ from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
 from pear_ros.convert import image_message, mesh_markers, rgb_from_message
 from pear_ros.network import NetworkConfig, load_network
-from pear_ros.people import Boxes, EhmParameters, People
+from pear_ros.people import Boxes, Camera, EhmParameters, FloatArray, IntArray, People
+from pear_ros.renderer import render
 from pear_ros.toy import ToyFiles, write_toy
+from pear_ros.toy_body import build_mannequin
 
 NUM_VERTICES, NUM_TRIANGLES = 10475, 20908  # of SMPL-X, whose sizes are what users will pay for
 RATE_HZ, NUM_IMAGES = 10.0, 100
+RENDER_LIMIT_MS = 15
 
 
 def main() -> int:
@@ -45,6 +48,7 @@ def main() -> int:
         node = rclpy.create_node("bench")
         print(f"medians on {os.cpu_count()} cores, torch with {torch.get_num_threads()} threads\n")
         bench_image()
+        bench_renderer()
         bench_body_model(toy)
         bench_mesh(node)
         node.destroy_node()
@@ -74,6 +78,44 @@ def bench_image() -> None:
             message.encoding, message.step = encoding, width * channels
             ms = median_ms(lambda m=message: rgb_from_message(m), 50)
             row(f"image to ndarray, {width}x{height} {encoding}", ms)
+
+
+def bench_renderer() -> None:
+    """Five people side by side, who cover a quarter of the image."""
+    vertices, faces = _fine_mannequin(20_000)
+    vertices = vertices * np.array((1, -1, -1), np.float32)  # facing the camera
+    places = [(-1.2, 0.2, 3.0), (-0.6, 0.2, 2.6), (0, 0.2, 2.3), (0.5, 0.2, 2.8), (1.1, 0.2, 3.2)]
+    crowd = vertices + np.array(places, np.float32)[:, None]  # (5, V, 3)
+    colors = np.full((5, 1, 3), 0.8, np.float32)
+    picture = np.full((480, 640, 3), 120, np.uint8)
+    camera = Camera(520, 520, 320, 240)
+
+    def draw() -> None:
+        render(picture, crowd, faces, colors, camera)
+
+    ms = median_ms(draw, 51)
+    started_s, worked_s = time.perf_counter(), time.process_time()
+    for _ in range(20):
+        draw()
+    cores = (time.process_time() - worked_s) / (time.perf_counter() - started_s)
+    verdict = "ok" if ms <= RENDER_LIMIT_MS else "too slow"
+    note = f"on {cores:.1f} cores; at most {RENDER_LIMIT_MS:.0f}: {verdict}"
+    row(f"render 5 people of {len(faces)} triangles, 640x480", ms, note)
+
+
+def _fine_mannequin(num_faces: int) -> tuple[FloatArray, IntArray]:
+    """(V, 3) m and (F, 3): the toy body, its largest faces each cut into three."""
+    mannequin = build_mannequin()
+    corners = mannequin.vertices[mannequin.faces]  # (F, 3, 3)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    num_cut = (num_faces - len(corners)) // 2
+    largest_first = np.argsort(-np.linalg.norm(normals, axis=1))
+    large, rest = np.split(mannequin.faces[largest_first], [num_cut])
+    middles = mannequin.vertices[large].mean(1)
+    middle = len(mannequin.vertices) + np.arange(num_cut)
+    parts = [np.stack((large[:, i], large[:, (i + 1) % 3], middle), 1) for i in range(3)]
+    vertices = np.concatenate((mannequin.vertices, middles)).astype(np.float32)
+    return vertices, np.concatenate((rest, *parts))
 
 
 def smplx_sized(assets: BodyAssets) -> BodyAssets:
