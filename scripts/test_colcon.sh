@@ -25,13 +25,14 @@ for layout in plain symlink; do
     done
     python -c "import pear_ros.node as n; assert 'colcon-$layout' in n.__file__, n.__file__"
     "$lib/pear-ros" --help >/dev/null
-    "$lib/pear_node" &
+    export NODE_NAME=pear_of_$$_$layout  # not another node that this machine happens to run
+    "$lib/pear_node" --ros-args -r __node:="$NODE_NAME" &
     python - <<'PYTHON'
-import rclpy, time
+import os, rclpy, time
 rclpy.init()
 node = rclpy.create_node("test_colcon")
 start_s = time.monotonic()
-while "pear" not in node.get_node_names():
+while os.environ["NODE_NAME"] not in node.get_node_names():
     assert time.monotonic() - start_s < 60, "pear_node did not start"
     time.sleep(0.1)
 PYTHON
