@@ -15,6 +15,8 @@ from typing import Any
 
 # An image does not fit into the shared memory that Fast DDS sends through by default.
 os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT?sockets_size=16MB")
+# Another node on this machine would answer the demo's images, too.
+os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
 
 import cv2
 import numpy as np
@@ -105,6 +107,7 @@ def main() -> int:
             "detector put them, not as they stand. For PEAR itself see docs/assets.md, then\n"
             "  make demo CHECKPOINT=pear_model.pt ASSETS=body.npz\n"
         )
+    print(f"To look on from another terminal: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
     node_arguments = [x for k, v in parameters.items() if v for x in ("-p", f"{k}:={v}")]
     log = options.output / "node.log"
     rclpy.init()
