@@ -15,8 +15,8 @@ from scipy.spatial.transform import Rotation
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import Bodies, BodyModel
 from pear_ros.people import JOINT, JOINT_NAMES, EhmParameters
+from pear_ros.synthetic.shapes import ShapeSampler, seam
 from pear_ros.toy_body import signed_volume, skeleton
-from training.shapes import ShapeSampler, seam
 
 PATH = Path(__file__).parents[1] / "assets/standin/body.npz"
 MAX_BYTES = 8 << 20

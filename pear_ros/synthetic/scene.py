@@ -1,0 +1,250 @@
+"""People who move before a calibrated camera: its images, and the exact truth about them.
+
+The world has the axes of a level camera: x right, y down, z forward; the camera is at its origin
+and the floor at `height_m` below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from pear_ros.assets import BodyAssets
+from pear_ros.body_model import BodyModel
+from pear_ros.camera import project
+from pear_ros.crop import square_boxes
+from pear_ros.people import (
+    Boxes,
+    Camera,
+    EhmParameters,
+    FloatArray,
+    ImageArray,
+    People,
+)
+from pear_ros.renderer import Light, Lighting, Rendering, render
+from pear_ros.synthetic.appearance import Wardrobe
+from pear_ros.synthetic.background import draw_background
+from pear_ros.synthetic.controls import rotations
+from pear_ros.synthetic.motion import Motion, Repertoire
+from pear_ros.synthetic.shapes import Shapes, ShapeSampler
+
+Array = NDArray[np.float64]
+Random = np.random.Generator
+
+SHAPE_SPREAD = 0.7  # of bodies, in the standard deviations of the body's own shapes
+STEP_S = 1 / 30  # of the simulated walk
+WALK_M_S, TURN_DEG_S = 1.0, 110.0
+FACING_CAMERA = Rotation.from_euler("x", 180, degrees=True)  # of an upright person
+
+
+class Cast:
+    """What all scenes share: the body, and where people's looks are drawn from."""
+
+    def __init__(self, assets: BodyAssets) -> None:
+        self.body_model = BodyModel(assets)
+        self.faces = assets.body_faces  # (F, 3)
+        self._shapes = ShapeSampler(assets)
+        self.wardrobe = Wardrobe(assets)
+
+    def shapes(self, count: int, random: Random) -> Shapes:
+        return self._shapes.sample(count, random, SHAPE_SPREAD)
+
+
+def parameters_of(
+    orientation: Array, controls: Array, expression: Array, shapes: Shapes
+) -> EhmParameters:
+    """Of N people: (N, 3, 3) model axes to optical, (N, C), (N, 50); camera_t is zero."""
+    count = len(controls)
+    pose = rotations(controls)
+    still = np.zeros((count, 3))
+    values = {
+        "global_orient": orientation[:, None],
+        "body_pose": pose.body_pose,
+        "left_hand_pose": pose.left_hand_pose,
+        "right_hand_pose": pose.right_hand_pose,
+        "betas": shapes.betas,
+        "expression": expression,
+        "hand_scale": still + 1,
+        "head_scale": shapes.head_scale,
+        "flame_eye_pose": pose.flame_eye_pose,
+        "flame_global_pose": still,
+        "flame_jaw_pose": pose.flame_jaw_pose,
+        "flame_eyelids": pose.flame_eyelids,
+        "flame_betas": shapes.flame_betas,
+        "flame_expression": expression,
+        "camera_t": still,
+    }
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(value, np.float32))
+        for name, value in values.items()
+    }
+    return EhmParameters(**tensors)
+
+
+def random_lighting(random: Random) -> Lighting:
+    """One strong light from above or the side, a weak one from the camera."""
+    direction = random.normal((0, 0.6, 0.7), (0.7, 0.5, 0.4))
+    ambient = random.uniform(0.25, 0.6)
+    strong = random.uniform(0.3, 0.9)
+    lights = (Light(tuple(direction), strong), Light((0, 0, 1), random.uniform(0, 0.3)))
+    return Lighting(ambient, lights)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image and what is in it."""
+
+    time_s: float
+    image: ImageArray  # (H, W, 3) RGB
+    camera: Camera
+    people: People  # the truth, with vertices; of those whose box meets the image
+    visible: FloatArray  # (N,) part of the person's pixels in the image that nobody hides
+
+
+class Actor:
+    """One person of a scene: looks, motion, and the way on the floor."""
+
+    def __init__(
+        self,
+        cast: Cast,
+        repertoire: Repertoire,
+        lane: tuple[float, float, float, float],  # m: least and most x / z, least and most z
+        random: Random,
+    ) -> None:
+        self.shapes = cast.shapes(1, random)
+        self.colors = cast.wardrobe.colors(random)  # (V, 3)
+        self.motion = Motion(repertoire, random)
+        self._random = random
+        self._lane = lane
+        self._faces_deg = random.normal(0, 40)
+        x, z = self._somewhere()
+        self._way = [(x, z, float(random.normal(0, 60)))]  # m, m, degrees; every STEP_S
+        self._goal = self._somewhere()
+
+    def place(self, time_s: float) -> tuple[float, float, float]:
+        """x, z, m, and the heading, degrees; at heading 0 a person faces the camera."""
+        step = int(time_s / STEP_S)
+        while len(self._way) <= step + 1:
+            self._way.append(self._advance(len(self._way) * STEP_S))
+        begin, end = (np.array(self._way[i]) for i in (step, step + 1))
+        x, z, heading_deg = begin + (time_s / STEP_S - step) * (end - begin)
+        return float(x), float(z), float(heading_deg)
+
+    def _advance(self, time_s: float) -> tuple[float, float, float]:
+        x, z, heading_deg = self._way[-1]
+        walks = self.motion.walks(time_s)
+        to_goal = np.subtract(self._goal, (x, z))
+        if np.hypot(*to_goal) < 0.4:
+            self._goal = self._somewhere()
+        # At heading h a person looks along (sin h, -cos h) on the floor (x, z).
+        wanted = np.degrees(np.arctan2(to_goal[0], -to_goal[1])) if walks else self._faces_deg
+        error = (wanted - heading_deg + 180) % 360 - 180
+        heading_deg += float(np.clip(error, -TURN_DEG_S * STEP_S, TURN_DEG_S * STEP_S))
+        if walks and abs(error) < 60:
+            x += WALK_M_S * STEP_S * np.sin(np.radians(heading_deg))
+            z -= WALK_M_S * STEP_S * np.cos(np.radians(heading_deg))
+        return float(x), float(z), heading_deg
+
+    def _somewhere(self) -> tuple[float, float]:
+        left, right, near, far = self._lane
+        z = float(self._random.uniform(near, far))
+        return float(self._random.uniform(left, right)) * z, z
+
+
+class Scene:
+    """`scene.shot(time_s)` for any time from 0 on; the same seed makes the same scene."""
+
+    def __init__(
+        self,
+        cast: Cast,
+        repertoire: Repertoire,
+        seed: int | Sequence[int],
+        people: int,
+        width: int = 640,
+        height: int = 480,
+    ) -> None:
+        random = np.random.default_rng(seed)
+        self._cast = cast
+        focal_px = random.uniform(0.75, 1.15) * width
+        self.camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
+        self._height_m = random.uniform(0.9, 1.7)
+        pitch = np.degrees(np.arctan2(self._height_m - 0.95, 3.5)) + random.normal(0, 2)
+        turn = Rotation.from_euler("xz", (pitch, random.normal(0, 1)), degrees=True)
+        self._optical_from_world: Array = turn.as_matrix()
+        self._background = draw_background(width, height, random)
+        self._lighting = random_lighting(random)
+        # Side by side, so that people hide each other at times, but not always.
+        edges = np.linspace(-0.40, 0.40, people + 1) * width / focal_px
+        near = max(2.2, 1.15 * 1.9 * focal_px / height)  # a person's height fits
+        self._actors = [
+            Actor(cast, repertoire, (left, right, near, near + 2.5), random)
+            for left, right in pairwise(edges)
+        ]
+
+    def shot(self, time_s: float) -> Shot:
+        people = self._people(time_s)
+        assert people.vertices is not None
+        placed = people.vertices + people.translation[:, None]  # (N, V, 3)
+        colors = np.stack([actor.colors for actor in self._actors])
+        picture = self._render(placed, colors)
+        visible = np.array([
+            (picture.people == i).sum() / max((alone.people == 0).sum(), 1)
+            for i, alone in enumerate(
+                self._render(placed[i : i + 1], colors[i : i + 1]) for i in range(len(people))
+            )
+        ], np.float32)  # fmt: skip
+        return Shot(time_s, picture.image, self.camera, people, visible)
+
+    def _render(self, placed: FloatArray, colors: FloatArray) -> Rendering:
+        return render(
+            self._background, placed, self._cast.faces, colors, self.camera, lighting=self._lighting
+        )
+
+    def _people(self, time_s: float) -> People:
+        turn = self._optical_from_world
+        places = np.array([actor.place(time_s) for actor in self._actors])  # (N, 3)
+        headings = Rotation.from_euler("y", -places[:, 2:], degrees=True)
+        parameters = parameters_of(
+            turn @ (headings * FACING_CAMERA).as_matrix(),
+            np.stack([actor.motion(time_s) for actor in self._actors]),
+            np.stack([actor.motion.face(time_s) for actor in self._actors]),
+            join([actor.shapes for actor in self._actors]),
+        )
+        with torch.inference_mode():
+            bodies = self._cast.body_model(parameters, mesh=True)
+        assert bodies.vertices is not None
+        vertices = bodies.vertices.numpy()
+        lowest = (vertices @ turn[:, 1].astype(np.float32)).max(1)  # (N,) the world's y
+        in_world = np.stack((places[:, 0], self._height_m - lowest, places[:, 1]), -1)  # (N, 3)
+        translation = (in_world @ turn.T).astype(np.float32)
+        boxes = boxes_of(vertices + translation[:, None], self.camera)
+        height, width, _ = self._background.shape
+        return People(
+            ids=tuple(f"p{i + 1}" for i in range(len(boxes))),
+            boxes=Boxes(boxes, np.ones(len(boxes), np.float32)),
+            crop_xywh=square_boxes(boxes, width, height),
+            parameters=parameters,
+            translation=translation,
+            joints=bodies.joints.numpy(),
+            rotations=bodies.rotations.numpy(),
+            vertices=vertices,
+            is_metric=True,
+        )
+
+
+def boxes_of(placed: FloatArray, camera: Camera) -> FloatArray:
+    """(N, V, 3) m, optical -> (N, 4) xyxy, px, around each mesh."""
+    pixels = project(placed, camera)
+    return np.concatenate((pixels.min(1), pixels.max(1)), -1)
+
+
+def join(shapes: Sequence[Shapes]) -> Shapes:
+    """One Shapes of all people."""
+    return Shapes(*(np.concatenate(parts) for parts in zip(*(
+        (s.betas, s.flame_betas, s.head_scale) for s in shapes), strict=True)))  # fmt: skip

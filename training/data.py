@@ -1,0 +1,238 @@
+"""Crops of people with what the network shall say about them, drawn as fast as it learns.
+
+Each sample is a person of its own before a camera of its own. The crop is drawn directly, by the
+camera that the crop's pixels make, and is what `pear_ros.crop` would cut from the image.
+
+The network sees the crop alone, so it is taught what the crop shows: orientations and joints as
+seen by a camera that looks straight at the crop's centre (docs/frames.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from pear_ros.assets import BodyAssets
+from pear_ros.camera import project
+from pear_ros.crop import CROP_SIZE, square_boxes
+from pear_ros.people import Camera, EhmParameters, FloatArray, ImageArray
+from pear_ros.renderer import Rendering, render
+from pear_ros.synthetic.background import draw_background
+from pear_ros.synthetic.motion import Motion, Repertoire
+from pear_ros.synthetic.scene import (
+    FACING_CAMERA,
+    Cast,
+    boxes_of,
+    parameters_of,
+    random_lighting,
+)
+
+Array = NDArray[np.float64]
+Random = np.random.Generator
+
+SEEN = slice(32, -32)  # columns of the crop that the network sees
+IMAGE_SIZE = (640, 480)  # px, of the camera whose crops are drawn
+MOTIONS, LOOKS, BACKGROUNDS = 48, 96, 48  # that are at hand at a time; they are replaced in turn
+USES = 24  # of a motion
+HIDDEN = 0.3  # part of the crops in which another person stands before or behind
+OUTLINE = 7  # every so many vertices are enough to know how large a body is
+BOX_JITTER = 0.08  # how far a detector's box is off, in its size
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N crops and the truth."""
+
+    crops: Tensor  # (N, 256, 192, 3) RGB, uint8
+    parameters: EhmParameters  # seen from a camera that looks at the crop's centre
+    joints: Tensor  # (N, 55, 3) m, likewise, relative to the pelvis
+    joints_uv: Tensor  # (N, 55, 2) in half sides of the crop from its centre
+
+
+class CropMaker:
+    """Draws batches."""
+
+    def __init__(self, assets: BodyAssets, repertoire: Repertoire, seed: int) -> None:
+        self._cast = Cast(assets)
+        self._repertoire = repertoire
+        self._random = random = np.random.default_rng(seed)
+        self._motions = [Motion(repertoire, random) for _ in range(MOTIONS)]
+        self._uses = random.integers(0, USES, MOTIONS)
+        self._looks = [self._cast.wardrobe.colors(random) for _ in range(LOOKS)]
+        size = 3 * CROP_SIZE
+        self._backgrounds = [draw_background(size, size, random) for _ in range(BACKGROUNDS)]
+
+    @torch.inference_mode()
+    def batch(self, count: int) -> Batch:
+        random = self._random
+        self._renew()
+        controls, faces = self._poses(count)
+        # As seen by a camera that looks at the person: mostly level, the person anywhere in it.
+        heading = np.where(
+            random.random(count) < 0.65, random.normal(0, 50, count), random.uniform(0, 360, count)
+        )
+        turns = Rotation.from_euler(
+            "zxy",
+            np.stack((random.normal(0, 4, count), random.normal(5, 9, count), -heading), -1),
+            degrees=True,
+        )  # fmt: skip
+        orientation = (turns * FACING_CAMERA).as_matrix()
+        parameters = parameters_of(orientation, controls, faces, self._cast.shapes(count, random))
+        bodies = self._cast.body_model(parameters, mesh=True)
+        assert bodies.vertices is not None
+        vertices, joints = bodies.vertices.numpy(), bodies.joints.numpy()
+
+        crops = np.empty((count, CROP_SIZE, CROP_SIZE - 64, 3), np.uint8)
+        joints_uv = np.empty((count, joints.shape[1], 2), np.float32)
+        straight = np.empty((count, 3, 3), np.float32)
+        for i in range(count):
+            camera, place, xywh = self._place(vertices[i, ::OUTLINE])
+            meshes = [vertices[i] + place]
+            if random.random() < HIDDEN:
+                meshes.append(self._beside(vertices[(i + 1) % count], place, camera))
+            drawn = self._draw(np.stack(meshes), camera, xywh)
+            crops[i] = self._photographed(drawn.image, xywh)[:, SEEN]
+            centre = xywh[:2] + xywh[2:] / 2
+            joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
+            straight[i] = look_at(centre, camera).T
+        turned = torch.from_numpy(straight)
+        relative = bodies.joints - bodies.joints[:, :1]
+        return Batch(
+            torch.from_numpy(crops),
+            replace(parameters, global_orient=turned[:, None] @ parameters.global_orient),
+            relative @ turned.mT,
+            torch.from_numpy(joints_uv),
+        )
+
+    def _renew(self) -> None:
+        random = self._random
+        for i in np.flatnonzero(self._uses >= USES):
+            self._motions[i], self._uses[i] = Motion(self._repertoire, random), 0
+        self._looks[random.integers(LOOKS)] = self._cast.wardrobe.colors(random)
+        if random.random() < 0.3:
+            size = 3 * CROP_SIZE
+            self._backgrounds[random.integers(BACKGROUNDS)] = draw_background(size, size, random)
+
+    def _poses(self, count: int) -> tuple[Array, Array]:
+        """Controls (N, C) and expressions (N, 50)."""
+        chosen = self._random.integers(MOTIONS, size=count)
+        times_s = [1.7 * self._uses[i] + self._random.uniform(0, 1.7) for i in chosen]
+        self._uses[chosen] += 1
+        motions = [self._motions[i] for i in chosen]
+        pairs = list(zip(motions, times_s, strict=True))
+        return np.stack([m(t) for m, t in pairs]), np.stack([m.face(t) for m, t in pairs])
+
+    def _place(self, vertices: FloatArray) -> tuple[Camera, FloatArray, FloatArray]:
+        """A camera, the body's place (3,) m before it, and the square of its crop, xywh px."""
+        random = self._random
+        width, height = IMAGE_SIZE
+        while True:
+            focal_px = random.uniform(0.6, 1.4) * width
+            camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
+            size_px = np.exp(random.uniform(np.log(90), np.log(650)))
+            depth_m = focal_px * np.ptp(vertices[:, 1]) / size_px
+            middle = (vertices.min(0) + vertices.max(0)) / 2
+            uv = random.uniform((0.1 * width, 0.3 * height), (0.9 * width, 0.7 * height))
+            place = np.append((uv - (camera.cx, camera.cy)) / focal_px, 1) * depth_m - middle
+            placed = vertices + place.astype(np.float32)
+            if placed[:, 2].min() < 0.3:
+                continue
+            (box,) = boxes_of(placed[None], camera)
+            inside = np.clip(box, 0, (width, height, width, height))
+            if np.prod(inside[2:] - inside[:2]) < 0.7 * np.prod(box[2:] - box[:2]):
+                continue
+            size = (inside[2:] - inside[:2]).max()
+            inside += np.clip(random.normal(0, BOX_JITTER / 2, 4), -BOX_JITTER, BOX_JITTER) * size
+            (xywh,) = square_boxes(inside[None].astype(np.float32), width, height)
+            return camera, place.astype(np.float32), xywh
+
+    def _beside(self, vertices: FloatArray, place: FloatArray, camera: Camera) -> FloatArray:
+        """(V, 3) another person, to the side, before or behind."""
+        random = self._random
+        side = random.choice((-1, 1)) * random.uniform(0.35, 1.1)
+        offset = np.array((side, random.normal(0, 0.1), random.uniform(-0.8, 1.5)))
+        offset[2] = max(offset[2], 1.0 - place[2])
+        return vertices + (place + offset).astype(np.float32)
+
+    def _draw(self, meshes: FloatArray, camera: Camera, xywh: FloatArray) -> Rendering:
+        random = self._random
+        zoom = CROP_SIZE / xywh[2]
+        crop_camera = Camera(
+            camera.fx * zoom,
+            camera.fy * zoom,
+            (camera.cx - xywh[0]) * zoom,
+            (camera.cy - xywh[1]) * zoom,
+        )
+        picture = self._backgrounds[random.integers(BACKGROUNDS)]
+        side = int(random.integers(CROP_SIZE // 2, len(picture)))
+        x, y = random.integers(0, len(picture) - side + 1, 2)
+        cut = picture[y : y + side, x : x + side]
+        if random.random() < 0.5:
+            cut = cut[:, ::-1]
+        background = cv2.resize(cut, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+        looks = np.stack([self._looks[random.integers(LOOKS)] for _ in meshes])
+        return render(
+            background, meshes, self._cast.faces, looks, crop_camera,
+            lighting=random_lighting(random),
+        )  # fmt: skip
+
+    def _photographed(self, image: ImageArray, xywh: FloatArray) -> ImageArray:
+        """What a camera makes of it: its sharpness, exposure and noise, its image's borders."""
+        random = self._random
+        lost = CROP_SIZE / xywh[2]  # > 1: the crop is enlarged, and shows less than it could
+        if lost > 1.2:
+            side = round(CROP_SIZE / lost)
+            small = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+            image = cv2.resize(small, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+        elif random.random() < 0.3:
+            image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.2))
+        levels = np.arange(256) / 255
+        gain = random.uniform(0.7, 1.25) * random.uniform(0.92, 1.08, 3)  # (3,)
+        curve = levels[:, None] ** random.uniform(0.6, 1.2)  # (256, 1)
+        table = 255 * curve * gain + random.normal(0, 8)
+        exposed = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[None])
+        if random.random() < 0.5:
+            noise = np.empty(exposed.shape, np.int16)
+            cv2.randn(noise, 0, random.uniform(1, 7))
+            exposed = cv2.add(exposed, noise, dtype=cv2.CV_8U)
+        zoom = CROP_SIZE / xywh[2]
+        left, top = np.clip(-xywh[:2] * zoom, 0, CROP_SIZE).astype(int)
+        right, bottom = np.clip((IMAGE_SIZE - xywh[:2]) * zoom, 0, CROP_SIZE).astype(int)
+        exposed[:top] = exposed[bottom:] = 0
+        exposed[:, :left] = exposed[:, right:] = 0
+        return np.asarray(exposed, np.uint8)
+
+
+def look_at(uv: Array | FloatArray, camera: Camera) -> Array:
+    """(3, 3): the shortest turn of the optical axis onto the ray through a pixel."""
+    ray = np.array(((uv[0] - camera.cx) / camera.fx, (uv[1] - camera.cy) / camera.fy, 1.0))
+    ray /= np.linalg.norm(ray)
+    axis = np.cross((0, 0, 1.0), ray)
+    sine = np.linalg.norm(axis)
+    angle = np.arctan2(sine, ray[2])
+    matrix: Array = Rotation.from_rotvec(axis / max(sine, 1e-9) * angle).as_matrix()
+    return matrix
+
+
+class Batches(IterableDataset[Batch]):
+    """Endless; every worker draws others."""
+
+    def __init__(self, assets: BodyAssets, repertoire: Repertoire, size: int, seed: int) -> None:
+        self._assets, self._repertoire, self._size, self._seed = assets, repertoire, size, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        number = worker.id if worker else 0
+        maker = CropMaker(self._assets, self._repertoire, self._seed * 1000 + number)
+        while True:
+            yield maker.batch(self._size)

@@ -1,0 +1,292 @@
+"""Trains a small PEAR on rendered people: `python -m training.train --stage 1 --output out/train`.
+
+Stage 1 learns parameters and joints with all of the network; stage 2 keeps the backbone and
+corrects the head with what the pixels show. Runs on a CPU or on CUDA, goes on where it stopped
+(`last.pt` in the output folder), and writes
+
+    model.pt, network.json    the averaged weights in the published layout, float16
+    log.csv                   a row every so many steps
+    curves.png                the same as a picture
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pear_ros.assets import load_assets
+from pear_ros.body_model import BodyModel
+from pear_ros.decoder import INITIAL_POSE, HeadConfig
+from pear_ros.network import NetworkConfig, PearNetwork, choose_device
+from pear_ros.people import EhmParameters, map_tensors
+from pear_ros.synthetic.controls import STANDING, rotations, vector
+from pear_ros.synthetic.motion import TRAINING
+from pear_ros.synthetic.scene import FACING_CAMERA
+from pear_ros.vit import BackboneConfig
+from training.cpu import for_cpu
+from training.data import Batch, Batches
+from training.losses import stage_1, total
+
+SMALL = NetworkConfig(
+    BackboneConfig(embed_dim=192, depth=8, num_heads=3),
+    HeadConfig(context_dim=192, dim=256, depth=3, heads=4, dim_head=64, mlp_dim=512),
+)
+LOG_EVERY = 50  # steps
+SAVE_EVERY = 250
+AVERAGE = 0.998  # of the weights that are kept: their running mean over the last steps
+
+
+class Student(nn.Module):
+    """The network, and what helps it to learn and is thrown away: joints seen by the tokens.
+
+    The published PEAR begins with a backbone that was taught to find joints (ViTPose); this one
+    learns that along the way.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.network = PearNetwork(config)
+        self.heatmap = nn.Linear(config.backbone.embed_dim, 55)
+        initialise(self.network)
+
+    def forward(self, crops: Tensor, autocast: bool) -> tuple[EhmParameters, Tensor]:
+        """(N, 256, 192, 3) uint8 -> parameters, heatmap logits (N, 192, 55)."""
+        network = self.network
+        with torch.autocast(crops.device.type, torch.bfloat16, enabled=autocast):
+            tokens = network.backbone(network.normalise(crops))
+        tokens = tokens.float()
+        return network.head(tokens), self.heatmap(tokens)
+
+
+def initialise(network: PearNetwork) -> None:
+    """Small random weights; a person who stands before the camera is the first answer."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    nn.init.trunc_normal_(network.backbone.pos_embed, std=0.02)
+    nn.init.trunc_normal_(network.head.transformer.pos_embedding, std=0.02)
+    standing = rotations(vector(STANDING)[None])
+    body = np.concatenate((FACING_CAMERA.as_matrix()[None], standing.body_pose[0]))  # (22, 3, 3)
+    hands = np.concatenate((standing.left_hand_pose[0], standing.right_hand_pose[0]))
+    head = network.head
+    with torch.no_grad():
+        head.init_body_pose[:, INITIAL_POSE] = _six_d(body)
+        head.smplx_poses_decoder.bias[INITIAL_POSE.stop :] = _six_d(hands)
+        head.smplx_scale_decoder.bias.fill_(1)
+        head.cam_decoder.bias[2] = 0.94 - 1.5  # a person of 1.7 m fills a crop
+
+
+def _six_d(matrices: np.ndarray) -> Tensor:
+    """(J, 3, 3) -> (6 J,): the first two columns of each."""
+    return torch.from_numpy(matrices[..., :2].swapaxes(-1, -2).reshape(-1).astype(np.float32))
+
+
+class Training:
+    """One stage's state: what a checkpoint holds, and how it goes on."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.device = choose_device(options.device)
+        self.student = Student(SMALL).to(self.device)
+        if self.device.type == "cpu":
+            for_cpu(self.student.network.backbone)
+        self.average = PearNetwork(SMALL).to(self.device).requires_grad_(False)
+        self.optimizers = make_optimizers(self.student, options.lr, options.weight_decay)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["full_lr"] = group["lr"]
+        self.step = 0
+        self.rows: list[dict[str, float]] = []
+        options.output.mkdir(parents=True, exist_ok=True)
+        self._last = options.output / "last.pt"
+        if self._last.exists():
+            self._resume()
+        else:
+            self.average.load_state_dict(self.student.network.state_dict())
+
+    def _resume(self) -> None:
+        state = torch.load(self._last, map_location=self.device, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
+        self.step, self.rows = state["step"], state["rows"]
+        print(f"goes on after step {self.step}")
+
+    def save(self) -> None:
+        state = {
+            "student": self.student.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "rows": self.rows,
+        }
+        part = self._last.with_suffix(".part")
+        torch.save(state, part)
+        os.replace(part, self._last)
+        write_model(self.average, self.options.output)
+        write_log(self.rows, self.options.output)
+
+    def learning_rate(self) -> float:
+        """Of its full value: rises over the warm-up, then falls along a cosine to a hundredth."""
+        warm = min((self.step + 1) / self.options.warmup, 1)
+        done = min(self.step / self.options.steps, 1)
+        return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+    def update(self, losses: dict[str, Tensor]) -> float:
+        """One step of the optimizer. Gives the loss."""
+        loss = total(losses)
+        self.student.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_lr"] * self.learning_rate()
+            optimizer.step()
+        self.step += 1
+        keep = min(AVERAGE, self.step / (self.step + 10))
+        with torch.no_grad():
+            now = self.student.network.state_dict()
+            for name, mean in self.average.state_dict().items():
+                mean.lerp_(now[name], 1 - keep)
+        return float(loss)
+
+
+def make_optimizers(
+    student: nn.Module, lr: float, weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside of the transformers, AdamW for all else.
+
+    Jordan et al., Muon, 2024: a matrix's step is made orthogonal. The published PEAR uses AdamW.
+    """
+    import os
+
+    named = [(n, p) for n, p in student.named_parameters() if p.requires_grad]
+    inner = [p for n, p in named if p.ndim == 2 and ("blocks." in n or "layers." in n)]
+    if os.environ.get("ADAM"):
+        inner = []
+    others = [(n, p) for n, p in named if not any(p is q for q in inner)]
+    decay = [p for n, p in others if p.ndim > 1 and "pos_embed" not in n]
+    keep = [p for n, p in others if p.ndim <= 1 or "pos_embed" in n]
+    adam = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}],
+        lr=lr, betas=(0.9, 0.98),
+    )  # fmt: skip
+    if os.environ.get("ADAM"):
+        return [adam]
+    muon = torch.optim.Muon(
+        inner,
+        lr=float(os.environ.get("MUON_LR", "3e-3")),
+        weight_decay=weight_decay,
+        adjust_lr_fn="original",
+    )
+    return [muon, adam]
+
+
+def write_model(network: PearNetwork, folder: Path) -> None:
+    """`model.pt` in the published layout, float16, and its sizes, `network.json`."""
+    half = {n: t.half().cpu().clone() for n, t in network.state_dict().items()}
+    layout = {
+        part: {n.removeprefix(f"{part}."): t for n, t in half.items() if n.startswith(f"{part}.")}
+        for part in ("backbone", "head")
+    }
+    torch.save(layout, folder / "model.pt.part")
+    os.replace(folder / "model.pt.part", folder / "model.pt")
+    (folder / "network.json").write_text(network.config.to_json())
+
+
+def write_log(rows: list[dict[str, float]], folder: Path) -> None:
+    if not rows:
+        return
+    with (folder / "log.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+
+
+def batches(options: argparse.Namespace, device: torch.device, seed: int) -> Iterator[Batch]:
+    """Endless batches on the device, drawn by worker processes."""
+    dataset = Batches(load_assets(options.assets), TRAINING, options.batch_size, seed)
+    loader = DataLoader(dataset, batch_size=None, num_workers=options.workers, prefetch_factor=8)
+    for batch in loader:
+        yield Batch(
+            batch.crops.to(device, non_blocking=True),
+            map_tensors(batch.parameters, lambda t: t.to(device, non_blocking=True)),
+            batch.joints.to(device, non_blocking=True),
+            batch.joints_uv.to(device, non_blocking=True),
+        )
+
+
+def main() -> None:
+    options = parse_options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    training = Training(options)
+    device = training.device
+    body_model = BodyModel(load_assets(options.assets), device)
+    autocast = device.type == "cuda" or options.bfloat16
+    (options.output / "options.json").write_text(
+        json.dumps({k: str(v) for k, v in vars(options).items()}, indent=1)
+    )
+    sums: dict[str, float] = defaultdict(float)
+    started_s = time.monotonic()
+    seconds = training.rows[-1]["seconds"] if training.rows else 0.0
+    progress = tqdm(total=options.steps, initial=training.step, unit="step", mininterval=10)
+    batch: Batch
+    for batch in batches(options, device, options.seed + training.step):
+        if training.step >= options.steps:
+            break
+        predicted, heatmaps = training.student(batch.crops, autocast)
+        losses = stage_1(predicted, batch, body_model, heatmaps)
+        loss = training.update(losses)
+        values: dict[str, Tensor | float] = {"loss": loss, **losses}
+        for name, value in values.items():
+            sums[name] += float(value) / LOG_EVERY
+        progress.update()
+        if training.step % LOG_EVERY == 0:
+            now_s = seconds + time.monotonic() - started_s
+            row = {"step": training.step, "seconds": now_s, "lr": training.learning_rate(), **sums}
+            training.rows.append(row)
+            progress.set_postfix_str(" ".join(f"{k} {v:.4f}" for k, v in sums.items()))
+            sums.clear()
+        if training.step % SAVE_EVERY == 0:
+            training.save()
+    training.save()
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("--stage", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--assets", type=Path, default=Path("assets/standin/body.npz"))
+    parser.add_argument("--output", type=Path, default=Path("out/train"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--warmup", type=int, default=300, help="steps")
+    parser.add_argument("--weight-decay", type=float, default=0.02)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
+    parser.add_argument("--threads", type=int, default=0, help="of the network, on a CPU")
+    parser.add_argument("--bfloat16", action="store_true", help="on a CPU that multiplies it")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
