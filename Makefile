@@ -10,7 +10,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH PYTHONPATH
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 
 PIP_FLAGS := --quiet --disable-pip-version-check
-SOURCES := $(shell find CMakeLists.txt LICENSE cmake config interfaces/tf2_msgs launch msg \
+SOURCES := $(shell find CMakeLists.txt LICENSE assets cmake config interfaces/tf2_msgs launch msg \
 	package.xml pear_ros pyproject.toml scripts setup.py src -type f -not -path '*/__pycache__/*')
 
 .NOTPARALLEL:  # the environments share build/

@@ -12,12 +12,14 @@ from pathlib import Path
 from pear_ros.config import Config
 from pear_ros.errors import PearError
 
+HELP = (["-h"], ["--help"])
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; 1 with one line on stderr where the user has something to mend."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["node"] and arguments[1:2] not in (["-h"], ["--help"]):
-        return _node(arguments[1:])  # ROS reads the rest by itself
+    if arguments[:1] in (["node"], ["synthetic-camera"]) and arguments[1:2] not in HELP:
+        return _run_node(*arguments)  # ROS reads the rest by itself
     options = _parser().parse_args(arguments)
     try:
         code = int(options.run(options))
@@ -43,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
         help="the ROS node",
         usage="pear-ros node --ros-args -p checkpoint:=FILE -p assets:=FILE ...",
         description="The ROS node; docs/parameters.md lists its parameters.",
+    )
+
+    commands.add_parser(
+        "synthetic-camera",
+        help="a camera for ROS that sees people who do not exist, and knows the truth",
+        usage="pear-ros synthetic-camera --ros-args -p people:=3 -p seed:=7 ...",
+        description="A ROS node; docs/parameters.md lists its parameters.",
     )
 
     assets = commands.add_parser("assets", help="the body model's files")
@@ -133,13 +142,16 @@ def _infer(options: argparse.Namespace) -> int:
     )
 
 
-def _node(arguments: list[str]) -> int:
+def _run_node(command: str, *arguments: str) -> int:
     try:
-        from pear_ros.node import main as node_main
+        if command == "node":
+            from pear_ros.node import main as node_main
+        else:
+            from pear_ros.synthetic_camera import main as node_main
     except ImportError as error:
-        print(f"pear-ros: the node needs ROS 2: {error}; see README.md", file=sys.stderr)
+        print(f"pear-ros: the {command} needs ROS 2: {error}; see README.md", file=sys.stderr)
         return 1
-    return node_main(arguments)
+    return node_main(list(arguments))
 
 
 def _check_assets(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from geometry_msgs.msg import Point, TransformStamped
 from numpy.typing import NDArray
 from rclpy.duration import Duration
@@ -22,6 +23,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
+from pear_ros.body_model import BodyModel
 from pear_ros.camera import calibrated_camera
 from pear_ros.errors import ImageError
 from pear_ros.frames import body_frames
@@ -37,10 +39,27 @@ from pear_ros.people import (
     IntArray,
     People,
 )
+from pear_ros.people import EhmParameters as EhmTensors
+from pear_ros.rotation import matrix_from_axis_angle
 from pear_ros.splice import MARK, splice_points
 
 MARKER_LIFETIME = Duration(seconds=2.0)  # of a person in RViz should the node stop
 SKELETON_WIDTH_M = 0.015
+PERSON_CLASS = "person"  # of the detections that we publish
+
+# Fields of the message EhmParameters: those that are matrices in ours, and what the others are.
+ROTATIONS = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose")
+COEFFICIENTS = {
+    "betas": "betas",
+    "expression": "expression",
+    "hand_scale": "hand_scale",
+    "head_scale": "head_scale",
+    "jaw_pose": "flame_jaw_pose",
+    "eye_pose": "flame_eye_pose",
+    "eyelids": "flame_eyelids",
+    "flame_betas": "flame_betas",
+    "flame_expression": "flame_expression",
+}
 
 
 # In
@@ -123,6 +142,47 @@ def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
     return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(scores, np.float32))
 
 
+def people_from_message(message: HumanArray, body_model: BodyModel, mesh: bool = False) -> People:
+    """The people of a message, posed by the body model whose parameters it has; on the CPU."""
+    humans = message.humans
+    count, zeros = len(humans), EhmParameters()
+
+    def rows(name: str) -> torch.Tensor:
+        values = np.array([getattr(human.parameters, name) for human in humans], np.float32)
+        return torch.from_numpy(values.reshape(count, len(getattr(zeros, name))))
+
+    def matrices(name: str) -> torch.Tensor:
+        return matrix_from_axis_angle(rows(name).unflatten(1, (-1, 3)))
+
+    unsent = torch.zeros(count, 3)
+    parameters = EhmTensors(
+        **{name: matrices(name) for name in ROTATIONS},
+        **{field: rows(name) for name, field in COEFFICIENTS.items()},
+        flame_global_pose=unsent,
+        camera_t=unsent,
+    )
+    with torch.inference_mode():
+        bodies = body_model(parameters, mesh=mesh)
+    corners = [
+        (r.x_offset, r.y_offset, r.x_offset + r.width, r.y_offset + r.height)
+        for r in (human.region for human in humans)
+    ]
+    return People(
+        ids=tuple(human.id for human in humans),
+        boxes=Boxes(
+            np.array(corners, np.float32).reshape(count, 4),
+            np.array([human.score for human in humans], np.float32),
+        ),
+        crop_xywh=np.zeros((count, 4), np.float32),
+        parameters=parameters,
+        translation=np.array([h.translation for h in humans], np.float32).reshape(count, 3),
+        joints=bodies.joints.numpy(),
+        rotations=bodies.rotations.numpy(),
+        vertices=None if bodies.vertices is None else bodies.vertices.numpy(),
+        is_metric=all(human.is_metric for human in humans),
+    )
+
+
 # Out
 
 
@@ -156,27 +216,12 @@ def humans_message(
 
 def _axis_angle_parameters(people: People) -> dict[str, FloatArray]:
     """Fields of EhmParameters, N rows each, float32."""
-    p = people.parameters
-    rotations = {
-        "global_orient": p.global_orient,
-        "body_pose": p.body_pose,
-        "left_hand_pose": p.left_hand_pose,
-        "right_hand_pose": p.right_hand_pose,
+    p, n = people.parameters, len(people)
+    rows = {
+        name: getattr(p, field).numpy().astype(np.float32) for name, field in COEFFICIENTS.items()
     }
-    others = {
-        "betas": p.betas,
-        "expression": p.expression,
-        "hand_scale": p.hand_scale,
-        "head_scale": p.head_scale,
-        "jaw_pose": p.flame_jaw_pose,
-        "eye_pose": p.flame_eye_pose,
-        "eyelids": p.flame_eyelids,
-        "flame_betas": p.flame_betas,
-        "flame_expression": p.flame_expression,
-    }
-    n = len(people)
-    rows = {name: tensor.numpy().astype(np.float32) for name, tensor in others.items()}
-    for name, tensor in rotations.items():
+    for name in ROTATIONS:
+        tensor = getattr(p, name)
         matrices = tensor.numpy().reshape(-1, 3, 3)
         rotvec = Rotation.from_matrix(matrices).as_rotvec() if n else np.zeros((0, 3))
         rows[name] = rotvec.reshape(n, 3 * tensor.shape[1]).astype(np.float32)
@@ -284,3 +329,35 @@ def image_message(image: ImageArray, header: Header) -> Image:
     return Image(
         header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data
     )
+
+
+def camera_info_message(camera: Camera, header: Header, image_size: tuple[int, int]) -> CameraInfo:
+    """Of images without distortion; `image_size` is (height, width), px."""
+    height, width = image_size
+    k = np.array([(camera.fx, 0, camera.cx), (0, camera.fy, camera.cy), (0, 0, 1)], float)
+    return CameraInfo(
+        header=header,
+        height=height,
+        width=width,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=k.reshape(-1),
+        r=np.eye(3).reshape(-1),
+        p=np.pad(k, ((0, 0), (0, 1))).reshape(-1),
+    )
+
+
+def detections_message(boxes: Boxes, header: Header) -> Any:
+    """A vision_msgs/Detection2DArray of people. Raises ImportError without vision_msgs."""
+    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+
+    message = Detection2DArray(header=header)
+    for (x0, y0, x1, y1), score in zip(boxes.xyxy.tolist(), boxes.scores.tolist(), strict=True):
+        detection = Detection2D(header=header, results=[ObjectHypothesisWithPose()])
+        center = detection.bbox.center.position
+        center.x, center.y = (x0 + x1) / 2, (y0 + y1) / 2
+        detection.bbox.size_x, detection.bbox.size_y = x1 - x0, y1 - y0
+        hypothesis = detection.results[0].hypothesis
+        hypothesis.class_id, hypothesis.score = PERSON_CLASS, score
+        message.detections.append(detection)
+    return message

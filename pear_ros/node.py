@@ -17,12 +17,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
@@ -44,6 +39,7 @@ from pear_ros.gate import Gate
 from pear_ros.mailbox import Mailbox
 from pear_ros.msg import HumanArray
 from pear_ros.overlay import draw_people
+from pear_ros.parameters import as_setting, declare_parameters
 from pear_ros.people import Boxes, Camera, Frame, ImageArray, People
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
@@ -102,18 +98,13 @@ class PearNode(LifecycleNode):
     # Parameters
 
     def _declare_parameters(self) -> Config:
-        values = {}
-        for setting in dataclasses.fields(Config):
-            value = self.declare_parameter(
-                setting.name, _as_parameter(setting.default), _descriptor(setting)
-            ).value
-            values[setting.name] = _as_setting(value)
+        values = declare_parameters(self, Config)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         return Config(**values)
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         settings = {setting.name: setting for setting in dataclasses.fields(Config)}
-        changed = {p.name: _as_setting(p.value) for p in parameters if p.name in settings}
+        changed = {p.name: as_setting(p.value) for p in parameters if p.name in settings}
         fixed = [name for name in changed if not settings[name].metadata["live"]]
         if fixed and self._pipeline is not None:
             return SetParametersResult(
@@ -517,32 +508,6 @@ class PearNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _descriptor(setting: dataclasses.Field[Any]) -> ParameterDescriptor:
-    metadata = setting.metadata
-    descriptor = ParameterDescriptor(description=metadata["doc"])
-    if metadata["choices"]:
-        descriptor.additional_constraints = f"one of {', '.join(metadata['choices'])}"
-    if metadata["bounds"]:
-        low, high = metadata["bounds"]
-        if isinstance(setting.default, int):
-            span = IntegerRange(from_value=low, to_value=high, step=1)
-            descriptor.integer_range = [span]
-        else:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return descriptor
-
-
-def _as_parameter(value: Any) -> Any:
-    """A list of no names is [""]: ROS cannot tell the type of an empty list."""
-    return (list(value) or [""]) if isinstance(value, tuple) else value
-
-
-def _as_setting(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(name for name in value if name)
-    return value
 
 
 def _stamp_ns(header: Header) -> int:

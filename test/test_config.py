@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from pear_ros.config import Config, as_table, as_yaml
+from pear_ros.config import Config, SyntheticCameraConfig, as_table, as_yaml
 from pear_ros.errors import SettingError
 
 ROOT = Path(__file__).parents[1]
+CAMERA = SyntheticCameraConfig
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 BOUNDED = [name for name, f in FIELDS.items() if f.metadata["bounds"]]
 NAN, INF = float("nan"), float("inf")
@@ -49,6 +50,12 @@ def test_the_unit_is_told() -> None:
         SettingError, match=r"^track_timeout_s: -1.0 is not within 0.0 ... 3600.0 s$"
     ):
         Config(track_timeout_s=-1.0)
+
+
+@pytest.mark.parametrize("values", [{"people": 0}, {"people": 9}, {"repertoire": "x"}], ids=str)
+def test_the_synthetic_camera_has_bounds_too(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=rf"^{next(iter(values))}: "):
+        CAMERA(**values)
 
 
 OF_TYPES: dict[type, Any] = {str: "x", bool: True, int: 3, float: 3.5, tuple: ("a",), list: ["a"]}
@@ -120,10 +127,11 @@ def test_yaml_holds_the_defaults() -> None:
         assert type(value) is type(FIELDS[name].default), name
 
 
-def test_documented_table_is_up_to_date() -> None:
+@pytest.mark.parametrize(("name", "kind"), [("table", Config), ("camera table", CAMERA)])
+def test_documented_table_is_up_to_date(name: str, kind: type) -> None:
     text = (ROOT / "docs" / "parameters.md").read_text()
-    _, table = text.split("<!-- table begin -->\n")
-    assert table.split("<!-- table end -->")[0] == as_table()
+    _, table = text.split(f"<!-- {name} begin -->\n")
+    assert table.split(f"<!-- {name} end -->")[0] == as_table(kind)
 
 
 def test_table_has_every_setting() -> None:
@@ -133,7 +141,10 @@ def test_table_has_every_setting() -> None:
     assert {line.count("|") for line in as_table().splitlines()} == {6}
 
 
-@pytest.mark.parametrize(("what", "expected"), [("yaml", as_yaml()), ("table", as_table())])
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("yaml", as_yaml()), ("table", as_table()), ("camera-table", as_table(CAMERA))],
+)
 def test_command(what: str, expected: str) -> None:
     command = [sys.executable, "-m", "pear_ros.config", what]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)

@@ -11,6 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pear_ros import share
+from pear_ros.errors import AssetError
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_XML = ElementTree.parse(ROOT / "package.xml").getroot()
 
@@ -50,7 +53,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def imports_of_package() -> set[str]:
-    return set().union(*(imports_of(path) for path in (ROOT / "pear_ros").glob("*.py")))
+    return set().union(*(imports_of(path) for path in (ROOT / "pear_ros").rglob("*.py")))
 
 
 def pip_requirements() -> list[str]:
@@ -67,6 +70,13 @@ def pip_name(requirement: str) -> str:
 
 def test_version_is_that_of_package_xml():
     assert metadata.version("pear-ros") == PACKAGE_XML.findtext("version")
+
+
+def test_only_the_rim_imports_ros():
+    ros = {tag.text for tag in PACKAGE_XML if tag.tag in ("depend", "exec_depend")}
+    ros -= {key for key, _ in ROSDEP_AND_PIP.values()}
+    rim = {path.stem for path in (ROOT / "pear_ros").rglob("*.py") if imports_of(path) & ros}
+    assert rim == {"convert", "node", "parameters", "synthetic_camera"}
 
 
 def test_package_xml_declares_every_import():
@@ -100,6 +110,23 @@ def test_messages_are_not_in_the_source_tree():
     assert not (ROOT / "pear_ros/msg").exists()
 
 
+@pytest.mark.parametrize(
+    "folder", [None, "lib/python3.11/site-packages", "local/lib/dist-packages"]
+)
+def test_shared_files_are_found_in_the_source_tree_and_where_they_are_installed(
+    folder, tmp_path, monkeypatch
+):
+    expected = ROOT / "assets/standin/body.npz"
+    if folder:
+        monkeypatch.setattr(share, "__file__", str(tmp_path / folder / "pear_ros/share.py"))
+        with pytest.raises(AssetError, match=r"standin/body\.npz was not installed"):
+            share.shared_file("standin/body.npz")
+        expected = tmp_path / "share/pear_ros/standin/body.npz"
+        expected.parent.mkdir(parents=True)
+        expected.touch()
+    assert share.shared_file("standin/body.npz") == expected
+
+
 @pytest.mark.ros
 @pytest.mark.parametrize("path", sorted((ROOT / "msg").glob("*.msg")), ids=lambda path: path.stem)
 def test_message_is_installed_as_it_is_in_the_source(path):
@@ -127,5 +154,6 @@ def test_wheel_has_what_no_wheel_brings_and_nothing_for_tests():
     pip_requirements()  # skips where pip has not installed it
     files = metadata.files("pear-ros")
     assert {"pear_ros", "tf2_msgs"} <= {path.parts[0] for path in files}
+    assert any(str(path).endswith("share/pear_ros/standin/body.npz") for path in files)
     assert not any("vision_msgs" in str(path) for path in files)
     assert not any("parent_prefix_path" in str(path) for path in files)

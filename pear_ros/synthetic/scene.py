@@ -104,7 +104,7 @@ class Shot:
     image: ImageArray  # (H, W, 3) RGB
     camera: Camera
     people: People  # the truth, with vertices; of those whose box meets the image
-    visible: FloatArray  # (N,) part of the person's pixels in the image that nobody hides
+    visible: FloatArray  # (N,) part of a person's pixels that nobody hides; NaN: not asked for
 
 
 class Actor:
@@ -187,18 +187,19 @@ class Scene:
             for left, right in pairwise(edges)
         ]
 
-    def shot(self, time_s: float) -> Shot:
+    def shot(self, time_s: float, visibility: bool = True) -> Shot:
+        """`visibility` draws each person alone, too, to say how much of whom is seen."""
         people = self._people(time_s)
         assert people.vertices is not None
         placed = people.vertices + people.translation[:, None]  # (N, V, 3)
         colors = np.stack([actor.colors for actor in self._actors])
         picture = self._render(placed, colors)
-        visible = np.array([
-            (picture.people == i).sum() / max((alone.people == 0).sum(), 1)
-            for i, alone in enumerate(
-                self._render(placed[i : i + 1], colors[i : i + 1]) for i in range(len(people))
-            )
-        ], np.float32)  # fmt: skip
+        visible = np.full(len(people), np.nan, np.float32)
+        if visibility:
+            for i in range(len(people)):
+                alone = self._render(placed[i : i + 1], colors[i : i + 1])
+                pixels = max((alone.people == 0).sum(), 1)
+                visible[i] = (picture.people == i).sum() / pixels
         return Shot(time_s, picture.image, self.camera, people, visible)
 
     def _render(self, placed: FloatArray, colors: FloatArray) -> Rendering:

@@ -67,13 +67,13 @@ def _die_with_parent() -> None:
 
 
 class NodeProcess:
-    """`pear-ros node` with its log."""
+    """`pear-ros node`, or another command that is a node, with its log."""
 
-    def __init__(self, folder: Path, domain: int, arguments: list[str]) -> None:
-        self.log_path = folder / f"node_{domain}_{time.monotonic_ns()}.log"
+    def __init__(self, folder: Path, domain: int, arguments: list[str], name: str = "node") -> None:
+        self.log_path = folder / f"{name}_{domain}_{time.monotonic_ns()}.log"
         environment = {**os.environ, **ENVIRONMENT}
         environment |= {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder / "ros_log")}
-        command = [sys.executable, "-m", "pear_ros.cli", "node", "--ros-args", *arguments]
+        command = [sys.executable, "-m", "pear_ros.cli", name, "--ros-args", *arguments]
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen(
                 command,

@@ -1,0 +1,52 @@
+"""Settings as ROS parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+from pear_ros.config import Config, SyntheticCameraConfig
+
+
+def declare_parameters(
+    node: Any, kind: type[Config | SyntheticCameraConfig], read_only: bool = False
+) -> dict[str, Any]:
+    """Declares a parameter for each field of `kind`; gives the values that `kind` is made of."""
+    values = {}
+    for setting in dataclasses.fields(kind):
+        descriptor = _descriptor(setting)
+        descriptor.read_only = read_only
+        default = _as_parameter(setting.default)
+        values[setting.name] = as_setting(
+            node.declare_parameter(setting.name, default, descriptor).value
+        )
+    return values
+
+
+def as_setting(value: Any) -> Any:
+    """A parameter's value as a field has it."""
+    if isinstance(value, list | tuple):
+        return tuple(name for name in value if name)
+    return value
+
+
+def _as_parameter(value: Any) -> Any:
+    """A list of no names is [""]: ROS cannot tell the type of an empty list."""
+    return (list(value) or [""]) if isinstance(value, tuple) else value
+
+
+def _descriptor(setting: dataclasses.Field[Any]) -> ParameterDescriptor:
+    metadata = setting.metadata
+    descriptor = ParameterDescriptor(description=metadata["doc"])
+    if metadata["choices"]:
+        descriptor.additional_constraints = f"one of {', '.join(metadata['choices'])}"
+    if metadata["bounds"]:
+        low, high = metadata["bounds"]
+        if isinstance(setting.default, int):
+            span = IntegerRange(from_value=low, to_value=high, step=1)
+            descriptor.integer_range = [span]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return descriptor

@@ -1,0 +1,22 @@
+"""Files that come with pear_ros: the stand-in body, the demo's network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pear_ros.errors import AssetError
+
+
+def shared_file(name: str) -> Path:
+    """The path of such a file, "standin/body.npz" say; AssetError where it is not there.
+
+    In the source tree they lie in assets/ beside this package, installed in share/pear_ros/ of the
+    prefix that this package is in: how deep in it, differs from system to system.
+    """
+    folders = Path(__file__).absolute().parents
+    places = [folders[1] / "assets" / name]
+    places += [folder / "share" / "pear_ros" / name for folder in folders]
+    for path in places:
+        if path.is_file():
+            return path
+    raise AssetError(f"{name} was not installed with pear_ros, whose modules are in {folders[0]}")
