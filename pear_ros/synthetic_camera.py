@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -35,7 +36,7 @@ from pear_ros.synthetic.scene import Cast, Scene, Shot
 
 FRAME_ID = "camera_optical_frame"
 RELIABLE = QoSProfile(depth=10)
-MEET_S = 0.5  # discovery tells one side before the other
+MEET_S = 1.0  # the first subscriber is there: time for the others to be found, too
 
 
 class SyntheticCamera(Node):
@@ -96,6 +97,7 @@ class SyntheticCamera(Node):
                     f"drawing takes longer than 1 / rate_hz, {1 / rate_hz:.3f} s: images are left "
                     "out; lower rate_hz, people or the size"
                 )
+        self._truth.wait_for_all_acked(Duration(seconds=5))  # the process ends now
         self.get_logger().info(f"published {published} images, left out {clock.left_out}")
 
     def _spin_until(self, due_s: float) -> None:

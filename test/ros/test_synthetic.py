@@ -1,0 +1,218 @@
+"""The synthetic camera, and what the node with the demo's network says about its people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
+pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
+pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
+
+from harness import NodeProcess, System, arguments_of, own_domain, stamp_ns
+from pear_ros.msg import HumanArray
+from rclpy.qos import qos_profile_sensor_data
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection2DArray
+
+from pear_ros.assets import load_assets
+from pear_ros.body_model import BodyModel
+from pear_ros.camera import project
+from pear_ros.config import SyntheticCameraConfig
+from pear_ros.convert import (
+    boxes_from_detections,
+    camera_from_info,
+    people_from_message,
+    rgb_from_message,
+)
+from pear_ros.frames import body_frames
+from pear_ros.metrics import distances, rotation_angle_deg
+from pear_ros.people import FloatArray, People
+from pear_ros.share import shared_file
+from pear_ros.synthetic.motion import REPERTOIRES
+from pear_ros.synthetic.scene import Cast, Scene
+from pear_ros.synthetic_camera import Schedule
+from pear_ros.tracker import box_iou_batch
+
+pytestmark = pytest.mark.ros
+
+CAMERA = SyntheticCameraConfig(
+    people=2, seed=3, rate_hz=4.0, duration_s=10.0, wait_for_subscriber=True
+)
+TO_COMPARE = 30  # at least, of 40 images; two people in each
+MAX_POSITION_M = 0.12  # median, in the camera's frame
+MAX_ANGLE_DEG = 10.0  # median, of the head
+
+
+@dataclass(frozen=True, repr=False)
+class Recording:
+    """What camera and node published, by stamp."""
+
+    images: dict[int, Image]
+    infos: dict[int, CameraInfo]
+    detections: dict[int, Detection2DArray]
+    truth: dict[int, HumanArray]
+    humans: dict[int, HumanArray]
+    frames: dict[int, dict[str, tuple[FloatArray, FloatArray]]]  # position, rotation
+
+
+@pytest.fixture(scope="module")
+def body_model() -> BodyModel:
+    return BodyModel(load_assets(shared_file("standin/body.npz")))
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Camera and node as processes of their own, until the last image is answered."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    parameters = {
+        "checkpoint": str(shared_file("demo/model.pt")),
+        "network_config": str(shared_file("demo/network.json")),
+        "assets": str(shared_file("standin/body.npz")),
+        "detector": "topic",
+        "device": "cpu",
+    }
+    with own_domain() as domain:
+        system = System(folder, domain, arguments_of(parameters))
+        camera = None
+        try:
+            listen = system.peer.collect
+            received: dict[str, list[Any]] = {
+                "infos": listen(CameraInfo, "/camera_info", qos_profile_sensor_data),
+                "detections": listen(Detection2DArray, "/detections"),
+                "truth": listen(HumanArray, "/ground_truth"),
+                "humans": listen(HumanArray, "/pear/humans"),
+            }
+            transforms = listen(TFMessage, "/tf")
+            system.peer.wait(lambda: system.state() == "active", "the node")
+            # Its images begin when the node, which alone has subscribed yet, is there.
+            arguments = arguments_of({k: v for k, v in vars(CAMERA).items() if v != ""})
+            camera = NodeProcess(folder, domain, arguments, "synthetic-camera")
+            received["images"] = listen(Image, "/image", qos_profile_sensor_data)
+            assert camera.process.wait(60) == 0, camera.log()
+            truth, humans = received["truth"], received["humans"]
+            last = stamp_ns(truth[-1]) - 10**9  # images themselves are best effort
+            system.peer.wait(lambda: stamp_ns(humans[-1]) > last, "answers to the last images", 10)
+        finally:
+            system.close()
+            if camera is not None:
+                camera.end()
+                print(camera.log())
+    frames: dict[int, dict[str, tuple[FloatArray, FloatArray]]] = {}
+    for message in transforms:
+        for transform in message.transforms:
+            t, q = transform.transform.translation, transform.transform.rotation
+            turn = Rotation.from_quat((q.x, q.y, q.z, q.w)).as_matrix()
+            at = frames.setdefault(stamp_ns(transform), {})
+            at[transform.child_frame_id] = (np.array((t.x, t.y, t.z)), turn)
+    return Recording(
+        **{name: {stamp_ns(m): m for m in messages} for name, messages in received.items()},
+        frames=frames,
+    )
+
+
+# The truth, which no network has touched
+
+
+def test_all_messages_of_an_image_have_its_stamp(recording: Recording) -> None:
+    for name in ("images", "infos", "detections", "truth", "humans"):
+        messages = getattr(recording, name)
+        common = set(messages) & set(recording.truth)
+        assert len(common) >= TO_COMPARE, name  # not all: the first come before all have met
+        assert {m.header.frame_id for m in messages.values()} == {"camera_optical_frame"}
+
+
+def test_parameters_of_the_truth_give_its_joints(
+    recording: Recording, body_model: BodyModel
+) -> None:
+    for message in recording.truth.values():
+        people = people_from_message(message, body_model)
+        said = [np.reshape(human.joints, (55, 3)) for human in message.humans]
+        np.testing.assert_allclose(people.joints + people.translation[:, None], said, atol=1e-4)
+
+
+def test_truth_stands_where_the_image_shows_it(recording: Recording, body_model: BodyModel) -> None:
+    """By the mesh over the picture, and without the drawing: the same scene, empty."""
+    scene = Scene(
+        Cast(load_assets(shared_file("standin/body.npz"))),
+        REPERTOIRES[CAMERA.repertoire],
+        CAMERA.seed,
+        CAMERA.people,
+    )
+    empty = scene._background
+    stamps = set(recording.images) & set(recording.infos) & set(recording.truth)
+    for stamp in sorted(stamps)[::6]:
+        info, message = recording.infos[stamp], recording.truth[stamp]
+        assert (list(info.d), list(info.r)) == ([0.0] * 5, np.eye(3).reshape(-1).tolist())
+        size = (info.width, info.height)
+        camera = camera_from_info(info, *size)
+        assert camera == camera_from_info(info, *size, rectified=True) == scene.camera
+        is_person = (rgb_from_message(recording.images[stamp]) != empty).any(-1)  # (H, W)
+        rows, columns = np.nonzero(is_person)
+        people = people_from_message(message, body_model, mesh=True)
+        pixels = project(people.vertices + people.translation[:, None], camera)  # (N, V, 2)
+        around = np.concatenate((pixels.min((0, 1)), pixels.max((0, 1))))
+        drawn = (columns.min(), rows.min(), columns.max(), rows.max())
+        np.testing.assert_allclose(drawn, around.clip(0, (639, 479) * 2), atol=1.5)
+        inner = project(people.joints + people.translation[:, None], camera)[:, :22]
+        column, row = np.rint(inner).astype(int).reshape(-1, 2).T
+        seen = (column >= 0) & (column < size[0]) & (row >= 0) & (row < size[1])
+        assert is_person[row[seen], column[seen]].mean() > 0.97
+
+
+def test_detections_are_the_true_boxes(recording: Recording) -> None:
+    for stamp in set(recording.detections) & set(recording.truth):
+        message = recording.detections[stamp]
+        boxes = boxes_from_detections(message, "person")
+        regions = [human.region for human in recording.truth[stamp].humans]
+        corners = [(r.x_offset, r.y_offset, r.x_offset + r.width, r.y_offset + r.height)
+                   for r in regions]  # fmt: skip
+        np.testing.assert_allclose(boxes.xyxy, corners, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("now_s", "next_number", "left_out"),
+    [(100.0, 1, 0), (100.05, 1, 0), (100.1, 1, 0), (100.15, 2, 1), (101.0, 10, 9)],
+)
+def test_schedule(now_s: float, next_number: int, left_out: int) -> None:
+    schedule = Schedule(rate_hz=10.0, start_s=100.0)
+    assert schedule.advance(now_s) == schedule.left_out == left_out
+    assert schedule.number == next_number
+    assert schedule.due_s == pytest.approx(100 + next_number / 10)
+
+
+# The node
+
+
+def matched(found: People, truth: People) -> list[tuple[int, int]]:
+    """Rows of the same people, by their boxes, which came from the truth."""
+    iou = box_iou_batch(found.boxes.xyxy, truth.boxes.xyxy)
+    return [(i, int(row.argmax())) for i, row in enumerate(iou) if row.max() > 0.9]
+
+
+def test_heads_and_hands_are_where_they_are(recording: Recording, body_model: BodyModel) -> None:
+    errors_m: dict[str, list[float]] = {"head": [], "left_hand": [], "right_hand": []}
+    angles_deg: list[float] = []
+    stamps = sorted(set(recording.humans) & set(recording.truth))
+    for stamp in stamps:
+        message = recording.humans[stamp]
+        truth = people_from_message(recording.truth[stamp], body_model)
+        true_frames = {poses.name: poses for poses in body_frames(truth)}
+        found = people_from_message(message, body_model)
+        for i, j in matched(found, truth):
+            for name, errors in errors_m.items():
+                position, turn = recording.frames[stamp][f"{name}_{found.ids[i]}"]
+                errors.append(float(distances(position, true_frames[name].position[j])))
+                if name == "head":
+                    true_turn = Rotation.from_quat(true_frames[name].quat_xyzw[j]).as_matrix()
+                    angles_deg += rotation_angle_deg(turn[None], true_turn[None]).tolist()
+    assert len(angles_deg) >= 2 * TO_COMPARE
+    medians_m = {name: float(np.median(errors)) for name, errors in errors_m.items()}
+    print(f"medians: {medians_m} m, head {np.median(angles_deg):.1f} degrees")
+    assert max(medians_m.values()) <= MAX_POSITION_M, medians_m
+    assert np.median(angles_deg) <= MAX_ANGLE_DEG
