@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+import torch
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -155,6 +156,7 @@ def main(args: list[str] | None = None) -> int:
     """Runs the camera until it is interrupted; 1 where its parameters cannot be used."""
     # rclpy shuts the context down; an exception amid its C++ code would come out as another.
     signal.signal(signal.SIGINT, lambda *_: None)
+    torch.set_num_threads(1)  # the other cores are for those who look
     try:
         rclpy.init(args=args)
         SyntheticCamera().run()
