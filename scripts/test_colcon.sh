@@ -38,7 +38,8 @@ while os.environ["NODE_NAME"] not in node.get_node_names():
 PYTHON
     kill "$!"
     wait "$!"  # the node stops by itself, with success
-    for file in config/pear.yaml config/pear.rviz launch/pear.launch.py; do
+    "$lib/synthetic_camera" --ros-args -p duration_s:=0.5
+    for file in config/pear.yaml config/pear.rviz launch/{pear,demo}.launch.py standin/body.npz; do
       test -f "install/pear_ros/share/pear_ros/$file"
     done
   )

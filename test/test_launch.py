@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from pear_ros.config import Config
+from pear_ros.config import Config, SyntheticCameraConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = ROOT / "launch/pear.launch.py"
+DEMO_FILE = ROOT / "launch/demo.launch.py"
 TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 
 
-def constant(name: str) -> Any:
+def constant(name: str, launch_file: Path = LAUNCH_FILE) -> Any:
     """What the launch file assigns to `name`, read without importing it."""
-    tree = ast.parse(LAUNCH_FILE.read_text())
+    tree = ast.parse(launch_file.read_text())
     assigned = {
         node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)
     }
@@ -51,6 +52,13 @@ def test_arguments_that_set_parameters_are_parameters():
     assert set(constant("SETTINGS")) <= {setting.name for setting in dataclasses.fields(Config)}
 
 
+def test_demo_follows_the_camera_and_the_other_launch_file():
+    settings = {setting.name for setting in dataclasses.fields(SyntheticCameraConfig)}
+    assert set(constant("SETTINGS", DEMO_FILE)) <= settings
+    for name in ("TRANSPORTS", "SIXTEEN_MB"):
+        assert constant(name, DEMO_FILE) == constant(name)
+
+
 def test_rviz_shows_topics_of_the_node_in_displays_of_their_type(rviz):
     shown = {topic: display["Class"] for topic, display in displays_with_topic(rviz).items()}
     assert shown.pop("/camera/image_raw") == "rviz_default_plugins/Image"
@@ -75,13 +83,18 @@ def test_rviz_policies_are_spelled_as_rviz_reads_them(rviz):
         assert topic["Reliability Policy"] in ("Reliable", "Best Effort")
 
 
+def load(path: Path) -> Any:
+    pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS install only")
+    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def launch_file(monkeypatch):
     """The launch file as a module, whose nodes are the arguments they would be made with."""
-    pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS install only")
-    spec = importlib.util.spec_from_file_location("pear_launch", LAUNCH_FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(LAUNCH_FILE)
     monkeypatch.setattr(module, "Node", dict)
     monkeypatch.delenv(TRANSPORTS, raising=False)
     return module
@@ -169,3 +182,15 @@ def test_transports_are_chosen_where_the_user_has_not(launch_file, monkeypatch, 
     if set_by_user:
         monkeypatch.setenv(TRANSPORTS, set_by_user)
     assert launched(launch_file)["pear_ros"]["additional_env"] == given
+
+
+def test_demo_gives_pear_what_the_camera_publishes(launch_file, monkeypatch):
+    module = load(DEMO_FILE)
+    monkeypatch.setattr(module, "Node", dict)
+    monkeypatch.setattr(module, "IncludeLaunchDescription", lambda _, **given: given)
+    monkeypatch.setattr(module, "LaunchDescription", list)
+    *_, camera, pear = module.generate_launch_description()
+    arguments = dict(pear["launch_arguments"])
+    topics = {name: arguments[name] for name in ("image", "camera_info", "detections")}
+    assert topics == {name: f"/{camera['namespace']}/{name}" for name in topics}
+    assert arguments.keys() <= {*launch_file.ARGUMENTS, *launch_file.SETTINGS}
