@@ -30,7 +30,7 @@ test: venv  ## lint, check types, run the tests (ROS 2 Kilted from PyPI)
 	.venv/bin/python -m pytest
 
 .PHONY: demo
-demo: venv  ## camera, node and recorder; VIDEO=file or webcam, CHECKPOINT=, ASSETS= for real weights
+demo: venv  ## camera, node, and its errors; VIDEO=file or webcam, CHECKPOINT=, ASSETS=, DETECTOR=
 	.venv/bin/python -m demo --video "$(VIDEO)" --checkpoint "$(CHECKPOINT)" \
 		--network-config "$(NETWORK_CONFIG)" --assets "$(ASSETS)" $(if $(DETECTOR),--detector $(DETECTOR))
 

@@ -24,6 +24,7 @@ from demo.pictures import side_by_side, write_animation, write_still
 from demo.recorder import Recorder
 from pear_ros.assets import load_assets
 from pear_ros.body_model import BodyModel
+from pear_ros.config import SyntheticCameraConfig
 from pear_ros.errors import PearError
 from pear_ros.share import shared_file
 
@@ -135,8 +136,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--detector", default="", help="default: topic, the true boxes; of a video full_frame"
     )
-    parser.add_argument("--people", type=int, default=2, help="before the synthetic camera")
-    parser.add_argument("--seed", type=int, default=0, help="of the synthetic camera")
+    camera = SyntheticCameraConfig
+    parser.add_argument("--people", type=int, default=camera.people, help="before that camera")
+    parser.add_argument("--seed", type=int, default=camera.seed, help="of the synthetic camera")
     parser.add_argument("--rate-hz", type=float, default=10.0)
     parser.add_argument("--duration-s", type=float, default=10.0)
     parser.add_argument("--output", type=Path, default=Path("out"))
