@@ -17,6 +17,7 @@ os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
 
 import numpy as np
 import rclpy
+from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
 from demo.errors import Errors
@@ -115,8 +116,10 @@ def _report(recorder: Recorder, output: Path, camera_log: Path) -> None:
     )
     if recorder.truth:
         errors = Errors(BodyModel(load_assets(shared_file("standin/body.npz"))))
-        for stamp in set(recorder.humans) & set(recorder.truth) & set(recorder.transforms):
-            errors.add(recorder.humans[stamp], recorder.transforms[stamp], recorder.truth[stamp])
+        for stamp in set(recorder.humans) & set(recorder.truth):
+            humans, transforms = recorder.humans[stamp], recorder.transforms.get(stamp)
+            if transforms or not humans.humans:
+                errors.add(humans, transforms or TFMessage(), recorder.truth[stamp])
         print(f"\n{errors.table()}")
     if pairs := side_by_side(recorder.images, recorder.overlays):
         still, animation = output / "demo.png", output / "demo.webp"

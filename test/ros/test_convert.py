@@ -185,6 +185,43 @@ def test_joint_names_of_the_message_are_ours() -> None:
     assert len(JOINT_NAMES) == Human.NUM_JOINTS
 
 
+@pytest.mark.parametrize("ids", [(), ("p1",), ("p1", "p2", "p3")], ids=len)
+def test_people_from_message(ids: tuple[str, ...], small_body_model: BodyModel) -> None:
+    """What a body model made of their parameters comes back, as far as the message has it."""
+    people = some_people(ids)
+    bodies = small_body_model(people.parameters, mesh=True)
+    sent = dataclasses.replace(people, joints=bodies.joints.numpy())
+    message = round_trip(convert.humans_message(sent, HEADER, (480, 640)))
+    back = convert.people_from_message(message, small_body_model, mesh=True)
+    assert back.ids == ids
+    np.testing.assert_allclose(back.joints, bodies.joints, atol=1e-4)
+    np.testing.assert_allclose(back.rotations, bodies.rotations, atol=1e-4)
+    np.testing.assert_allclose(back.vertices, bodies.vertices, atol=1e-4)
+    np.testing.assert_array_equal(back.translation, people.translation)
+    np.testing.assert_array_equal(back.boxes.scores, people.boxes.scores)
+    regions = np.rint(people.boxes.xyxy).clip(0, (640, 480, 640, 480))
+    np.testing.assert_array_equal(back.boxes.xyxy, regions)
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_camera_info_message(rectified: bool) -> None:
+    camera = Camera(fx=500.5, fy=501.0, cx=319.5, cy=239.0)
+    message = round_trip(convert.camera_info_message(camera, HEADER, (480, 640)))
+    assert message.header == HEADER
+    assert (message.distortion_model, list(message.d)) == ("plumb_bob", [0.0] * 5)
+    assert convert.camera_from_info(message, 640, 480, rectified) == camera
+
+
+@pytest.mark.parametrize("ids", [(), ("p1", "p2")], ids=len)
+def test_detections_message(ids: tuple[str, ...]) -> None:
+    pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
+    boxes = some_people(ids).boxes
+    message = round_trip(convert.detections_message(boxes, HEADER))
+    back = convert.boxes_from_detections(message, "person")
+    np.testing.assert_allclose(back.xyxy, boxes.xyxy, rtol=1e-6)
+    np.testing.assert_allclose(back.scores, boxes.scores, rtol=1e-6)
+
+
 def test_smplx_package_poses_the_same_body(
     small_assets: BodyAssets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
