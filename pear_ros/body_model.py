@@ -29,7 +29,7 @@ BODY_EYES = [JOINT["left_eye"], JOINT["right_eye"]]
 
 @dataclass(frozen=True)
 class Bodies:
-    """N posed bodies in the optical axes of the crop camera, without its translation."""
+    """N posed bodies in the optical axes that `global_orient` turns into, not translated."""
 
     joints: Tensor  # (N, 55, 3) m
     rotations: Tensor  # (N, 55, 3, 3) model axes to optical, of each joint
