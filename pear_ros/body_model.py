@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pear_ros.assets import BodyAssets
+from pear_ros.assets import Array, BodyAssets
 from pear_ros.people import JOINT, EhmParameters
 from pear_ros.rotation import matrix_from_axis_angle
 
@@ -289,7 +289,7 @@ def _columns_first(directions: NDArray[np.float32], device: torch.device) -> Ten
     return torch.as_tensor(np.ascontiguousarray(flat.T), device=device)
 
 
-def _faces_between(ids: NDArray[np.int64], faces: NDArray[np.int32]) -> NDArray[np.int32]:
+def _faces_between(ids: NDArray[np.int64], faces: Array) -> Array:
     """The faces whose corners are all among `ids`, as rows of it."""
     row = np.full(max(faces.max(initial=0), ids.max(initial=0)) + 1, -1, faces.dtype)
     row[ids] = np.arange(len(ids))
