@@ -155,8 +155,9 @@ class BodyModel:
         self._head_rows = torch.as_tensor(head, device=device)
         self._body = BlendShapes.of([blend[ids[body]] for blend in body_blends], device)
         self._head = Head(assets, head_row[ids[head]], device)
-        self._posedirs = _columns_first(assets.body_posedirs[ids], device)  # (486, V * 3)
-        self._weights = torch.as_tensor(assets.body_weights[ids], device=device)  # (V, 55)
+        rows = slice(None) if vertex_ids is None else vertex_ids  # a slice copies nothing
+        self._posedirs = _columns_first(assets.body_posedirs[rows], device)  # (486, V * 3)
+        self._weights = torch.as_tensor(assets.body_weights[rows], device=device)  # (V, 55)
 
     def shape(self, betas: Tensor, flame_betas: Tensor, mesh: bool = False) -> Shape:
         """The part that stays while a person's shape does. (N, 200) and (N, 300) coefficients."""
