@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -119,6 +120,21 @@ class People:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows(self, rows: IntArray) -> People:
+        """Those people, in that order."""
+        index = torch.from_numpy(rows)
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            boxes=self.boxes[rows],
+            crop_xywh=self.crop_xywh[rows],
+            parameters=map_tensors(self.parameters, lambda values: values[index]),
+            translation=self.translation[rows],
+            joints=self.joints[rows],
+            rotations=self.rotations[rows],
+            vertices=None if self.vertices is None else self.vertices[rows],
+        )
 
 
 _Batch = TypeVar("_Batch")

@@ -20,8 +20,8 @@ from pear_ros.camera import crop_camera_translation, project_to_crop
 from pear_ros.people import JOINT, EhmParameters, map_tensors
 from pear_ros.renderer import Rendering, render
 from pear_ros.rotation import matrix_from_axis_angle
+from pear_ros.synthetic.shapes import ShapeSampler
 from training.pixel_loss import SAMPLES, PixelLoss, Target
-from training.shapes import ShapeSampler
 from training.splat import (
     CROP_CAMERA,
     HEAD,

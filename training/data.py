@@ -4,13 +4,14 @@ Each sample is a person of its own before a camera of its own. The crop is drawn
 camera that the crop's pixels make, and is what `pear_ros.crop` would cut from the image.
 
 The network sees the crop alone, so it is taught what the crop shows: orientations and joints as
-seen by a camera that looks straight at the crop's centre (docs/frames.md).
+seen by a camera that looks straight at the crop's centre (pear_ros/camera.py).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,9 +22,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from pear_ros.assets import BodyAssets
-from pear_ros.camera import project
+from pear_ros.camera import camera_from_crop, intrinsics_of, project, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
-from pear_ros.people import Camera, EhmParameters, FloatArray, ImageArray
+from pear_ros.people import Camera, EhmParameters, FloatArray, ImageArray, map_tensors
 from pear_ros.renderer import Rendering, render
 from pear_ros.synthetic.background import draw_background
 from pear_ros.synthetic.motion import Motion, Repertoire
@@ -42,6 +43,8 @@ SEEN = slice(32, -32)  # columns of the crop that the network sees
 IMAGE_SIZE = (640, 480)  # px, of the camera whose crops are drawn
 MOTIONS, LOOKS, BACKGROUNDS = 48, 96, 48  # that are at hand at a time; they are replaced in turn
 USES = 24  # of a motion
+VIEWS = 2  # of a pose
+FACING = 0.65  # part of the people who more or less face the camera; others face anywhere
 HIDDEN = 0.3  # part of the crops in which another person stands before or behind
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
 BOX_JITTER = 0.08  # how far a detector's box is off, in its size
@@ -74,43 +77,57 @@ class CropMaker:
     def batch(self, count: int) -> Batch:
         random = self._random
         self._renew()
-        controls, faces = self._poses(count)
-        # As seen by a camera that looks at the person: mostly level, the person anywhere in it.
-        heading = np.where(
-            random.random(count) < 0.65, random.normal(0, 50, count), random.uniform(0, 360, count)
-        )
-        turns = Rotation.from_euler(
-            "zxy",
-            np.stack((random.normal(0, 4, count), random.normal(5, 9, count), -heading), -1),
-            degrees=True,
-        )  # fmt: skip
-        orientation = (turns * FACING_CAMERA).as_matrix()
-        parameters = parameters_of(orientation, controls, faces, self._cast.shapes(count, random))
-        bodies = self._cast.body_model(parameters, mesh=True)
-        assert bodies.vertices is not None
-        vertices, joints = bodies.vertices.numpy(), bodies.joints.numpy()
-
+        parameters, vertices, joints = self._bodies(count)
         crops = np.empty((count, CROP_SIZE, CROP_SIZE - 64, 3), np.uint8)
         joints_uv = np.empty((count, joints.shape[1], 2), np.float32)
-        straight = np.empty((count, 3, 3), np.float32)
+        squares = np.empty((count, 4), np.float32)
+        cameras = []
         for i in range(count):
             camera, place, xywh = self._place(vertices[i, ::OUTLINE])
             meshes = [vertices[i] + place]
             if random.random() < HIDDEN:
-                meshes.append(self._beside(vertices[(i + 1) % count], place, camera))
+                meshes.append(self._beside(vertices[(i + 1) % count], place))
             drawn = self._draw(np.stack(meshes), camera, xywh)
             crops[i] = self._photographed(drawn.image, xywh)[:, SEEN]
             centre = xywh[:2] + xywh[2:] / 2
             joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
-            straight[i] = look_at(centre, camera).T
-        turned = torch.from_numpy(straight)
-        relative = bodies.joints - bodies.joints[:, :1]
+            squares[i] = xywh
+            cameras.append(camera)
+        turn = camera_from_crop(torch.from_numpy(squares), intrinsics_of(cameras))  # (N, 3, 3)
+        relative = torch.from_numpy(joints - joints[:, :1])
         return Batch(
             torch.from_numpy(crops),
-            replace(parameters, global_orient=turned[:, None] @ parameters.global_orient),
-            relative @ turned.mT,
+            turned(parameters, turn.mT),
+            relative @ turn,  # row vectors: turned back
             torch.from_numpy(joints_uv),
         )
+
+    def _bodies(self, count: int) -> tuple[EhmParameters, FloatArray, FloatArray]:
+        """N people: parameters, vertices (N, V, 3) m, joints (N, 55, 3) m.
+
+        Each pose is seen VIEWS times, from different sides: to turn a mesh costs less than to
+        pose one.
+        """
+        random = self._random
+        poses = -(-count // VIEWS)
+        controls, faces = self._poses(poses)
+        upright = np.tile(FACING_CAMERA.as_matrix(), (poses, 1, 1))
+        posed = parameters_of(upright, controls, faces, self._cast.shapes(poses, random))
+        bodies = self._cast.body_model(posed, mesh=True)
+        assert bodies.vertices is not None
+        # By a camera that looks at the person: mostly level, people mostly face it.
+        anywhere = random.uniform(0, 360, count)
+        heading = np.where(random.random(count) < FACING, random.normal(0, 50, count), anywhere)
+        angles = (random.normal(0, 4, count), random.normal(5, 9, count), -heading)
+        turn = Rotation.from_euler("zxy", np.stack(angles, -1), degrees=True).as_matrix()
+        turns = torch.from_numpy(turn.astype(np.float32))  # (N, 3, 3)
+
+        rows = torch.arange(count) % poses
+        pelvis = bodies.joints[rows, :1]
+        vertices = (bodies.vertices[rows] - pelvis) @ turns.mT + pelvis
+        joints = (bodies.joints[rows] - pelvis) @ turns.mT + pelvis
+        parameters = turned(map_tensors(posed, lambda values: values[rows]), turns)
+        return parameters, vertices.numpy(), joints.numpy()
 
     def _renew(self) -> None:
         random = self._random
@@ -154,7 +171,7 @@ class CropMaker:
             (xywh,) = square_boxes(inside[None].astype(np.float32), width, height)
             return camera, place.astype(np.float32), xywh
 
-    def _beside(self, vertices: FloatArray, place: FloatArray, camera: Camera) -> FloatArray:
+    def _beside(self, vertices: FloatArray, place: FloatArray) -> FloatArray:
         """(V, 3) another person, to the side, before or behind."""
         random = self._random
         side = random.choice((-1, 1)) * random.uniform(0.35, 1.1)
@@ -211,17 +228,6 @@ class CropMaker:
         return np.asarray(exposed, np.uint8)
 
 
-def look_at(uv: Array | FloatArray, camera: Camera) -> Array:
-    """(3, 3): the shortest turn of the optical axis onto the ray through a pixel."""
-    ray = np.array(((uv[0] - camera.cx) / camera.fx, (uv[1] - camera.cy) / camera.fy, 1.0))
-    ray /= np.linalg.norm(ray)
-    axis = np.cross((0, 0, 1.0), ray)
-    sine = np.linalg.norm(axis)
-    angle = np.arctan2(sine, ray[2])
-    matrix: Array = Rotation.from_rotvec(axis / max(sine, 1e-9) * angle).as_matrix()
-    return matrix
-
-
 class Batches(IterableDataset[Batch]):
     """Endless; every worker draws others."""
 
@@ -232,6 +238,8 @@ class Batches(IterableDataset[Batch]):
         worker = torch.utils.data.get_worker_info()
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+        if worker:
+            os.nice(10)  # on a CPU the network comes first, and waits where it must
         number = worker.id if worker else 0
         maker = CropMaker(self._assets, self._repertoire, self._seed * 1000 + number)
         while True:

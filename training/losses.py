@@ -26,8 +26,8 @@ WEIGHTS: dict[str, float] = {
     "orientation": 4.0,
     "body_pose": 4.0,
     "hands": 2.0,
-    "face": 0.5,
-    "shape": 0.05,
+    "face": 0.3,
+    "shape": 0.03,
     "head_scale": 5.0,
     "heatmap": 0.5,
 }
