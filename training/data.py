@@ -35,6 +35,7 @@ from pear_ros.synthetic.scene import (
     parameters_of,
     random_lighting,
 )
+from training.pixel_loss import Target, TargetMaker
 
 Array = NDArray[np.float64]
 Random = np.random.Generator
@@ -58,12 +59,32 @@ class Batch:
     parameters: EhmParameters  # seen from a camera that looks at the crop's centre
     joints: Tensor  # (N, 55, 3) m, likewise, relative to the pelvis
     joints_uv: Tensor  # (N, 55, 2) in half sides of the crop from its centre
+    target: Target | None = None  # what stage 2 compares pictures with
+
+    def to(self, device: torch.device) -> Batch:
+        def there(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return Batch(
+            there(self.crops),
+            map_tensors(self.parameters, there),
+            there(self.joints),
+            there(self.joints_uv),
+            None if self.target is None else self.target.to(device),
+        )
 
 
 class CropMaker:
-    """Draws batches."""
+    """Draws batches, with stage 2's targets where `make_target` is given."""
 
-    def __init__(self, assets: BodyAssets, repertoire: Repertoire, seed: int) -> None:
+    def __init__(
+        self,
+        assets: BodyAssets,
+        repertoire: Repertoire,
+        seed: int,
+        make_target: TargetMaker | None = None,
+    ) -> None:
+        self._make_target = make_target
         self._cast = Cast(assets)
         self._repertoire = repertoire
         self._random = random = np.random.default_rng(seed)
@@ -82,12 +103,17 @@ class CropMaker:
         joints_uv = np.empty((count, joints.shape[1], 2), np.float32)
         squares = np.empty((count, 4), np.float32)
         cameras = []
+        targets = []
         for i in range(count):
             camera, place, xywh = self._place(vertices[i, ::OUTLINE])
             meshes = [vertices[i] + place]
             if random.random() < HIDDEN:
                 meshes.append(self._beside(vertices[(i + 1) % count], place))
-            drawn = self._draw(np.stack(meshes), camera, xywh)
+            looks = np.stack([self._looks[random.integers(LOOKS)] for _ in meshes])
+            drawn = self._draw(np.stack(meshes), looks, camera, xywh)
+            if self._make_target is not None:
+                face_colors = looks[0][self._cast.faces].mean(1)  # (F, 3)
+                targets.append(self._make_target(drawn.people, drawn.faces, face_colors))
             crops[i] = self._photographed(drawn.image, xywh)[:, SEEN]
             centre = xywh[:2] + xywh[2:] / 2
             joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
@@ -100,6 +126,7 @@ class CropMaker:
             turned(parameters, turn.mT),
             relative @ turn,  # row vectors: turned back
             torch.from_numpy(joints_uv),
+            Target.stack(targets) if targets else None,
         )
 
     def _bodies(self, count: int) -> tuple[EhmParameters, FloatArray, FloatArray]:
@@ -179,7 +206,9 @@ class CropMaker:
         offset[2] = max(offset[2], 1.0 - place[2])
         return vertices + (place + offset).astype(np.float32)
 
-    def _draw(self, meshes: FloatArray, camera: Camera, xywh: FloatArray) -> Rendering:
+    def _draw(
+        self, meshes: FloatArray, looks: FloatArray, camera: Camera, xywh: FloatArray
+    ) -> Rendering:
         random = self._random
         zoom = CROP_SIZE / xywh[2]
         crop_camera = Camera(
@@ -195,7 +224,6 @@ class CropMaker:
         if random.random() < 0.5:
             cut = cut[:, ::-1]
         background = cv2.resize(cut, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
-        looks = np.stack([self._looks[random.integers(LOOKS)] for _ in meshes])
         return render(
             background, meshes, self._cast.faces, looks, crop_camera,
             lighting=random_lighting(random),
@@ -231,8 +259,16 @@ class CropMaker:
 class Batches(IterableDataset[Batch]):
     """Endless; every worker draws others."""
 
-    def __init__(self, assets: BodyAssets, repertoire: Repertoire, size: int, seed: int) -> None:
+    def __init__(
+        self,
+        assets: BodyAssets,
+        repertoire: Repertoire,
+        size: int,
+        seed: int,
+        make_target: TargetMaker | None = None,
+    ) -> None:
         self._assets, self._repertoire, self._size, self._seed = assets, repertoire, size, seed
+        self._make_target = make_target
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
@@ -241,6 +277,8 @@ class Batches(IterableDataset[Batch]):
         if worker:
             os.nice(10)  # on a CPU the network comes first, and waits where it must
         number = worker.id if worker else 0
-        maker = CropMaker(self._assets, self._repertoire, self._seed * 1000 + number)
+        maker = CropMaker(
+            self._assets, self._repertoire, self._seed * 1000 + number, self._make_target
+        )
         while True:
             yield maker.batch(self._size)

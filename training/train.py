@@ -18,7 +18,7 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pear_ros.assets import load_assets
+from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
 from pear_ros.decoder import INITIAL_POSE, HeadConfig
-from pear_ros.network import NetworkConfig, PearNetwork, choose_device
-from pear_ros.people import EhmParameters, map_tensors
+from pear_ros.network import NetworkConfig, PearNetwork, choose_device, load_network
+from pear_ros.people import EhmParameters
 from pear_ros.synthetic.controls import STANDING, rotations, vector
 from pear_ros.synthetic.motion import TRAINING
 from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.vit import BackboneConfig
 from training.cpu import for_cpu
 from training.data import Batch, Batches
-from training.losses import stage_1, total
+from training.losses import WEIGHTS, stage_1, total
+from training.pixel_loss import PixelLoss
 
 SMALL = NetworkConfig(
     BackboneConfig(embed_dim=192, depth=8, num_heads=3),
     HeadConfig(context_dim=192, dim=256, depth=3, heads=4, dim_head=64, mlp_dim=512),
 )
+PIXEL_WEIGHTS = {"body": 3.0, "left_hand": 1.0, "right_hand": 1.0, "head": 1.0}  # by view
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 250
 AVERAGE = 0.998  # of the weights that are kept: their running mean over the last steps
@@ -66,7 +68,11 @@ class Student(nn.Module):
     def forward(self, crops: Tensor, autocast: bool) -> tuple[EhmParameters, Tensor]:
         """(N, 256, 192, 3) uint8 -> parameters, heatmap logits (N, 192, 55)."""
         network = self.network
-        with torch.autocast(crops.device.type, torch.bfloat16, enabled=autocast):
+        is_learning = network.backbone.pos_embed.requires_grad
+        with (
+            torch.autocast(crops.device.type, torch.bfloat16, enabled=autocast),
+            torch.set_grad_enabled(is_learning),
+        ):
             tokens = network.backbone(network.normalise(crops))
         tokens = tokens.float()
         return network.head(tokens), self.heatmap(tokens)
@@ -106,6 +112,12 @@ class Training:
         self.student = Student(SMALL).to(self.device)
         if self.device.type == "cpu":
             for_cpu(self.student.network.backbone)
+        if options.start:
+            start = load_network(options.start, SMALL, self.device)
+            self.student.network.load_state_dict(start.state_dict())
+        if options.stage == 2:
+            self.student.network.backbone.requires_grad_(False)
+            self.student.heatmap.requires_grad_(False)
         self.average = PearNetwork(SMALL).to(self.device).requires_grad_(False)
         self.optimizers = make_optimizers(self.student, options)
         for optimizer in self.optimizers:
@@ -125,7 +137,10 @@ class Training:
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            full_lr = optimizer.param_groups[0]["full_lr"]  # of this command, not of the last
             optimizer.load_state_dict(stored)
+            for group in optimizer.param_groups:
+                group["full_lr"] = full_lr
         self.step, self.rows = state["step"], state["rows"]
         print(f"goes on after step {self.step}")
 
@@ -149,9 +164,8 @@ class Training:
         done = min(self.step / self.options.steps, 1)
         return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
-    def update(self, losses: dict[str, Tensor]) -> float:
-        """One step of the optimizer. Gives the loss."""
-        loss = total(losses)
+    def update(self, loss: Tensor) -> None:
+        """One step of the optimizers."""
         self.student.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
@@ -165,7 +179,6 @@ class Training:
             now = self.student.network.state_dict()
             for name, mean in self.average.state_dict().items():
                 mean.lerp_(now[name], 1 - keep)
-        return float(loss)
 
 
 def make_optimizers(student: nn.Module, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
@@ -203,6 +216,7 @@ def write_model(network: PearNetwork, folder: Path) -> None:
 
 
 def write_log(rows: list[dict[str, float]], folder: Path) -> None:
+    """log.csv and curves.png: each column against the steps, its axis logarithmic."""
     if not rows:
         return
     with (folder / "log.csv").open("w", newline="") as file:
@@ -210,18 +224,28 @@ def write_log(rows: list[dict[str, float]], folder: Path) -> None:
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
 
+    from matplotlib.figure import Figure  # here, as it takes a second to import
 
-def batches(options: argparse.Namespace, device: torch.device, seed: int) -> Iterator[Batch]:
-    """Endless batches on the device, drawn by worker processes."""
-    dataset = Batches(load_assets(options.assets), TRAINING, options.batch_size, seed)
-    loader = DataLoader(dataset, batch_size=None, num_workers=options.workers, prefetch_factor=4)
-    for batch in loader:
-        yield Batch(
-            batch.crops.to(device, non_blocking=True),
-            map_tensors(batch.parameters, lambda t: t.to(device, non_blocking=True)),
-            batch.joints.to(device, non_blocking=True),
-            batch.joints_uv.to(device, non_blocking=True),
-        )
+    names = [name for name in rows[0] if name not in ("step", "seconds")]
+    columns = 4
+    height = -(-len(names) // columns)
+    figure = Figure(figsize=(3 * columns, 2.2 * height), layout="constrained")
+    for place, name in enumerate(names, 1):
+        axes = figure.add_subplot(height, columns, place)
+        axes.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=1)
+        axes.set_yscale("log")
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+    figure.savefig(folder / "curves.png", dpi=80)
+
+
+def batches(
+    options: argparse.Namespace, assets: BodyAssets, pixel_loss: PixelLoss | None, seed: int
+) -> Iterable[Batch]:
+    """Endless batches, drawn by worker processes."""
+    make_target = pixel_loss.make_target if pixel_loss else None
+    dataset = Batches(assets, TRAINING, options.batch_size, seed, make_target)
+    return DataLoader(dataset, batch_size=None, num_workers=options.workers, prefetch_factor=4)
 
 
 def main() -> None:
@@ -231,7 +255,9 @@ def main() -> None:
     torch.manual_seed(options.seed)
     training = Training(options)
     device = training.device
-    body_model = BodyModel(load_assets(options.assets), device)
+    assets = load_assets(options.assets)
+    body_model = BodyModel(assets, device)
+    pixel_loss = PixelLoss(assets, device) if options.stage == 2 else None
     autocast = device.type == "cuda" or options.bfloat16
     (options.output / "options.json").write_text(
         json.dumps({k: str(v) for k, v in vars(options).items()}, indent=1)
@@ -240,16 +266,24 @@ def main() -> None:
     started_s = time.monotonic()
     seconds = training.rows[-1]["seconds"] if training.rows else 0.0
     progress = tqdm(total=options.steps, initial=training.step, unit="step", mininterval=10)
-    batch: Batch
-    for batch in batches(options, device, options.seed + training.step):
+    for drawn in batches(options, assets, pixel_loss, options.seed + training.step):
         if training.step >= options.steps:
             break
+        batch = drawn.to(device)
         predicted, heatmaps = training.student(batch.crops, autocast)
-        losses = stage_1(predicted, batch, body_model, heatmaps)
-        loss = training.update(losses)
-        values: dict[str, Tensor | float] = {"loss": loss, **losses}
-        for name, value in values.items():
-            sums[name] += float(value) / LOG_EVERY
+        losses = stage_1(predicted, batch, body_model, None if pixel_loss else heatmaps)
+        weights = WEIGHTS
+        if pixel_loss is not None and batch.target is not None:
+            pixels = pixel_loss(predicted, batch.target)
+            weights = WEIGHTS | {
+                name: options.pixel_weight * PIXEL_WEIGHTS[name.rsplit("_", 1)[0]]
+                for name in pixels
+            }
+            losses |= pixels
+        loss = total(losses, weights)
+        training.update(loss)
+        for name, value in {"loss": loss, **losses}.items():
+            sums[name] += value.item() / LOG_EVERY
         progress.update()
         if training.step % LOG_EVERY == 0:
             now_s = seconds + time.monotonic() - started_s
@@ -267,18 +301,23 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--stage", type=int, choices=(1, 2), default=1)
     parser.add_argument("--assets", type=Path, default=Path("assets/standin/body.npz"))
     parser.add_argument("--output", type=Path, default=Path("out/train"))
+    parser.add_argument("--start", type=Path, help="a model.pt to begin with; stage 2 needs one")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=6e-4)
-    parser.add_argument("--muon-lr", type=float, default=0.015)
+    parser.add_argument("--muon-lr", type=float, default=0.004)
     parser.add_argument("--warmup", type=int, default=300, help="steps")
     parser.add_argument("--weight-decay", type=float, default=0.02)
+    parser.add_argument("--pixel-weight", type=float, default=0.3, help="of stage 2's pictures")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     parser.add_argument("--threads", type=int, default=0, help="of the network, on a CPU")
     parser.add_argument("--bfloat16", action="store_true", help="on a CPU that multiplies it")
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.stage == 2 and options.start is None:
+        parser.error("--stage 2 corrects a network: give the first stage's model.pt as --start")
+    return options
 
 
 if __name__ == "__main__":
