@@ -24,7 +24,7 @@ from torch.utils.data import IterableDataset
 from pear_ros.assets import BodyAssets
 from pear_ros.camera import camera_from_crop, intrinsics_of, project, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
-from pear_ros.people import Camera, EhmParameters, FloatArray, ImageArray, map_tensors
+from pear_ros.people import NUM_JOINTS, Camera, EhmParameters, FloatArray, ImageArray, map_tensors
 from pear_ros.renderer import Rendering, render
 from pear_ros.synthetic.background import draw_background
 from pear_ros.synthetic.motion import Motion, Repertoire
@@ -47,6 +47,8 @@ USES = 24  # of a motion
 VIEWS = 2  # of a pose
 FACING = 0.65  # part of the people who more or less face the camera; others face anywhere
 HIDDEN = 0.3  # part of the crops in which another person stands before or behind
+PART_PX = 4  # every so many pixels are enough to know what a token sees
+NOBODY = NUM_JOINTS
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
 BOX_JITTER = 0.08  # how far a detector's box is off, in its size
 
@@ -59,6 +61,9 @@ class Batch:
     parameters: EhmParameters  # seen from a camera that looks at the crop's centre
     joints: Tensor  # (N, 55, 3) m, likewise, relative to the pelvis
     joints_uv: Tensor  # (N, 55, 2) in half sides of the crop from its centre
+    parts: (
+        Tensor  # (N, 192, 16) uint8: joint that moves what 16 pixels of each token show, or NOBODY
+    )
     target: Target | None = None  # what stage 2 compares pictures with
 
     def to(self, device: torch.device) -> Batch:
@@ -70,6 +75,7 @@ class Batch:
             map_tensors(self.parameters, there),
             there(self.joints),
             there(self.joints_uv),
+            there(self.parts),
             None if self.target is None else self.target.to(device),
         )
 
@@ -86,6 +92,9 @@ class CropMaker:
     ) -> None:
         self._make_target = make_target
         self._cast = Cast(assets)
+        joint = assets.body_weights.argmax(1).astype(np.uint8)  # (V,)
+        # -1, where nobody is, indexes what follows the last face.
+        self._part_of_face = np.append(joint[assets.body_faces[:, 0]], np.uint8(NOBODY))
         self._repertoire = repertoire
         self._random = random = np.random.default_rng(seed)
         self._motions = [Motion(repertoire, random) for _ in range(MOTIONS)]
@@ -101,6 +110,9 @@ class CropMaker:
         parameters, vertices, joints = self._bodies(count)
         crops = np.empty((count, CROP_SIZE, CROP_SIZE - 64, 3), np.uint8)
         joints_uv = np.empty((count, joints.shape[1], 2), np.float32)
+        parts = np.empty(
+            (count, *(side // PART_PX for side in (CROP_SIZE, CROP_SIZE - 64))), np.uint8
+        )
         squares = np.empty((count, 4), np.float32)
         cameras = []
         targets = []
@@ -114,6 +126,7 @@ class CropMaker:
             if self._make_target is not None:
                 face_colors = looks[0][self._cast.faces].mean(1)  # (F, 3)
                 targets.append(self._make_target(drawn.people, drawn.faces, face_colors))
+            parts[i] = self._parts(drawn)
             crops[i] = self._photographed(drawn.image, xywh)[:, SEEN]
             centre = xywh[:2] + xywh[2:] / 2
             joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
@@ -126,6 +139,7 @@ class CropMaker:
             turned(parameters, turn.mT),
             relative @ turn,  # row vectors: turned back
             torch.from_numpy(joints_uv),
+            by_token(torch.from_numpy(parts)),
             Target.stack(targets) if targets else None,
         )
 
@@ -229,6 +243,15 @@ class CropMaker:
             lighting=random_lighting(random),
         )  # fmt: skip
 
+    def _parts(self, drawn: Rendering) -> NDArray[np.uint8]:
+        """(64, 48) of the crop's person; others are nobody."""
+        seen = (
+            slice(PART_PX // 2, None, PART_PX),
+            slice(SEEN.start + PART_PX // 2, SEEN.stop, PART_PX),
+        )
+        parts = self._part_of_face[drawn.faces[seen]]
+        return np.where(drawn.people[seen] == 0, parts, np.uint8(NOBODY))
+
     def _photographed(self, image: ImageArray, xywh: FloatArray) -> ImageArray:
         """What a camera makes of it: its sharpness, exposure and noise, its image's borders."""
         random = self._random
@@ -254,6 +277,13 @@ class CropMaker:
         exposed[:top] = exposed[bottom:] = 0
         exposed[:, :left] = exposed[:, right:] = 0
         return np.asarray(exposed, np.uint8)
+
+
+def by_token(parts: Tensor) -> Tensor:
+    """(N, 64, 48) -> (N, 192, 16): the pixels of each token together."""
+    side = 16 // PART_PX
+    tokens = parts.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, 16, 4, 12, 4)
+    return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 class Batches(IterableDataset[Batch]):

@@ -32,14 +32,14 @@ from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
 from pear_ros.decoder import INITIAL_POSE, HeadConfig
 from pear_ros.network import NetworkConfig, PearNetwork, choose_device, load_network
-from pear_ros.people import EhmParameters
+from pear_ros.people import NUM_JOINTS, EhmParameters
 from pear_ros.synthetic.controls import STANDING, rotations, vector
 from pear_ros.synthetic.motion import TRAINING
 from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.vit import BackboneConfig
 from training.cpu import for_cpu
-from training.data import Batch, Batches
-from training.losses import WEIGHTS, stage_1, total
+from training.data import NOBODY, Batch, Batches
+from training.losses import WEIGHTS, TokenLogits, stage_1, total
 from training.pixel_loss import PixelLoss
 
 SMALL = NetworkConfig(
@@ -53,20 +53,21 @@ AVERAGE = 0.998  # of the weights that are kept: their running mean over the las
 
 
 class Student(nn.Module):
-    """The network, and what helps it to learn and is thrown away: joints seen by the tokens.
+    """The network, and what helps its backbone to learn and is thrown away.
 
     The published PEAR begins with a backbone that was taught to find joints (ViTPose); this one
-    learns that along the way.
+    learns along the way which token each joint is in and which part of the body a token shows.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.network = PearNetwork(config)
-        self.heatmap = nn.Linear(config.backbone.embed_dim, 55)
+        self.heatmap = nn.Linear(config.backbone.embed_dim, NUM_JOINTS)
+        self.parts = nn.Linear(config.backbone.embed_dim, NOBODY + 1)
         initialise(self.network)
 
-    def forward(self, crops: Tensor, autocast: bool) -> tuple[EhmParameters, Tensor]:
-        """(N, 256, 192, 3) uint8 -> parameters, heatmap logits (N, 192, 55)."""
+    def forward(self, crops: Tensor, autocast: bool) -> tuple[EhmParameters, TokenLogits]:
+        """Of crops (N, 256, 192, 3) uint8."""
         network = self.network
         is_learning = network.backbone.pos_embed.requires_grad
         with (
@@ -75,7 +76,7 @@ class Student(nn.Module):
         ):
             tokens = network.backbone(network.normalise(crops))
         tokens = tokens.float()
-        return network.head(tokens), self.heatmap(tokens)
+        return network.head(tokens), TokenLogits(self.heatmap(tokens), self.parts(tokens))
 
 
 def initialise(network: PearNetwork) -> None:
@@ -117,7 +118,8 @@ class Training:
             self.student.network.load_state_dict(start.state_dict())
         if options.stage == 2:
             self.student.network.backbone.requires_grad_(False)
-            self.student.heatmap.requires_grad_(False)
+            for aid in (self.student.heatmap, self.student.parts):
+                aid.requires_grad_(False)
         self.average = PearNetwork(SMALL).to(self.device).requires_grad_(False)
         self.optimizers = make_optimizers(self.student, options)
         for optimizer in self.optimizers:
@@ -245,7 +247,12 @@ def batches(
     """Endless batches, drawn by worker processes."""
     make_target = pixel_loss.make_target if pixel_loss else None
     dataset = Batches(assets, TRAINING, options.batch_size, seed, make_target)
-    return DataLoader(dataset, batch_size=None, num_workers=options.workers, prefetch_factor=4)
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=options.workers,
+        prefetch_factor=4 if options.workers else None,
+    )
 
 
 def main() -> None:
@@ -270,8 +277,8 @@ def main() -> None:
         if training.step >= options.steps:
             break
         batch = drawn.to(device)
-        predicted, heatmaps = training.student(batch.crops, autocast)
-        losses = stage_1(predicted, batch, body_model, None if pixel_loss else heatmaps)
+        predicted, tokens = training.student(batch.crops, autocast)
+        losses = stage_1(predicted, batch, body_model, None if pixel_loss else tokens)
         weights = WEIGHTS
         if pixel_loss is not None and batch.target is not None:
             pixels = pixel_loss(predicted, batch.target)
