@@ -46,10 +46,11 @@ MOTIONS, LOOKS, BACKGROUNDS = 48, 96, 48  # that are at hand at a time; they are
 USES = 24  # of a motion
 VIEWS = 2  # of a pose
 FACING = 0.65  # part of the people who more or less face the camera; others face anywhere
-HIDDEN = 0.3  # part of the crops in which another person stands before or behind
+HIDDEN = 0.2  # part of the crops in which another person stands before or behind
 PART_PX = 4  # every so many pixels are enough to know what a token sees
 NOBODY = NUM_JOINTS
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
+WHOLE = 0.8  # part of a person's box that is in the image, at least
 BOX_JITTER = 0.08  # how far a detector's box is off, in its size
 
 
@@ -195,7 +196,7 @@ class CropMaker:
         while True:
             focal_px = random.uniform(0.6, 1.4) * width
             camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
-            size_px = np.exp(random.uniform(np.log(90), np.log(650)))
+            size_px = np.exp(random.uniform(np.log(90), np.log(520)))
             depth_m = focal_px * np.ptp(vertices[:, 1]) / size_px
             middle = (vertices.min(0) + vertices.max(0)) / 2
             uv = random.uniform((0.1 * width, 0.3 * height), (0.9 * width, 0.7 * height))
@@ -205,7 +206,7 @@ class CropMaker:
                 continue
             (box,) = boxes_of(placed[None], camera)
             inside = np.clip(box, 0, (width, height, width, height))
-            if np.prod(inside[2:] - inside[:2]) < 0.7 * np.prod(box[2:] - box[:2]):
+            if np.prod(inside[2:] - inside[:2]) < WHOLE * np.prod(box[2:] - box[:2]):
                 continue
             size = (inside[2:] - inside[:2]).max()
             inside += np.clip(random.normal(0, BOX_JITTER / 2, 4), -BOX_JITTER, BOX_JITTER) * size

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import os
 import time
 from collections import defaultdict
@@ -161,10 +160,13 @@ class Training:
         write_log(self.rows, self.options.output)
 
     def learning_rate(self) -> float:
-        """Of its full value: rises over the warm-up, then falls along a cosine to a hundredth."""
-        warm = min((self.step + 1) / self.options.warmup, 1)
-        done = min(self.step / self.options.steps, 1)
-        return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+        """Of its full value: rises over the warm-up, stays, falls to 0 over the cool-down.
+
+        It does not depend on the end until the cool-down begins: a run may be made longer.
+        """
+        warm = (self.step + 1) / self.options.warmup
+        left = (self.options.steps - self.step) / self.options.cooldown
+        return max(min(warm, left, 1), 0)
 
     def update(self, loss: Tensor) -> None:
         """One step of the optimizers."""
@@ -312,9 +314,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--muon-lr", type=float, default=0.004)
     parser.add_argument("--warmup", type=int, default=300, help="steps")
+    parser.add_argument("--cooldown", type=int, default=1500, help="steps")
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--pixel-weight", type=float, default=0.3, help="of stage 2's pictures")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
