@@ -29,6 +29,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
+from pear_ros.camera import intrinsics_of, place_in_camera
 from pear_ros.convert import image_message, mesh_markers, rgb_from_message
 from pear_ros.network import NetworkConfig, load_network
 from pear_ros.people import Boxes, Camera, EhmParameters, FloatArray, IntArray, People
@@ -50,6 +51,7 @@ def main() -> int:
         bench_image()
         bench_renderer()
         bench_body_model(toy)
+        bench_placement()
         bench_mesh(node)
         node.destroy_node()
         bench_node(toy)
@@ -146,6 +148,18 @@ def bench_body_model(toy: ToyFiles) -> None:
             row(what, median_ms(lambda m=mesh: model(parameters, mesh=m), 50))
             ms = median_ms(lambda m=mesh, s=shape: model(parameters, s, m), 50)
             row(f"{what}, shape kept", ms)
+
+
+def bench_placement() -> None:
+    random = torch.Generator().manual_seed(0)
+    for count in (1, 16):
+        joints = torch.rand(count, 55, 3, generator=random) - 0.5
+        camera_t = torch.tensor([0.0, 0.0, 30.0]).repeat(count, 1)
+        squares = torch.tensor([700.0, 100.0, 400.0, 400.0]).repeat(count, 1)
+        people = joints, camera_t, squares, intrinsics_of([Camera(800, 800, 640, 360)] * count)
+        with torch.inference_mode():
+            ms = median_ms(lambda p=people: place_in_camera(*p), 500)
+        row(f"placement of {count} on CPU", ms)
 
 
 def bench_mesh(node: Node) -> None:

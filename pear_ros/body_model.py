@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pear_ros.assets import BodyAssets
+from pear_ros.assets import Array, BodyAssets
 from pear_ros.people import JOINT, EhmParameters
 from pear_ros.rotation import matrix_from_axis_angle
 
@@ -29,7 +29,7 @@ BODY_EYES = [JOINT["left_eye"], JOINT["right_eye"]]
 
 @dataclass(frozen=True)
 class Bodies:
-    """N posed bodies in the optical axes of the crop camera, without its translation."""
+    """N posed bodies in the optical axes that `global_orient` turns into, not translated."""
 
     joints: Tensor  # (N, 55, 3) m
     rotations: Tensor  # (N, 55, 3, 3) model axes to optical, of each joint
@@ -44,7 +44,7 @@ class Shape:
     eyes: Tensor  # (N, 3) middle of SMPL-X's eye joints
     head_joints: Tensor  # (N, 5, 3)
     head_support: Tensor  # (N, K, 3) head vertices that the joint regressor weighs
-    body_vertices: Tensor | None  # (N, B, 3) all vertices but the head's
+    body_vertices: Tensor | None  # (N, B, 3) the mesh's vertices but the head's
     head_vertices: Tensor | None  # (N, P, 3) pasted head vertices
 
 
@@ -108,13 +108,21 @@ class HeadPose:
 class BodyModel:
     """EHM on one device, float32.
 
-    `model(parameters)` gives joints alone, `model(parameters, mesh=True)` vertices too.
+    `model(parameters)` gives joints alone, `model(parameters, mesh=True)` vertices too. With
+    `vertex_ids` the mesh has those vertices alone, in their order, and the faces between them;
+    joints are the same.
     """
 
-    def __init__(self, assets: BodyAssets, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        assets: BodyAssets,
+        device: torch.device | str = "cpu",
+        vertex_ids: NDArray[np.int64] | None = None,
+    ) -> None:
         device = torch.device(device)
-        self.faces = assets.body_faces  # (F, 3), numpy
-        self.num_vertices = len(assets.body_template)
+        ids = np.arange(len(assets.body_template)) if vertex_ids is None else vertex_ids
+        self.faces = _faces_between(ids, assets.body_faces)  # (F, 3), numpy
+        self.num_vertices = len(ids)
         joints = np.flatnonzero(assets.body_parents >= 0)
         self.bones = np.stack((assets.body_parents[joints], joints), -1)  # (54, 2) of joints
         self._chain = KinematicChain(assets.body_parents)
@@ -123,11 +131,9 @@ class BodyModel:
         # A pasted vertex of the head takes the place of the body's.
         pasted = np.flatnonzero(assets.head_is_pasted)
         pasted_ids = assets.head_vertex_ids[pasted]
-        is_body = np.ones(self.num_vertices, bool)
-        is_body[pasted_ids] = False
-        body = np.flatnonzero(is_body)
-        self._body_ids = torch.as_tensor(body, device=device)
-        self._pasted_ids = torch.as_tensor(pasted_ids, device=device)
+        head_row = np.full(len(assets.body_template), -1)  # of each of the body's vertices
+        head_row[pasted_ids] = pasted
+        is_body = head_row < 0
 
         # Joints as linear maps of the shape.
         regressor = assets.body_joint_regressor  # (55, V)
@@ -144,10 +150,14 @@ class BodyModel:
         self._support = Head(assets, support, device)
 
         # The mesh.
-        self._body = BlendShapes.of([blend[body] for blend in body_blends], device)
-        self._head = Head(assets, pasted, device)
-        self._posedirs = _columns_first(assets.body_posedirs, device)  # (486, V * 3)
-        self._weights = torch.as_tensor(assets.body_weights, device=device)  # (V, 55)
+        body, head = np.flatnonzero(is_body[ids]), np.flatnonzero(~is_body[ids])
+        self._body_rows = torch.as_tensor(body, device=device)
+        self._head_rows = torch.as_tensor(head, device=device)
+        self._body = BlendShapes.of([blend[ids[body]] for blend in body_blends], device)
+        self._head = Head(assets, head_row[ids[head]], device)
+        rows = slice(None) if vertex_ids is None else vertex_ids  # a slice copies nothing
+        self._posedirs = _columns_first(assets.body_posedirs[rows], device)  # (486, V * 3)
+        self._weights = torch.as_tensor(assets.body_weights[rows], device=device)  # (V, 55)
 
     def shape(self, betas: Tensor, flame_betas: Tensor, mesh: bool = False) -> Shape:
         """The part that stays while a person's shape does. (N, 200) and (N, 300) coefficients."""
@@ -188,8 +198,8 @@ class BodyModel:
 
         assert shape.body_vertices is not None and shape.head_vertices is not None
         rest = joints.new_empty(len(joints), self.num_vertices, 3)
-        rest[:, self._body_ids] = self._body.expressed(shape.body_vertices, p.expression)
-        rest[:, self._pasted_ids] = pasted(self._head, shape.head_vertices)
+        rest[:, self._body_rows] = self._body.expressed(shape.body_vertices, p.expression)
+        rest[:, self._head_rows] = pasted(self._head, shape.head_vertices)
         rest += (pose_feature(rotations) @ self._posedirs).unflatten(-1, (-1, 3))
         return Bodies(joints, world, skin(rest, self._weights, transforms))
 
@@ -278,6 +288,14 @@ def _columns_first(directions: NDArray[np.float32], device: torch.device) -> Ten
     """(R, 3, columns) -> (columns, R * 3)."""
     flat = directions.reshape(-1, directions.shape[-1])
     return torch.as_tensor(np.ascontiguousarray(flat.T), device=device)
+
+
+def _faces_between(ids: NDArray[np.int64], faces: Array) -> Array:
+    """The faces whose corners are all among `ids`, as rows of it."""
+    row = np.full(max(faces.max(initial=0), ids.max(initial=0)) + 1, -1, faces.dtype)
+    row[ids] = np.arange(len(ids))
+    faces = row[faces]
+    return faces[(faces >= 0).all(1)]
 
 
 def head_blends(assets: BodyAssets) -> tuple[NDArray[np.float32], ...]:

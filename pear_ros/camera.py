@@ -3,17 +3,28 @@
 The crop is seen by a pinhole camera of focal length 24 in half crop sides, so a point (X, Y, Z) of
 the body appears at u = c_u + L/2 * 24 * (X - tx) / (Z + tz), and likewise v, where L is the side
 of the square box in pixels and c its centre. Posed bodies are in optical axes already.
+
+That camera looks straight at the crop's centre, the real one past it. So a body is turned from the
+axes of the first into those of the second (`camera_from_crop`), then moved to where the real camera
+sees its joints as the crop's camera did (`place_in_camera`). docs/frames.md has the measurements.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pear_ros.decoder import CROP_FOCAL
-from pear_ros.people import Camera, FloatArray
+from pear_ros.people import Camera, EhmParameters, FloatArray
+
+NEAREST_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
+GAUSS_NEWTON_STEPS = 3
 
 
 def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> FloatArray:
@@ -28,22 +39,93 @@ def crop_camera_translation(camera_t: FloatArray) -> FloatArray:
     return camera_t * np.array((-1, -1, 1), np.float32)
 
 
-def place_in_camera(camera_t: FloatArray, crop_xywh: FloatArray, camera: Camera) -> FloatArray:
-    """Translations (N, 3), m, that put bodies in the optical frame of the camera.
+def intrinsics_of(cameras: Sequence[Camera]) -> Tensor:
+    """(C, 4) fx, fy, cx, cy, px."""
+    rows = [(c.fx, c.fy, c.cx, c.cy) for c in cameras]
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
 
-    Closed form: a person keeps the size and the place in the image that the crop's camera gave;
-    the difference in perspective within the body is neglected. A row that cannot be placed
-    (`tz` not positive, anything not finite) is NaN.
+
+def camera_from_crop(crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
+    """(N, 4) px and (N, 4) fx, fy, cx, cy px -> (N, 3, 3), crop camera's axes to the camera's.
+
+    The smallest rotation that takes the optical axis onto the ray through the square's centre.
     """
-    tx, ty, tz = camera_t.astype(np.float64).T  # each (N,)
-    x, y, side, _ = crop_xywh.astype(np.float64).T
-    with np.errstate(all="ignore"):
-        depth_m = camera.fx * tz / (CROP_FOCAL / 2 * side)
-        x_m = -tx + (x + side / 2 - camera.cx) * depth_m / camera.fx
-        y_m = -ty + (y + side / 2 - camera.cy) * depth_m / camera.fy
-        translation = np.stack((x_m, y_m, depth_m), -1)
-        translation[~(np.isfinite(translation).all(1) & (tz > 0))] = np.nan
-        return translation.astype(np.float32)
+    centre = crop_xywh[:, :2] + crop_xywh[:, 2:] / 2
+    slope = (centre - intrinsics[:, 2:]) / intrinsics[:, :2]  # (N, 2) of the ray, by depth
+    z = torch.rsqrt(1 + (slope * slope).sum(-1))
+    x, y = (slope * z[:, None]).unbind(-1)  # (x, y, z) has length 1
+    k = 1 / (1 + z)
+    xy = -k * x * y
+    rows = (1 - k * x * x, xy, x, xy, 1 - k * y * y, y, -x, -y, z)
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def turned(parameters: EhmParameters, turn: Tensor) -> EhmParameters:
+    """Parameters of N people turned about their pelvis by (N, 3, 3)."""
+    global_orient = turn[:, None] @ parameters.global_orient  # (N, 1, 3, 3)
+    return dataclasses.replace(parameters, global_orient=global_orient)
+
+
+def place_in_camera(
+    joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor
+) -> Tensor:
+    """Translations (N, 3), m, that put bodies in the optical frames of their cameras.
+
+    `joints` (N, J, 3), m, are of bodies turned by `camera_from_crop`, the pelvis first; `camera_t`
+    (N, 3), `crop_xywh` (N, 4) px, `intrinsics` (N, 4) fx, fy, cx, cy px. A translation minimises
+    the squared distances, px, between where the camera and where the crop's camera sees the joints:
+    linear least squares, then Gauss-Newton. No joint comes nearer than NEAREST_M. A row that cannot
+    be placed (`tz` not positive, anything not finite) is NaN.
+
+    Any device; nothing waits for the device, and nothing depends on the data but the numbers.
+    """
+    joints, camera_t, crop_xywh, intrinsics = (
+        rows.double() for rows in (joints, camera_t, crop_xywh, intrinsics)
+    )
+    focal, centre = intrinsics[:, None, :2], intrinsics[:, None, 2:]  # (N, 1, 2) px
+    xy, z = joints[..., :2], joints[..., 2:]
+
+    pelvis = joints[:, :1]
+    in_crop = (joints - pelvis) @ camera_from_crop(crop_xywh, intrinsics) + pelvis  # turned back
+    tx_ty, tz = camera_t[:, None, :2], camera_t[:, None, 2:]
+    half_crops = CROP_FOCAL * (in_crop[..., :2] - tx_ty) / (in_crop[..., 2:] + tz)  # (N, J, 2)
+    half = crop_xywh[:, None, 2:] / 2
+    seen = (crop_xywh[:, None, :2] + half * (1 + half_crops) - centre) / focal  # slopes of rays
+
+    # The network saw no joint that lies outside of the crop: its say fades.
+    focal = focal * half_crops.abs().amax(-1, keepdim=True).clamp(min=1) ** -8  # (N, J, 2)
+    nearest = NEAREST_M - z.amin(1)  # (N, 1)
+
+    def in_front(translation: Tensor) -> Tensor:
+        return torch.cat((translation[:, :2], translation[:, 2:].maximum(nearest)), 1)
+
+    # Linear are errors in metres at the joint; the depth by the person's size makes them pixels.
+    depth = intrinsics[:, None, :1] * tz / (CROP_FOCAL * half[..., :1]) + z  # (N, J, 1) m
+    scale = focal / depth.clamp(min=NEAREST_M)
+    translation = in_front(_least_squares(scale, seen, scale * (xy - seen * z)))
+    for _ in range(GAUSS_NEWTON_STEPS):
+        placed = joints + translation[:, None]
+        scale, slope = focal / placed[..., 2:], placed[..., :2] / placed[..., 2:]
+        step = _least_squares(scale, slope, focal * (slope - seen))
+        translation = in_front(translation + step)
+    translation = translation.float()
+    good = translation.isfinite().all(-1, keepdim=True) & (tz[:, 0] > 0)
+    return torch.where(good, translation, torch.nan)
+
+
+def _least_squares(scale: Tensor, slope: Tensor, residual: Tensor) -> Tensor:
+    """The (N, 3) t = (x, y, z) with the least |residual + scale * ((x, y) - slope * z)|^2.
+
+    All (N, J, 2). It is a pixel error and its change with the translation, where scale is focal
+    length / depth. With x and y eliminated, z is a ratio; then x and y are means.
+    """
+    weight = scale * scale
+    total = weight.sum(1)  # (N, 2)
+    mean = (weight * slope).sum(1) / total
+    arm = scale * (slope - mean[:, None])
+    z = (arm * residual).sum((1, 2)) / (arm * arm).sum((1, 2))
+    xy = mean * z[:, None] - (scale * residual).sum(1) / total
+    return torch.cat((xy, z[:, None]), 1)
 
 
 def project(points: FloatArray, camera: Camera) -> FloatArray:

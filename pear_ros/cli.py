@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("output", type=Path, help="the .npz file to write")
     convert.set_defaults(run=_convert_assets)
 
+    _add_evaluate(commands.add_parser("evaluate", help="errors on people of the synthetic camera"))
+
     toy = commands.add_parser("toy", help="write a toy network and body to try an installation")
     toy.add_argument("directory", type=Path)
     toy.set_defaults(run=_toy)
@@ -100,6 +102,40 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write pictures of the meshes")
     parser.add_argument("--no-vertices", action="store_true", help="leave the meshes out")
     parser.set_defaults(run=_infer)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", required=True, help="the network's weights")
+    parser.add_argument("--network-config", default="", help="JSON; default: the published sizes")
+    parser.add_argument("--assets", required=True, help="the body, which is drawn, too")
+    parser.add_argument("--frames", type=_positive, default=1000)
+    parser.add_argument("--seed", type=int, default=20261122)
+    parser.add_argument("--device", default=Config.device)
+    parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write evaluation.json and worst.jpg"
+    )
+    parser.set_defaults(run=_evaluate)
+
+
+def _positive(text: str) -> int:
+    number = int(text)  # argparse reports a ValueError
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return number
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from pear_ros.evaluate import evaluate
+
+    config = Config(
+        checkpoint=options.checkpoint,
+        network_config=options.network_config,
+        assets=options.assets,
+        device=options.device,
+        dtype=options.dtype,
+    )
+    return evaluate(config, options.frames, options.seed, options.output)
 
 
 def _four_numbers(text: str) -> tuple[float, ...]:

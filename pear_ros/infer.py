@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from pear_ros.camera import assumed_camera
+from pear_ros.camera import assumed_camera, intrinsics_of
 from pear_ros.config import Config
 from pear_ros.errors import PearError
 from pear_ros.overlay import draw_people
@@ -63,7 +63,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     if options.overlay is not None:
         _make_directory(options.overlay)
 
-    rows: list[tuple[int, People]] = []
+    rows: list[tuple[int, Camera, People]] = []
     names: list[str] = []
     unreadable = 0
     with (
@@ -83,13 +83,13 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
             if options.overlay is not None:
                 picture = draw_people(entry.image, people, pipeline.body_model.faces, camera)
                 _write_picture(options.overlay / f"{entry.name}.png", picture)
-            rows.append((len(names), people))
+            rows.append((len(names), camera, people))
             names.append(entry.name)
 
     if not rows:
         raise PearError("none of the inputs can be read")
     write_people(options.output, names, rows, options.vertices)
-    found = sum(len(people) for _, people in rows)
+    found = sum(len(people) for _, _, people in rows)
     print(f"{found} people in {len(names)} images: {options.output}")
     for kind, count in problems.counts().items():
         print(f"{kind}: {count}", file=sys.stderr)
@@ -156,17 +156,20 @@ def _read_video(index: int, path: Path) -> Iterator[NamedImage]:
 
 
 def write_people(
-    output: Path, names: Sequence[str], rows: Sequence[tuple[int, People]], vertices: bool
+    output: Path, names: Sequence[str], rows: Sequence[tuple[int, Camera, People]], vertices: bool
 ) -> None:
     """One row a person of at least one image; README.md lists the arrays."""
-    people = [p for _, p in rows]
+    people = [p for _, _, p in rows]
+    counts = [len(p) for p in people]
+    intrinsics = intrinsics_of([camera for _, camera, _ in rows]).numpy()  # (images, 4)
     arrays: dict[str, Any] = {
         "image_names": np.array(names, dtype=np.str_),
-        "image_index": np.repeat([i for i, _ in rows], [len(p) for p in people]).astype(np.int64),
+        "image_index": np.repeat([i for i, _, _ in rows], counts).astype(np.int64),
         "id": np.array([id_ for p in people for id_ in p.ids], dtype=np.str_),
         "boxes_xyxy": np.concatenate([p.boxes.xyxy for p in people]),
         "score": np.concatenate([p.boxes.scores for p in people]),
         "crop_xywh": np.concatenate([p.crop_xywh for p in people]),
+        "intrinsics": np.repeat(intrinsics, counts, axis=0),
         "joints": np.concatenate([p.joints for p in people]),
         "translation": np.concatenate([p.translation for p in people]),
         "is_metric": np.array([p.is_metric for p in people for _ in p.ids], dtype=np.bool_),

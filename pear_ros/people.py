@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -79,10 +80,11 @@ class Boxes:
 
 @dataclass(frozen=True)
 class EhmParameters:
-    """EHM parameters of N people as the network gives them: tensors on one device, float32.
+    """EHM parameters of N people: tensors on one device, float32.
 
     Rotations relative to the parent joint; matrices where the last axes are (3, 3), else axis-angle
-    in radians. Names and shapes are the published implementation's.
+    in radians. Names and shapes are the published implementation's. `global_orient` is in the axes
+    of the crop's camera as the network gives it, in those of the real camera once it is turned.
     """
 
     global_orient: Tensor  # (N, 1, 3, 3) model axes to optical
@@ -99,7 +101,7 @@ class EhmParameters:
     flame_eyelids: Tensor  # (N, 2) left, right
     flame_betas: Tensor  # (N, 300)
     flame_expression: Tensor  # (N, 50)
-    camera_t: Tensor  # (N, 3) tx, ty, tz of the crop camera
+    camera_t: Tensor  # (N, 3) tx, ty, tz of the crop camera, sees the body before the turn
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,28 @@ class People:
     crop_xywh: FloatArray  # (N, 4) px, the square box the network saw
     parameters: EhmParameters
     translation: FloatArray  # (N, 3) m, optical: added to joints and vertices
-    joints: FloatArray  # (N, 55, 3) m, as the body model gives them
+    joints: FloatArray  # (N, 55, 3) m, as the body model gives them for `parameters`
     rotations: FloatArray  # (N, 55, 3, 3) of each joint, model axes to optical
     vertices: FloatArray | None  # (N, V, 3) m; None where no mesh was asked for
     is_metric: bool
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows(self, rows: IntArray) -> People:
+        """Those people, in that order."""
+        index = torch.from_numpy(rows)
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            boxes=self.boxes[rows],
+            crop_xywh=self.crop_xywh[rows],
+            parameters=map_tensors(self.parameters, lambda values: values[index]),
+            translation=self.translation[rows],
+            joints=self.joints[rows],
+            rotations=self.rotations[rows],
+            vertices=None if self.vertices is None else self.vertices[rows],
+        )
 
 
 _Batch = TypeVar("_Batch")

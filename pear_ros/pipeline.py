@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pear_ros.assets import load_assets
 from pear_ros.body_model import Bodies, BodyModel
-from pear_ros.camera import place_in_camera
+from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
 from pear_ros.config import Config
 from pear_ros.crop import Crops, cut_crops, usable
 from pear_ros.detector import Detector, make_detector
@@ -25,7 +25,15 @@ from pear_ros.network import (
     choose_dtype,
     load_network,
 )
-from pear_ros.people import Boxes, EhmParameters, Frame, IntArray, People, map_tensors
+from pear_ros.people import (
+    Boxes,
+    EhmParameters,
+    FloatArray,
+    Frame,
+    IntArray,
+    People,
+    map_tensors,
+)
 from pear_ros.problems import Problems
 from pear_ros.shape_cache import ShapeCache
 from pear_ros.tracker import Tracker
@@ -57,17 +65,17 @@ class Pipeline:
         boxes = [self._find(frame) for frame in frames]  # N boxes in all
         ids = tuple(id_ for f, b in zip(frames, boxes, strict=True) for id_ in self._track(f, b))
         crops = cut_crops(frames, boxes)  # (N, 256, 256, 3)
+        squares = torch.from_numpy(crops.xywh)  # (N, 4) px
+        intrinsics = intrinsics_of([frames[i].camera for i in crops.frame_index])  # (N, 4) px
+        turn = camera_from_crop(squares, intrinsics).to(self._device)  # (N, 3, 3)
         parameters = self._network(torch.from_numpy(crops.images).to(self._device))  # of N people
+        parameters = turned(parameters, turn)  # now in the cameras' axes, so the bodies are, too
         parameters, shape = self._shapes(ids, parameters, mesh)
         bodies = self.body_model(parameters, shape, mesh)  # (N, 55, 3), (N, V, 3) m
-        return self._place(
-            frames,
-            boxes,
-            ids,
-            crops,
-            map_tensors(parameters, Tensor.cpu),
-            map_tensors(bodies, Tensor.cpu),
-        )
+        parameters = map_tensors(parameters, Tensor.cpu)
+        bodies = map_tensors(bodies, Tensor.cpu)
+        translation = place_in_camera(bodies.joints, parameters.camera_t, squares, intrinsics)
+        return self._per_frame(frames, boxes, ids, crops, parameters, bodies, translation.numpy())
 
     @property
     def description(self) -> str:
@@ -107,7 +115,7 @@ class Pipeline:
             )
         return self._trackers[frame.source](boxes.xyxy, frame.stamp_s)
 
-    def _place(
+    def _per_frame(
         self,
         frames: Sequence[Frame],
         boxes: Sequence[Boxes],
@@ -115,14 +123,14 @@ class Pipeline:
         crops: Crops,
         parameters: EhmParameters,
         bodies: Bodies,
+        translation: FloatArray,  # (N, 3) m, NaN where there is none
     ) -> list[People]:
         finite = _finite_rows(parameters) & _rotated_rows(bodies)  # (N,)
-        camera_t = parameters.camera_t.numpy()
+        is_placed = np.isfinite(translation).all(1) & finite
         people = []
         for i, (frame, found) in enumerate(zip(frames, boxes, strict=True)):
             rows = np.flatnonzero(crops.frame_index == i)
-            translation = place_in_camera(camera_t[rows], crops.xywh[rows], frame.camera)
-            placed = np.isfinite(translation).all(1) & finite[rows]
+            placed = is_placed[rows]
             self._count_lost(frame, finite[rows], placed)
             kept = rows[placed]
             vertices = bodies.vertices
@@ -132,7 +140,7 @@ class Pipeline:
                     boxes=found[placed],
                     crop_xywh=crops.xywh[kept],
                     parameters=_rows(parameters, kept),
-                    translation=translation[placed],
+                    translation=translation[kept],
                     joints=bodies.joints[kept].numpy(),
                     rotations=bodies.rotations[kept].numpy(),
                     vertices=None if vertices is None else vertices[kept].numpy(),
@@ -155,8 +163,8 @@ class Pipeline:
         if (finite & ~placed).any():
             self._problems.count(
                 "not_placeable",
-                f"{frame.source or 'camera'}: the network put a person behind the camera; "
-                "the person is left out",
+                f"{frame.source or 'camera'}: the network put a person behind the camera or "
+                "nowhere; the person is left out",
                 frame.source,
                 times=int((finite & ~placed).sum()),
             )

@@ -253,6 +253,21 @@ def test_bones_and_counts(small_body_model: BodyModel, small_assets: BodyAssets)
     assert small_body_model.bones.tolist() == [list(bone) for bone in bones]
 
 
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_a_mesh_of_some_vertices_is_part_of_the_whole(
+    small_body_model: BodyModel, small_assets: BodyAssets, count: int
+) -> None:
+    ids = np.random.default_rng(3).permutation(small_body_model.num_vertices)[:count]
+    model = BodyModel(small_assets, vertex_ids=ids)
+    parameters = random_parameters(2)
+    whole, part = small_body_model(parameters, mesh=True), model(parameters, mesh=True)
+    assert whole.vertices is not None
+    assert_same(part, dataclasses.replace(whole, vertices=whole.vertices[:, ids]))
+    assert model.num_vertices == count
+    expected = [face for face in small_assets.body_faces.tolist() if {*face} <= {*ids.tolist()}]
+    assert ids[model.faces].tolist() == expected
+
+
 # --- Chains --------------------------------------------------------------------------------------
 
 TREES = {

@@ -1,20 +1,33 @@
-"""Projections and placement: the published numbers, exact cases and stated bounds."""
+"""Projections, turn and placement: the published numbers, exact cases, properties.
+
+test_placement.py measures what they are worth.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
-from samples import golden
+import torch
+from samples import golden, random_parameters
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+from torch import Tensor
 
+from pear_ros.body_model import BodyModel
 from pear_ros.camera import (
+    NEAREST_M,
     assumed_camera,
     calibrated_camera,
+    camera_from_crop,
     crop_camera_translation,
+    intrinsics_of,
     place_in_camera,
     project,
     project_to_crop,
+    turned,
 )
 from pear_ros.people import Camera, FloatArray
 
@@ -22,11 +35,7 @@ NAN, INF = float("nan"), float("inf")
 SQUARE = (100.0, 50.0, 400.0, 400.0)  # xywh, px; its centre is (300, 250)
 
 
-def rows(*values: tuple[float, ...]) -> FloatArray:
-    return np.array(values, np.float32)
-
-
-def random_people(count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+def random_people(count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Points (N, 40, 3) m within half a metre, crop cameras (N, 3), squares (N, 4) px."""
     random = np.random.default_rng(8)
     points = random.uniform(-0.5, 0.5, (count, 40, 3))
@@ -34,7 +43,8 @@ def random_people(count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     side = random.uniform(100, 600, (count, 1))
     corner = random.uniform(-100, 900, (count, 2))
     squares = np.concatenate((corner, side, side), 1)
-    return points.astype(np.float32), camera_t.astype(np.float32), squares.astype(np.float32)
+    points, camera_t, squares = (torch.from_numpy(a).float() for a in (points, camera_t, squares))
+    return points, camera_t, squares
 
 
 def in_image(points: FloatArray, camera_t: FloatArray, square: FloatArray) -> FloatArray:
@@ -52,117 +62,205 @@ def test_joints_are_seen_where_published() -> None:
 
 
 def test_crop_camera_translation() -> None:
-    translation = crop_camera_translation(rows((0.1, -0.2, 5)))
-    np.testing.assert_array_equal(translation, rows((-0.1, 0.2, 5)))
+    translation = crop_camera_translation(np.array([(0.1, -0.2, 5)], np.float32))
+    np.testing.assert_array_equal(translation, np.array([(-0.1, 0.2, 5)], np.float32))
+
+
+# --- The turn ------------------------------------------------------------------------------------
+
+
+def test_on_the_optical_axis_nothing_is_turned() -> None:
+    intrinsics = torch.tensor([[600.0, 500, 300, 250]])
+    found = camera_from_crop(torch.tensor([SQUARE]), intrinsics)
+    assert torch.equal(found, torch.eye(3)[None])
+
+
+def test_the_turn_is_the_smallest_to_the_ray_through_the_square() -> None:
+    _, _, squares = random_people(50)
+    intrinsics = torch.tensor([600.0, 500, 320, 240], dtype=torch.float64).repeat(50, 1)
+    squares = squares.double()
+    found = camera_from_crop(squares, intrinsics)
+    centre = squares[:, :2] + squares[:, 2:] / 2
+    ray = torch.cat((centre - intrinsics[:, 2:], torch.ones(50, 1)), 1)
+    ray[:, :2] /= intrinsics[:, :2]
+    ray = torch.nn.functional.normalize(ray, dim=1)
+    torch.testing.assert_close(found @ torch.tensor((0.0, 0, 1)).double(), ray)
+    rotation = Rotation.from_matrix(found.numpy())
+    np.testing.assert_allclose(rotation.as_matrix(), found, atol=1e-12)
+    np.testing.assert_allclose(rotation.magnitude(), ray[:, 2].arccos(), atol=1e-7)
+
+
+def test_bodies_are_turned_about_their_pelvis(small_body_model: BodyModel) -> None:
+    parameters = random_parameters(3)
+    turn = torch.from_numpy(Rotation.random(3, np.random.default_rng(1)).as_matrix()).float()
+    before = small_body_model(parameters, mesh=True)
+    after = small_body_model(turned(parameters, turn), mesh=True)
+    pelvis = before.joints[:, :1]
+    for name in ("joints", "vertices"):
+        expected = (getattr(before, name) - pelvis) @ turn.mT + pelvis
+        torch.testing.assert_close(getattr(after, name), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(after.rotations, turn[:, None] @ before.rotations)
+    back = turned(turned(parameters, turn), turn.mT)
+    torch.testing.assert_close(back.global_orient, parameters.global_orient)
+
+
+# --- The placement -------------------------------------------------------------------------------
+
+
+def placed_in(camera: Camera, joints: Tensor, camera_t: Tensor, squares: Tensor) -> Tensor:
+    """`place_in_camera` of joints in the crop cameras' axes, everyone in one camera."""
+    intrinsics = intrinsics_of([camera] * len(joints))
+    return place_in_camera(in_camera(camera, joints, squares), camera_t, squares, intrinsics)
+
+
+def in_camera(camera: Camera, joints: Tensor, squares: Tensor) -> Tensor:
+    """Joints (N, J, 3) turned about the first."""
+    turn = camera_from_crop(squares, intrinsics_of([camera] * len(joints)))
+    return (joints - joints[:, :1]) @ turn.mT + joints[:, :1]
 
 
 def test_in_the_crop_camera_itself_placement_is_exact() -> None:
-    points, camera_t, squares = random_people(20)
-    for p, t, square in zip(points, camera_t, squares, strict=True):
-        side = float(square[2])
-        x, y = (float(edge) + side / 2 for edge in square[:2])
-        itself = Camera(12 * side, 12 * side, x, y)
-        (translation,) = place_in_camera(t[None], square[None], itself)
-        np.testing.assert_allclose(translation, crop_camera_translation(t), rtol=0, atol=1e-5)
-        found = project(p + translation, itself)
-        np.testing.assert_allclose(found, in_image(p, t, square), rtol=0, atol=1e-2)
+    joints, camera_t, squares = random_people(20)
+    focal, centre = 12 * squares[:, 2:], squares[:, :2] + squares[:, 2:] / 2
+    found = place_in_camera(joints, camera_t, squares, torch.cat((focal, centre), 1))
+    expected = crop_camera_translation(camera_t.numpy())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-# --- The real camera -----------------------------------------------------------------------------
+def test_who_is_flat_on_the_axis_is_placed_exactly() -> None:
+    """Any focal length shows the same; pixels need not be square."""
+    joints, camera_t, squares = random_people(20)
+    joints[..., 2] = 0
+    focal = torch.tensor((600.0, 600)).repeat(20, 1)
+    centre = squares[:, :2] + squares[:, 2:] / 2
+    found = place_in_camera(joints, camera_t, squares, torch.cat((focal, centre), 1))
+    tx, ty, tz = camera_t.T
+    expected = torch.stack((-tx, -ty, 600 * tz / (12 * squares[:, 2])), 1)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_known_placement() -> None:
-    camera = Camera(600, 500, 320, 240)
-    found = place_in_camera(rows((0.1, -0.2, 16)), rows(SQUARE), camera)
-    depth = 600 * 16 / (12 * 400)  # 2 m
-    expected = (-0.1 + (300 - 320) * depth / 600, 0.2 + (250 - 240) * depth / 500, depth)
-    np.testing.assert_allclose(found, rows(expected), rtol=1e-6)
-
-
-@pytest.mark.parametrize("focal_px", [300.0, 1500.0, 20_000.0])
-def test_placed_people_are_seen_where_the_crop_put_them(focal_px: float) -> None:
-    """Up to the perspective of their depth.
-
-    With f the true focal length, g = 12 L the crop's and d = f tz / g the depth it is placed at, a
-    point at (X, Z) of the body moves by at most
-        |c_u - c_x| |Z| / (Z + d) + g |X - tx| |Z| |g / f - 1| / ((Z + tz) (Z g / f + tz)):
-    the crop looks straight at the person and from another distance. At Z = 0 both vanish.
-    """
-    camera = Camera(focal_px, focal_px, 640, 360)
-    points, camera_t, squares = random_people(30)
-    points[:, :10, 2] = 0
-    translations = place_in_camera(camera_t, squares, camera)
-    placed = translations[:, 2] > 1  # what stands in the camera has no image
-    assert placed.sum() >= 5
-    for p, t, square, translation in zip(
-        points[placed], camera_t[placed], squares[placed], translations[placed], strict=True
+@pytest.mark.parametrize("camera", [Camera(900, 900, 640, 360), Camera(600, 700, 300, 500)])
+def test_no_translation_reprojects_better(camera: Camera) -> None:
+    """Other code minimises the same pixel errors."""
+    joints, camera_t, squares = random_people(12)
+    joints *= 0.5
+    camera_t[:, :2] *= 0.5
+    camera_t[:, 2] += 20  # all joints are in the crop
+    found = placed_in(camera, joints, camera_t, squares)
+    for turned_joints, p, t, square, translation in zip(
+        in_camera(camera, joints, squares).numpy(),
+        joints.numpy(),
+        camera_t.numpy(),
+        squares.numpy(),
+        found.numpy(),
+        strict=True,
     ):
-        error = np.abs(project(p + translation, camera) - in_image(p, t, square))
-        g, z, tz = 12 * square[2], p[:, 2:], t[2]
-        off_axis = np.abs(square[:2] + square[2] / 2 - (640, 360)) * np.abs(
-            z / (z + translation[2])
-        )
-        nearer = np.abs(z * (g / focal_px - 1) / ((z + tz) * (z * g / focal_px + tz)))
-        bound = off_axis + g * np.abs(p[:, :2] - t[:2]) * nearer
-        assert (error <= bound + 1e-2).all()
-        assert error[:10].max() < 1e-2
+        seen = in_image(p, t, square)
+        half_crops = (seen - square[:2]) / square[2:] * 2 - 1
+        assert np.abs(half_crops).max() < 1
+
+        def error(x: np.ndarray, points: FloatArray = turned_joints, seen: Any = seen) -> Any:
+            return (project((points + x).astype(np.float64), camera) - seen).ravel()
+
+        best = least_squares(error, translation + 0.2, method="lm", xtol=1e-12, ftol=1e-12)
+        np.testing.assert_allclose(translation, best.x, rtol=1e-4, atol=1e-4)
 
 
-def test_a_long_lens_sees_people_as_the_crop_did() -> None:
-    """A focal length as long as the crop's, the person 100 px off the axis, 0.5 m deep at 16 m.
-
-    The bound above is 100 * 0.5 / 15.5 = 3.3 px.
-    """
-    points = random_people(1)[0][0]
-    camera_t, square = rows((0.1, 0.1, 16)), rows(SQUARE)
-    camera = Camera(4800, 4800, 400, 150)
-    translation = place_in_camera(camera_t, square, camera)
-    error = np.abs(
-        project(points[0] + translation, camera) - in_image(points[0], camera_t[0], square[0])
-    )
-    assert 0.5 < error.max() < 3.3
+def test_joints_outside_of_the_crop_have_no_say() -> None:
+    joints, camera_t, squares = random_people(5)
+    joints *= 0.2
+    camera_t[:] = torch.tensor((0.0, 0, 12))
+    camera = Camera(900, 900, 640, 360)
+    before = placed_in(camera, joints, camera_t, squares)
+    beyond = torch.cat((joints, joints[:, :5] + torch.tensor((0, 2.0, 0.4))), 1)
+    torch.testing.assert_close(placed_in(camera, beyond, camera_t, squares), before)
 
 
-def test_pixels_that_are_not_square() -> None:
-    """The point on the crop's axis stays in the crop's centre."""
-    camera = Camera(600, 900, 320, 240)
-    camera_t = rows((0.1, -0.2, 16))
-    translation = place_in_camera(camera_t, rows(SQUARE), camera)
-    on_axis = rows((0.1, -0.2, 0))
-    np.testing.assert_allclose(project(on_axis + translation, camera), [[300, 250]], atol=1e-3)
+def test_every_joint_is_before_the_camera() -> None:
+    joints, camera_t, squares = random_people(200)
+    camera_t[:, 2] = 10 ** torch.linspace(-6, 1, 200)
+    camera = Camera(100, 100, 640, 360)
+    placed = placed_in(camera, joints, camera_t, squares)
+    found = in_camera(camera, joints, squares) + placed[:, None]
+    assert placed.isfinite().all(1).sum() > 150
+    assert found[placed.isfinite().all(1)][..., 2].min() > NEAREST_M - 1e-4
 
 
+def test_people_do_not_change_each_other() -> None:
+    joints, camera_t, squares = random_people(16)
+    intrinsics = torch.rand(16, 4, generator=torch.Generator().manual_seed(0)) * 500 + 300
+    people = (joints, camera_t, squares, intrinsics)
+    found = place_in_camera(*people)
+    alone = torch.cat([place_in_camera(*(rows[i : i + 1] for rows in people)) for i in range(16)])
+    torch.testing.assert_close(found, alone, rtol=1e-6, atol=1e-6)
+    assert found.dtype == torch.float32
+
+
+GOOD = {"joint": (0.1, 0.2, 0.3), "camera_t": (0.1, 0.2, 5), "square": SQUARE, "fx": (600,)}
 UNPLACEABLE = {
-    "behind": ((0, 0, -5), SQUARE),
-    "at the camera": ((0, 0, 0), SQUARE),
-    "tz nan": ((0, 0, NAN), SQUARE),
-    "tz infinite": ((0, 0, INF), SQUARE),
-    "tz minus infinite": ((0, 0, -INF), SQUARE),
-    "tx nan": ((NAN, 0, 5), SQUARE),
-    "ty infinite": ((0, INF, 5), SQUARE),
-    "empty square": ((0, 0, 5), (100, 50, 0, 0)),
-    "nan square": ((0, 0, 5), (NAN, 50, 400, 400)),
+    "behind": {"camera_t": (0, 0, -5)},
+    "at the camera": {"camera_t": (0, 0, 0)},
+    "tz nan": {"camera_t": (0, 0, NAN)},
+    "tz infinite": {"camera_t": (0, 0, INF)},
+    "tz minus infinite": {"camera_t": (0, 0, -INF)},
+    "tx nan": {"camera_t": (NAN, 0, 5)},
+    "ty infinite": {"camera_t": (0, INF, 5)},
+    "tx huge": {"camera_t": (3e38, 0, 5)},
+    "empty square": {"square": (100, 50, 0, 0)},
+    "nan square": {"square": (NAN, 50, 400, 400)},
+    "infinite square": {"square": (0, 0, INF, INF)},
+    "a joint nan": {"joint": (0, 0, NAN)},
+    "a joint infinite": {"joint": (0, -INF, 0)},
+    "a joint infinitely near": {"joint": (0, 0, -INF)},
+    "no focal length": {"fx": (0,)},
+    "focal length nan": {"fx": (NAN,)},
 }
 
 
-@pytest.mark.parametrize(("camera_t", "square"), UNPLACEABLE.values(), ids=UNPLACEABLE)
-def test_unplaceable_rows_are_nan(camera_t: tuple[float, ...], square: tuple[float, ...]) -> None:
-    camera = Camera(600, 600, 320, 240)
-    good = (0.1, 0.2, 5)
-    found = place_in_camera(rows(good, camera_t, good), rows(SQUARE, square, SQUARE), camera)
-    assert np.isnan(found[1]).all()
-    (expected,) = place_in_camera(rows(good), rows(SQUARE), camera)
-    np.testing.assert_array_equal(found[[0, 2]], [expected, expected])
-    assert np.isfinite(expected).all()
+@pytest.mark.parametrize("changes", UNPLACEABLE.values(), ids=UNPLACEABLE)
+def test_unplaceable_rows_are_nan(changes: dict[str, tuple[float, ...]]) -> None:
+    joints = random_people(1)[0].repeat(3, 1, 1)
+    bad = GOOD | changes
+    joints[1, 3] = torch.tensor(bad["joint"])
+    camera_t = torch.tensor([GOOD["camera_t"], bad["camera_t"], GOOD["camera_t"]])
+    squares = torch.tensor([SQUARE, bad["square"], SQUARE])
+    intrinsics = torch.tensor([[600, 600, 320.0, 240]]).repeat(3, 1)
+    intrinsics[1, 0] = bad["fx"][0]
+    found = place_in_camera(joints, camera_t, squares, intrinsics)
+    assert found[1].isnan().all()
+    expected = place_in_camera(joints[:1], camera_t[:1], squares[:1], intrinsics[:1])
+    torch.testing.assert_close(found[[0, 2]], expected.repeat(2, 1))
+    assert expected.isfinite().all()
+
+
+def test_garbage_does_not_raise() -> None:
+    values = torch.tensor((0, -0.0, 1, -1, 1e-30, 1e38, -1e38, NAN, INF, -INF))
+    random = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return values[torch.randint(len(values), shape, generator=random)]
+
+    found = place_in_camera(drawn(500, 5, 3), drawn(500, 3), drawn(500, 4), drawn(500, 4))
+    assert (found.isfinite().all(1) | found.isnan().all(1)).all()
+
+
+def test_nothing_depends_on_the_values() -> None:
+    """Tensors without values would fail at the first branch, index or wait that needs one."""
+    people = [rows.to("meta") for rows in (*random_people(4), torch.zeros(4, 4))]
+    assert place_in_camera(*people).shape == (4, 3)
+
+
+def test_people_who_are_one_point_have_no_size() -> None:
+    found = placed_in(Camera(600, 600, 320, 240), torch.zeros(1, 55, 3), *random_people(1)[1:])
+    assert found.isnan().all()
 
 
 def test_nobody() -> None:
-    none = place_in_camera(
-        np.zeros((0, 3), np.float32), np.zeros((0, 4), np.float32), Camera(1, 1, 0, 0)
-    )
+    camera = Camera(1, 1, 0, 0)
+    none = placed_in(camera, torch.zeros(0, 55, 3), torch.zeros(0, 3), torch.zeros(0, 4))
     assert none.shape == (0, 3)
-    assert project(np.zeros((0, 55, 3), np.float32), Camera(1, 1, 0, 0)).shape == (0, 55, 2)
     no_points = np.zeros((0, 55, 3), np.float32)
+    assert project(no_points, camera).shape == (0, 55, 2)
     assert project_to_crop(no_points, np.zeros((0, 3), np.float32), 256).shape == (0, 55, 2)
 
 

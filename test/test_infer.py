@@ -11,10 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from samples import DATA
 from test_images import png
 
-from pear_ros.camera import assumed_camera, place_in_camera
+from pear_ros.camera import assumed_camera, intrinsics_of, place_in_camera
 from pear_ros.config import Config
 from pear_ros.crop import square_boxes
 from pear_ros.errors import PearError
@@ -31,6 +32,7 @@ ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
     "boxes_xyxy": ("f4", (4,)),
     "score": ("f4", ()),
     "crop_xywh": ("f4", (4,)),
+    "intrinsics": ("f4", (4,)),
     "joints": ("f4", (55, 3)),
     "vertices": ("f4", (150, 3)),
     "translation": ("f4", (3,)),
@@ -196,8 +198,10 @@ def test_boxes(run: Run, image: Path, folder: Path) -> None:
 def test_cameras(run: Run, image: Path, intrinsics: tuple[float, ...] | None) -> None:
     _, arrays = run(image, intrinsics=intrinsics, settings={"assumed_fov_deg": 40.0})
     camera = Camera(*intrinsics) if intrinsics else assumed_camera(WIDTH, HEIGHT, 40.0)
-    expected = place_in_camera(arrays["camera_t"], arrays["crop_xywh"], camera)
-    np.testing.assert_array_equal(arrays["translation"], expected)
+    np.testing.assert_array_equal(arrays["intrinsics"], intrinsics_of([camera]))
+    names = ("joints", "camera_t", "crop_xywh", "intrinsics")
+    expected = place_in_camera(*(torch.from_numpy(arrays[name]) for name in names))
+    np.testing.assert_allclose(arrays["translation"], expected, rtol=1e-6)
     assert arrays["is_metric"].tolist() == [intrinsics is not None]
 
 

@@ -15,12 +15,27 @@ from samples import DATA, random_parameters, replaced
 from torch import Tensor, nn
 
 from pear_ros.body_model import BodyModel
-from pear_ros.camera import place_in_camera, project
+from pear_ros.camera import (
+    camera_from_crop,
+    intrinsics_of,
+    place_in_camera,
+    project,
+    project_to_crop,
+    turned,
+)
 from pear_ros.config import Config
 from pear_ros.crop import cut_crop, square_boxes
 from pear_ros.detector import given_boxes
 from pear_ros.errors import AssetError, CheckpointError, SettingError
-from pear_ros.people import Boxes, Camera, EhmParameters, Frame, People, map_tensors
+from pear_ros.people import (
+    Boxes,
+    Camera,
+    EhmParameters,
+    FloatArray,
+    Frame,
+    People,
+    map_tensors,
+)
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
 
@@ -81,6 +96,13 @@ def step(setup: Setup, found: Boxes, mesh: bool = False) -> People:
     return people
 
 
+def in_cameras_axes(
+    predicted: EhmParameters, squares: FloatArray, camera: Camera = CAMERA
+) -> EhmParameters:
+    intrinsics = intrinsics_of([camera] * len(squares))
+    return turned(predicted, camera_from_crop(torch.from_numpy(squares), intrinsics))
+
+
 # --- A step --------------------------------------------------------------------------------------
 
 COUNTS = {
@@ -116,11 +138,17 @@ def test_people_are_their_frames(setup: Setup, counts: list[int], mesh: bool) ->
         np.testing.assert_array_equal(people.crop_xywh, squares)
         for crop, square in zip(setup.network.seen[rows].numpy(), squares, strict=True):
             np.testing.assert_array_equal(crop, cut_crop(IMAGE, square))
+        expected = in_cameras_axes(predicted, squares, cameras[i])
         for name in (f.name for f in dataclasses.fields(EhmParameters)):
-            assert torch.equal(getattr(people.parameters, name), getattr(predicted, name)), name
-        expected = place_in_camera(predicted.camera_t.numpy(), squares, cameras[i])
-        np.testing.assert_array_equal(people.translation, expected)
-        bodies = setup.body_model(predicted, mesh=True)
+            assert torch.equal(getattr(people.parameters, name), getattr(expected, name)), name
+        bodies = setup.body_model(expected, mesh=True)
+        translation = place_in_camera(
+            bodies.joints,
+            predicted.camera_t,
+            torch.from_numpy(squares),
+            intrinsics_of([cameras[i]] * count),
+        )
+        np.testing.assert_allclose(people.translation, translation, rtol=0, atol=1e-5)
         np.testing.assert_allclose(people.joints, bodies.joints, rtol=0, atol=1e-6)
         np.testing.assert_allclose(people.rotations, bodies.rotations, rtol=0, atol=1e-6)
         if mesh:
@@ -137,12 +165,21 @@ def test_arrays_are_free_of_the_graph(setup: Setup) -> None:
     assert people.joints.dtype == people.translation.dtype == np.float32
 
 
-def test_a_person_is_seen_in_its_box(setup: Setup) -> None:
-    """The point on the crop's axis: tx, ty of the body lie in the middle of the square."""
+def test_a_person_is_seen_where_the_crop_showed_it(setup: Setup) -> None:
+    """8 m away, where perspective moves this body, 3 m deep, by a few pixels."""
+    setup.network.people = dataclasses.replace(
+        PEOPLE, camera_t=torch.tensor((0.1, -0.2, 60)).repeat(8, 1)
+    )
     people = step(setup, boxes(*SPOTS))
-    on_axis = people.parameters.camera_t.numpy() * (1, 1, 0)
-    middle = people.crop_xywh[:, :2] + people.crop_xywh[:, 2:] / 2
-    np.testing.assert_allclose(project(on_axis + people.translation, CAMERA), middle, atol=1e-2)
+    assert people.translation[:, 2].min() > 5
+    bodies = setup.body_model(map_tensors(PEOPLE, lambda rows: rows[:4]))
+    camera_t = people.parameters.camera_t.numpy()
+    side = people.crop_xywh[:, None, 2:]
+    seen = project_to_crop(bodies.joints.numpy(), camera_t, 1) * side
+    seen += people.crop_xywh[:, None, :2]  # (4, 55, 2) px
+    found = project(people.joints + people.translation[:, None], CAMERA)
+    spread = seen.std(1).max(-1)
+    assert (np.linalg.norm(found - seen, axis=-1).mean(1) < 0.15 * spread).all()
 
 
 # --- Who is left out -----------------------------------------------------------------------------
@@ -216,7 +253,8 @@ def test_lost_people_are_counted(setup: Setup, values: dict, kind: str, row: int
     assert people.ids == tuple(f"p{i + 1}" for i in kept)
     np.testing.assert_array_equal(people.boxes.xyxy, boxes(*(SPOTS[i] for i in kept)).xyxy)
     assert torch.equal(people.parameters.betas, PEOPLE.betas[kept])
-    bodies = setup.body_model(map_tensors(PEOPLE, lambda rows: rows[kept]), mesh=True)
+    expected = map_tensors(PEOPLE, lambda rows: rows[kept])
+    bodies = setup.body_model(in_cameras_axes(expected, people.crop_xywh), mesh=True)
     np.testing.assert_allclose(people.vertices, bodies.vertices, rtol=0, atol=1e-6)
     np.testing.assert_allclose(people.joints, bodies.joints, rtol=0, atol=1e-6)
     assert len(people.translation) == len(people.crop_xywh) == len(people.rotations) == 2

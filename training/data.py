@@ -4,13 +4,14 @@ Each sample is a person of its own before a camera of its own. The crop is drawn
 camera that the crop's pixels make, and is what `pear_ros.crop` would cut from the image.
 
 The network sees the crop alone, so it is taught what the crop shows: orientations and joints as
-seen by a camera that looks straight at the crop's centre (docs/frames.md).
+seen by a camera that looks straight at the crop's centre (pear_ros/camera.py).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,9 +22,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from pear_ros.assets import BodyAssets
-from pear_ros.camera import project
+from pear_ros.camera import camera_from_crop, intrinsics_of, project, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
-from pear_ros.people import Camera, EhmParameters, FloatArray, ImageArray
+from pear_ros.people import NUM_JOINTS, Camera, EhmParameters, FloatArray, ImageArray, map_tensors
 from pear_ros.renderer import Rendering, render
 from pear_ros.synthetic.background import draw_background
 from pear_ros.synthetic.motion import Motion, Repertoire
@@ -34,6 +35,7 @@ from pear_ros.synthetic.scene import (
     parameters_of,
     random_lighting,
 )
+from training.pixel_loss import Target, TargetMaker
 
 Array = NDArray[np.float64]
 Random = np.random.Generator
@@ -42,8 +44,13 @@ SEEN = slice(32, -32)  # columns of the crop that the network sees
 IMAGE_SIZE = (640, 480)  # px, of the camera whose crops are drawn
 MOTIONS, LOOKS, BACKGROUNDS = 48, 96, 48  # that are at hand at a time; they are replaced in turn
 USES = 24  # of a motion
-HIDDEN = 0.3  # part of the crops in which another person stands before or behind
+VIEWS = 2  # of a pose
+FACING = 0.65  # part of the people who more or less face the camera; others face anywhere
+HIDDEN = 0.2  # part of the crops in which another person stands before or behind
+PART_PX = 4  # every so many pixels are enough to know what a token sees
+NOBODY = NUM_JOINTS
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
+WHOLE = 0.8  # part of a person's box that is in the image, at least
 BOX_JITTER = 0.08  # how far a detector's box is off, in its size
 
 
@@ -55,13 +62,40 @@ class Batch:
     parameters: EhmParameters  # seen from a camera that looks at the crop's centre
     joints: Tensor  # (N, 55, 3) m, likewise, relative to the pelvis
     joints_uv: Tensor  # (N, 55, 2) in half sides of the crop from its centre
+    parts: (
+        Tensor  # (N, 192, 16) uint8: joint that moves what 16 pixels of each token show, or NOBODY
+    )
+    target: Target | None = None  # what stage 2 compares pictures with
+
+    def to(self, device: torch.device) -> Batch:
+        def there(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return Batch(
+            there(self.crops),
+            map_tensors(self.parameters, there),
+            there(self.joints),
+            there(self.joints_uv),
+            there(self.parts),
+            None if self.target is None else self.target.to(device),
+        )
 
 
 class CropMaker:
-    """Draws batches."""
+    """Draws batches, with stage 2's targets where `make_target` is given."""
 
-    def __init__(self, assets: BodyAssets, repertoire: Repertoire, seed: int) -> None:
+    def __init__(
+        self,
+        assets: BodyAssets,
+        repertoire: Repertoire,
+        seed: int,
+        make_target: TargetMaker | None = None,
+    ) -> None:
+        self._make_target = make_target
         self._cast = Cast(assets)
+        joint = assets.body_weights.argmax(1).astype(np.uint8)  # (V,)
+        # -1, where nobody is, indexes what follows the last face.
+        self._part_of_face = np.append(joint[assets.body_faces[:, 0]], np.uint8(NOBODY))
         self._repertoire = repertoire
         self._random = random = np.random.default_rng(seed)
         self._motions = [Motion(repertoire, random) for _ in range(MOTIONS)]
@@ -74,43 +108,68 @@ class CropMaker:
     def batch(self, count: int) -> Batch:
         random = self._random
         self._renew()
-        controls, faces = self._poses(count)
-        # As seen by a camera that looks at the person: mostly level, the person anywhere in it.
-        heading = np.where(
-            random.random(count) < 0.65, random.normal(0, 50, count), random.uniform(0, 360, count)
-        )
-        turns = Rotation.from_euler(
-            "zxy",
-            np.stack((random.normal(0, 4, count), random.normal(5, 9, count), -heading), -1),
-            degrees=True,
-        )  # fmt: skip
-        orientation = (turns * FACING_CAMERA).as_matrix()
-        parameters = parameters_of(orientation, controls, faces, self._cast.shapes(count, random))
-        bodies = self._cast.body_model(parameters, mesh=True)
-        assert bodies.vertices is not None
-        vertices, joints = bodies.vertices.numpy(), bodies.joints.numpy()
-
+        parameters, vertices, joints = self._bodies(count)
         crops = np.empty((count, CROP_SIZE, CROP_SIZE - 64, 3), np.uint8)
         joints_uv = np.empty((count, joints.shape[1], 2), np.float32)
-        straight = np.empty((count, 3, 3), np.float32)
+        parts = np.empty(
+            (count, *(side // PART_PX for side in (CROP_SIZE, CROP_SIZE - 64))), np.uint8
+        )
+        squares = np.empty((count, 4), np.float32)
+        cameras = []
+        targets = []
         for i in range(count):
             camera, place, xywh = self._place(vertices[i, ::OUTLINE])
             meshes = [vertices[i] + place]
             if random.random() < HIDDEN:
-                meshes.append(self._beside(vertices[(i + 1) % count], place, camera))
-            drawn = self._draw(np.stack(meshes), camera, xywh)
+                meshes.append(self._beside(vertices[(i + 1) % count], place))
+            looks = np.stack([self._looks[random.integers(LOOKS)] for _ in meshes])
+            drawn = self._draw(np.stack(meshes), looks, camera, xywh)
+            if self._make_target is not None:
+                face_colors = looks[0][self._cast.faces].mean(1)  # (F, 3)
+                targets.append(self._make_target(drawn.people, drawn.faces, face_colors))
+            parts[i] = self._parts(drawn)
             crops[i] = self._photographed(drawn.image, xywh)[:, SEEN]
             centre = xywh[:2] + xywh[2:] / 2
             joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
-            straight[i] = look_at(centre, camera).T
-        turned = torch.from_numpy(straight)
-        relative = bodies.joints - bodies.joints[:, :1]
+            squares[i] = xywh
+            cameras.append(camera)
+        turn = camera_from_crop(torch.from_numpy(squares), intrinsics_of(cameras))  # (N, 3, 3)
+        relative = torch.from_numpy(joints - joints[:, :1])
         return Batch(
             torch.from_numpy(crops),
-            replace(parameters, global_orient=turned[:, None] @ parameters.global_orient),
-            relative @ turned.mT,
+            turned(parameters, turn.mT),
+            relative @ turn,  # row vectors: turned back
             torch.from_numpy(joints_uv),
+            by_token(torch.from_numpy(parts)),
+            Target.stack(targets) if targets else None,
         )
+
+    def _bodies(self, count: int) -> tuple[EhmParameters, FloatArray, FloatArray]:
+        """N people: parameters, vertices (N, V, 3) m, joints (N, 55, 3) m.
+
+        Each pose is seen VIEWS times, from different sides: to turn a mesh costs less than to
+        pose one.
+        """
+        random = self._random
+        poses = -(-count // VIEWS)
+        controls, faces = self._poses(poses)
+        upright = np.tile(FACING_CAMERA.as_matrix(), (poses, 1, 1))
+        posed = parameters_of(upright, controls, faces, self._cast.shapes(poses, random))
+        bodies = self._cast.body_model(posed, mesh=True)
+        assert bodies.vertices is not None
+        # By a camera that looks at the person: mostly level, people mostly face it.
+        anywhere = random.uniform(0, 360, count)
+        heading = np.where(random.random(count) < FACING, random.normal(0, 50, count), anywhere)
+        angles = (random.normal(0, 4, count), random.normal(5, 9, count), -heading)
+        turn = Rotation.from_euler("zxy", np.stack(angles, -1), degrees=True).as_matrix()
+        turns = torch.from_numpy(turn.astype(np.float32))  # (N, 3, 3)
+
+        rows = torch.arange(count) % poses
+        pelvis = bodies.joints[rows, :1]
+        vertices = (bodies.vertices[rows] - pelvis) @ turns.mT + pelvis
+        joints = (bodies.joints[rows] - pelvis) @ turns.mT + pelvis
+        parameters = turned(map_tensors(posed, lambda values: values[rows]), turns)
+        return parameters, vertices.numpy(), joints.numpy()
 
     def _renew(self) -> None:
         random = self._random
@@ -137,7 +196,7 @@ class CropMaker:
         while True:
             focal_px = random.uniform(0.6, 1.4) * width
             camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
-            size_px = np.exp(random.uniform(np.log(90), np.log(650)))
+            size_px = np.exp(random.uniform(np.log(90), np.log(520)))
             depth_m = focal_px * np.ptp(vertices[:, 1]) / size_px
             middle = (vertices.min(0) + vertices.max(0)) / 2
             uv = random.uniform((0.1 * width, 0.3 * height), (0.9 * width, 0.7 * height))
@@ -147,14 +206,14 @@ class CropMaker:
                 continue
             (box,) = boxes_of(placed[None], camera)
             inside = np.clip(box, 0, (width, height, width, height))
-            if np.prod(inside[2:] - inside[:2]) < 0.7 * np.prod(box[2:] - box[:2]):
+            if np.prod(inside[2:] - inside[:2]) < WHOLE * np.prod(box[2:] - box[:2]):
                 continue
             size = (inside[2:] - inside[:2]).max()
             inside += np.clip(random.normal(0, BOX_JITTER / 2, 4), -BOX_JITTER, BOX_JITTER) * size
             (xywh,) = square_boxes(inside[None].astype(np.float32), width, height)
             return camera, place.astype(np.float32), xywh
 
-    def _beside(self, vertices: FloatArray, place: FloatArray, camera: Camera) -> FloatArray:
+    def _beside(self, vertices: FloatArray, place: FloatArray) -> FloatArray:
         """(V, 3) another person, to the side, before or behind."""
         random = self._random
         side = random.choice((-1, 1)) * random.uniform(0.35, 1.1)
@@ -162,7 +221,9 @@ class CropMaker:
         offset[2] = max(offset[2], 1.0 - place[2])
         return vertices + (place + offset).astype(np.float32)
 
-    def _draw(self, meshes: FloatArray, camera: Camera, xywh: FloatArray) -> Rendering:
+    def _draw(
+        self, meshes: FloatArray, looks: FloatArray, camera: Camera, xywh: FloatArray
+    ) -> Rendering:
         random = self._random
         zoom = CROP_SIZE / xywh[2]
         crop_camera = Camera(
@@ -178,11 +239,19 @@ class CropMaker:
         if random.random() < 0.5:
             cut = cut[:, ::-1]
         background = cv2.resize(cut, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
-        looks = np.stack([self._looks[random.integers(LOOKS)] for _ in meshes])
         return render(
             background, meshes, self._cast.faces, looks, crop_camera,
             lighting=random_lighting(random),
         )  # fmt: skip
+
+    def _parts(self, drawn: Rendering) -> NDArray[np.uint8]:
+        """(64, 48) of the crop's person; others are nobody."""
+        seen = (
+            slice(PART_PX // 2, None, PART_PX),
+            slice(SEEN.start + PART_PX // 2, SEEN.stop, PART_PX),
+        )
+        parts = self._part_of_face[drawn.faces[seen]]
+        return np.where(drawn.people[seen] == 0, parts, np.uint8(NOBODY))
 
     def _photographed(self, image: ImageArray, xywh: FloatArray) -> ImageArray:
         """What a camera makes of it: its sharpness, exposure and noise, its image's borders."""
@@ -211,28 +280,36 @@ class CropMaker:
         return np.asarray(exposed, np.uint8)
 
 
-def look_at(uv: Array | FloatArray, camera: Camera) -> Array:
-    """(3, 3): the shortest turn of the optical axis onto the ray through a pixel."""
-    ray = np.array(((uv[0] - camera.cx) / camera.fx, (uv[1] - camera.cy) / camera.fy, 1.0))
-    ray /= np.linalg.norm(ray)
-    axis = np.cross((0, 0, 1.0), ray)
-    sine = np.linalg.norm(axis)
-    angle = np.arctan2(sine, ray[2])
-    matrix: Array = Rotation.from_rotvec(axis / max(sine, 1e-9) * angle).as_matrix()
-    return matrix
+def by_token(parts: Tensor) -> Tensor:
+    """(N, 64, 48) -> (N, 192, 16): the pixels of each token together."""
+    side = 16 // PART_PX
+    tokens = parts.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, 16, 4, 12, 4)
+    return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 class Batches(IterableDataset[Batch]):
     """Endless; every worker draws others."""
 
-    def __init__(self, assets: BodyAssets, repertoire: Repertoire, size: int, seed: int) -> None:
+    def __init__(
+        self,
+        assets: BodyAssets,
+        repertoire: Repertoire,
+        size: int,
+        seed: int,
+        make_target: TargetMaker | None = None,
+    ) -> None:
         self._assets, self._repertoire, self._size, self._seed = assets, repertoire, size, seed
+        self._make_target = make_target
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+        if worker:
+            os.nice(10)  # on a CPU the network comes first, and waits where it must
         number = worker.id if worker else 0
-        maker = CropMaker(self._assets, self._repertoire, self._seed * 1000 + number)
+        maker = CropMaker(
+            self._assets, self._repertoire, self._seed * 1000 + number, self._make_target
+        )
         while True:
             yield maker.batch(self._size)

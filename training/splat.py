@@ -1,0 +1,228 @@
+"""Bodies drawn as soft points, so that a picture's error has a gradient with respect to the pose.
+
+A mesh is replaced by a few thousand of its vertices, each drawn as an isotropic Gaussian whose mass
+is the image area of the surface around it. A Gaussian is a product of one of rows and one of
+columns, so a picture of P points is a product of matrices, (H, P) by (P, W): no tiles, no sorting,
+the same on CPU and CUDA. The masses of what is visible add up to 1 where the body is, and to the
+blurred outline at its edge. What is visible is decided without gradient, by normals and by a
+z-buffer of the points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pear_ros.assets import BodyAssets
+from pear_ros.crop import CROP_SIZE
+from pear_ros.decoder import CROP_FOCAL
+from pear_ros.people import JOINT_NAMES, Camera
+from pear_ros.renderer import NEAREST_M, vertex_normals
+
+Ints = NDArray[np.int64]
+Array = NDArray[np.float32]
+
+_HALF_PX = CROP_SIZE / 2
+CROP_CAMERA = Camera(CROP_FOCAL * _HALF_PX, CROP_FOCAL * _HALF_PX, _HALF_PX, _HALF_PX)
+"""Sees the crop: `render` with it and bodies moved by `crop_camera_translation` draws one."""
+
+# --- Parts ----------------------------------------------------------------------------------------
+
+_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+# A part and the joints that move it; a part that begins with `left_` has a right one.
+_HAND = {
+    "left_palm": ("left_wrist",),
+    **{f"left_{finger}": tuple(f"left_{finger}{i}" for i in (1, 2, 3)) for finger in _FINGERS},
+}
+_LIMBS = {
+    "left_upper_arm": ("left_shoulder",), "left_forearm": ("left_elbow",),
+    "left_thigh": ("left_hip",), "left_shin": ("left_knee",),
+    "left_foot": ("left_ankle", "left_foot"),
+}  # fmt: skip
+_HEAD = {name: (name,) for name in ("head", "jaw", "left_eye", "right_eye")} | {"face": ()}
+_MIDDLE = {
+    "neck": ("neck",),
+    "torso": ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar"),
+}
+
+
+def _right(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    return {
+        name.replace("left", "right"): tuple(joint.replace("left", "right") for joint in joints)
+        for name, joints in parts.items()
+    }
+
+
+_GROUPS = (_HAND, _right(_HAND), _HEAD, _MIDDLE | _LIMBS | _right(_LIMBS))
+_PARTS = {name: joints for group in _GROUPS for name, joints in group.items()}
+PARTS = tuple(_PARTS)
+_STOPS = np.cumsum([0, *(len(group) for group in _GROUPS)]).tolist()
+LEFT_HAND, RIGHT_HAND, HEAD = (slice(*_STOPS[i : i + 2]) for i in range(3))
+PART_OF_JOINT = np.array(
+    [next(k for k, joints in enumerate(_PARTS.values()) if name in joints) for name in JOINT_NAMES]
+)
+
+# Points for a surface of the same area, and what of it faces forward on a head is its face.
+_DENSITY = {**dict.fromkeys([*_HAND, *_right(_HAND)], 12), **dict.fromkeys(_HEAD, 4)}
+_FACES_FORWARD = 0.3  # of the normal
+
+
+def part_of_vertices(assets: BodyAssets, normals: Array) -> Ints:
+    """(V,) rows of PARTS; the face is what faces forward of the pasted head, before its ears."""
+    part: Ints = PART_OF_JOINT[assets.body_weights.argmax(1)]
+    pasted = np.zeros(len(part), bool)
+    pasted[assets.head_vertex_ids[assets.head_is_pasted]] = True
+    depth = assets.body_template[:, 2]
+    is_face = pasted & (part == PARTS.index("head")) & (normals[:, 2] > _FACES_FORWARD)
+    if pasted.any():
+        is_face &= depth > depth[pasted].mean()
+    part[is_face] = PARTS.index("face")
+    return part
+
+
+# --- Points ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Points:
+    """P vertices spread over the body, ordered by part; at rest."""
+
+    ids: Ints  # (P,) of vertices
+    area_m2: Array  # (P,) of the surface that each stands for
+    normals: Array  # (P, 3) outward
+    weights: Array  # (P, 55) of skinning
+    counts: tuple[int, ...]  # of each part
+    face: Ints  # (P,) one of each point's faces
+    part_of_face: Ints  # (F,)
+    face_normals: Array  # (F, 3)
+
+
+def spread_points(assets: BodyAssets, count: int) -> Points:
+    """About `count` points, denser on hands and head."""
+    vertices, faces = assets.body_template, assets.body_faces
+    normals = vertex_normals(vertices[None], faces)[0]
+    part = part_of_vertices(assets, normals)
+    a, b, c = np.moveaxis(vertices[faces], 1, 0)
+    cross = np.cross(b - a, c - a)
+    area = np.linalg.norm(cross, axis=1) / 2
+    vertex_area = np.zeros(len(vertices), np.float32)
+    np.add.at(vertex_area, faces, area[:, None].astype(np.float32) / 3)
+
+    part_area = np.bincount(part, vertex_area, len(PARTS))
+    share = part_area * [_DENSITY.get(name, 1) for name in PARTS]
+    counts = np.ceil(count * share / share.sum()).astype(int).clip(1)
+    chosen, areas = [], []
+    for k, wanted in enumerate(counts):
+        members = np.flatnonzero(part == k)
+        picked, owner = _farthest(vertices[members], wanted)
+        chosen.append(members[picked])
+        areas.append(np.bincount(owner, vertex_area[members], len(picked)))
+    ids = np.concatenate(chosen)
+    face_of_vertex = np.zeros(len(vertices), np.int64)
+    face_of_vertex[faces] = np.arange(len(faces))[:, None]
+    return Points(
+        ids=ids,
+        area_m2=np.concatenate(areas).astype(np.float32),
+        normals=normals[ids],
+        weights=assets.body_weights[ids],
+        counts=tuple(map(len, chosen)),
+        face=face_of_vertex[ids],
+        part_of_face=np.median(part[faces], axis=1).astype(np.int64),
+        face_normals=(cross / np.maximum(2 * area, 1e-12)[:, None]).astype(np.float32),
+    )
+
+
+def _farthest(vertices: Array, count: int) -> tuple[Ints, Ints]:
+    """`count` rows of (V, 3), each the farthest from those before; (V,) the nearest of them."""
+    chosen: list[int] = []
+    distance = np.full(len(vertices), np.inf)
+    owner = np.zeros(len(vertices), np.int64)
+    while len(chosen) < min(count, len(vertices)):
+        chosen.append(int(distance.argmax()))
+        step = np.linalg.norm(vertices - vertices[chosen[-1]], axis=1)
+        owner[step < distance] = len(chosen) - 1
+        distance = np.minimum(distance, step)
+    return np.array(chosen, np.int64), owner
+
+
+# --- Drawing --------------------------------------------------------------------------------------
+
+_FARTHEST_PX = 1e4  # a point farther from the crop stays there
+
+
+@dataclass(frozen=True)
+class Projected:
+    """P points of N people in their crops; all but `uv` without gradient."""
+
+    uv: Tensor  # (N, P, 2) px of the crop; (0, 0) is the first pixel's corner
+    depth_m: Tensor  # (N, P)
+    px_per_m: Tensor  # (N, P)
+    is_before: Tensor  # (N, P) the camera
+
+
+def project_points(vertices: Tensor, camera_t: Tensor) -> Projected:
+    """(N, P, 3) m and (N, 3); the crop's pixel 0 has its centre at 0, as `cut_crop` has it."""
+    depth = vertices[..., 2] + camera_t[:, None, 2]
+    clamped = depth.clamp(min=NEAREST_M)
+    xy = vertices[..., :2] - camera_t[:, None, :2]
+    uv = CROP_CAMERA.cx + 0.5 + CROP_CAMERA.fx * xy / clamped[..., None]
+    return Projected(
+        uv.clamp(-_FARTHEST_PX, _FARTHEST_PX),
+        clamped.detach(),
+        CROP_CAMERA.fx / clamped.detach(),
+        (depth > NEAREST_M).detach(),
+    )
+
+
+@torch.no_grad()
+def not_hidden(
+    projected: Projected,
+    facing: Tensor,  # (N, P) cosine of the angle between normal and ray, 1 to the camera
+    cell_px: float,
+    slack_m: float,
+) -> Tensor:
+    """(N, P) whether nothing lies before a point, by more than slack and slope, in its cell."""
+    margin = 2  # cells around the crop, for what lies outside
+    cells = int(CROP_SIZE / cell_px) + 2 * margin
+    front = projected.is_before & (facing > 0)
+    depth = torch.where(front, projected.depth_m, torch.inf)
+    place = (projected.uv / cell_px + margin - 0.5).clamp(0, cells - 2)
+    nearest = depth.new_full((len(depth), cells * cells), torch.inf)
+    for dy in (0, 1):  # a point covers its four nearest cells, which leaves no holes
+        for dx in (0, 1):
+            index = (place[..., 1].long() + dy) * cells + place[..., 0].long() + dx
+            nearest.scatter_reduce_(1, index, depth, "amin")
+    own = (projected.uv / cell_px + margin).clamp(0, cells - 1).long()
+    before = nearest.gather(1, own[..., 1] * cells + own[..., 0])
+    slope = (1 - facing**2).clamp(min=0).sqrt() / facing.clamp(min=0.2)
+    reach = slack_m + 1.5 * cell_px / projected.px_per_m * slope
+    return front & (depth <= before + reach)
+
+
+def splat(
+    position: Tensor,  # (N, P, 2) in cells; the first has its centre at 0.5
+    sigma: Tensor,  # (N, P) cells
+    mass: Tensor,  # (N, P) cells
+    counts: Sequence[int],  # of the points of each of K parts
+    colors: Tensor,  # (N, P, C)
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """How much of each part is in each cell (N, K, H, W), and of each colour (N, C, H, W)."""
+    height, width = size
+
+    def along(axis: int, cells: int) -> Tensor:  # (N, P, cells)
+        centres = torch.arange(cells, device=position.device) + 0.5
+        offset = (centres - position[..., axis, None]) / sigma[..., None]
+        return torch.exp(-0.5 * offset.square())
+
+    across = along(0, width)
+    down = (along(1, height) * (mass / (2 * torch.pi * sigma.square()))[..., None]).mT
+    pieces = zip(down.split(counts, 2), across.split(counts, 1), strict=True)
+    parts = torch.stack([rows @ columns for rows, columns in pieces], 1)
+    colored = [down @ (across * color[..., None]) for color in colors.unbind(-1)]
+    return parts, torch.stack(colored, 1)
