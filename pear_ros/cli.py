@@ -105,9 +105,9 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", required=True, help="the network's weights")
-    parser.add_argument("--network-config", default="", help="JSON; default: the published sizes")
-    parser.add_argument("--assets", required=True, help="the body, which is drawn, too")
+    parser.add_argument("--checkpoint", default="", help="weights; default: the demo's network")
+    parser.add_argument("--network-config", default="", help="JSON, of the checkpoint given")
+    parser.add_argument("--assets", default="", help="the body; default: the stand-in")
     parser.add_argument("--frames", type=_positive, default=1000)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--device", default=Config.device)
@@ -127,11 +127,13 @@ def _positive(text: str) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from pear_ros.evaluate import evaluate
+    from pear_ros.share import shared_file
 
+    sizes = options.network_config if options.checkpoint else shared_file("demo/network.json")
     config = Config(
-        checkpoint=options.checkpoint,
-        network_config=options.network_config,
-        assets=options.assets,
+        checkpoint=options.checkpoint or str(shared_file("demo/model.pt")),
+        network_config=str(sizes),
+        assets=options.assets or str(shared_file("standin/body.npz")),
         device=options.device,
         dtype=options.dtype,
     )

@@ -214,7 +214,7 @@ def compare(
                 for i, (s, boxes) in enumerate(batch)
             ]
             for (s, boxes), found in zip(batch, pipeline.step(frames, mesh=True), strict=True):
-                rows = _rows_of(found, boxes)
+                rows = rows_of(found, boxes)
                 wanted = np.flatnonzero(counted(s))
                 counts["people"] += len(wanted)
                 wanted_found = wanted[rows[wanted] >= 0]
@@ -239,7 +239,7 @@ def compare(
     return results, counts, [(shot, people) for _, shot, people in worst]
 
 
-def _rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
+def rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
     """(B,) row of `found` that each box became; -1 where the person was left out."""
     same = (boxes.xyxy[:, None] == found.boxes.xyxy[None]).all(-1)  # (B, N)
     return np.where(same.any(1), same.argmax(1) if same.size else 0, -1)
