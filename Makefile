@@ -34,6 +34,10 @@ demo: venv  ## camera, node, and its errors; VIDEO=file or webcam, CHECKPOINT=, 
 	.venv/bin/python -m demo --video "$(VIDEO)" --checkpoint "$(CHECKPOINT)" \
 		--network-config "$(NETWORK_CONFIG)" --assets "$(ASSETS)" $(if $(DETECTOR),--detector $(DETECTOR))
 
+.PHONY: evaluate
+evaluate: venv  ## errors of the demo network on 1,000 frames, into docs/evaluation
+	.venv/bin/pear-ros evaluate --output docs/evaluation
+
 .PHONY: bench
 bench: venv  ## what the parts cost on this machine, as medians
 	.venv/bin/python -m bench

@@ -108,7 +108,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="", help="weights; default: the demo's network")
     parser.add_argument("--network-config", default="", help="JSON, of the checkpoint given")
     parser.add_argument("--assets", default="", help="the body; default: the stand-in")
-    parser.add_argument("--frames", type=_positive, default=1000)
+    parser.add_argument("--frames", type=_positive, default=1000, help="default: 1000")
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--device", default=Config.device)
     parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")

@@ -16,7 +16,9 @@ from scipy.spatial.transform import Rotation
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.cli import main
 from pear_ros.evaluate import (
+    FRAMES,
     METRICS,
+    SEED,
     Judge,
     Result,
     counted,
@@ -30,6 +32,7 @@ from pear_ros.people import Boxes, People
 from pear_ros.share import shared_file
 from pear_ros.synthetic.scene import Cast, Shot
 
+ROOT = Path(__file__).parents[1]
 BODY = shared_file("standin/body.npz")
 
 
@@ -136,6 +139,14 @@ def test_what_a_table_says() -> None:
     assert table["mpjpe"]["median"] == 2
     assert "| MPJPE, 22 body joints from the pelvis | mm | **3.0** | 2.0 |" in markdown(table)
     assert "| head orientation | deg | 3.0 | **2.0** |" in markdown(table)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/evaluation.md"])
+def test_the_numbers_in_the_docs_are_the_reports(page: str) -> None:
+    report = json.loads((ROOT / "docs/evaluation/evaluation.json").read_text())
+    assert report["frames"] == FRAMES
+    assert report["seed"] == SEED
+    assert markdown(report["metrics"]) in (ROOT / page).read_text()
 
 
 def test_the_command(
