@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pear_ros.body_model import BodyModel
 from pear_ros.decoder import CROP_FOCAL
-from pear_ros.people import EhmParameters
+from pear_ros.people import JOINT, EhmParameters
 from training.data import Batch
 
 WEIGHTS: dict[str, float] = {
@@ -25,6 +25,7 @@ WEIGHTS: dict[str, float] = {
     "joints_3d": 10.0,
     "hands_3d": 20.0,
     "orientation": 4.0,
+    "turned_ends": 4.0,
     "body_pose": 4.0,
     "hands": 2.0,
     "face": 0.3,
@@ -43,6 +44,7 @@ class TokenLogits:
     parts: Tensor  # (N, T, 56) which part of the body a token shows
 
 
+ENDS = [JOINT[name] for name in ("head", "left_wrist", "right_wrist")]  # what TF has frames of
 BODY_JOINTS = 25  # of the 55; the others are the hands'
 NEAREST_TZ = 1.0  # m; a camera that is nearer is no answer, and would divide by almost nothing
 
@@ -52,7 +54,10 @@ def stage_1(
 ) -> dict[str, Tensor]:
     """Losses by name, each a mean over the batch."""
     truth = batch.parameters
-    joints = body_model(predicted).joints  # (N, 55, 3)
+    bodies = body_model(predicted)
+    with torch.no_grad():
+        true_turns = body_model(truth).rotations[:, ENDS]
+    joints = bodies.joints  # (N, 55, 3)
     uv = to_crop(joints, predicted.camera_t)
     relative = joints - joints[:, :1]
     # Joints beyond the crop count less the farther they are.
@@ -65,6 +70,7 @@ def stage_1(
         "joints_3d": off_3d[:, :BODY_JOINTS].mean(),
         "hands_3d": (_from_wrists(relative) - _from_wrists(batch.joints)).abs().mean(),
         "orientation": _apart(predicted.global_orient, truth.global_orient),
+        "turned_ends": _apart(bodies.rotations[:, ENDS], true_turns),
         "body_pose": _apart(predicted.body_pose, truth.body_pose),
         "hands": _apart(predicted.left_hand_pose, truth.left_hand_pose)
         + _apart(predicted.right_hand_pose, truth.right_hand_pose),

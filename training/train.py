@@ -224,19 +224,20 @@ def write_log(rows: list[dict[str, float]], folder: Path) -> None:
     if not rows:
         return
     with (folder / "log.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[-1]), restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
 
     from matplotlib.figure import Figure  # here, as it takes a second to import
 
-    names = [name for name in rows[0] if name not in ("step", "seconds")]
+    names = [name for name in rows[-1] if name not in ("step", "seconds")]
     columns = 4
     height = -(-len(names) // columns)
     figure = Figure(figsize=(3 * columns, 2.2 * height), layout="constrained")
     for place, name in enumerate(names, 1):
         axes = figure.add_subplot(height, columns, place)
-        axes.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=1)
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), linewidth=1)
         axes.set_yscale("log")
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
