@@ -6,6 +6,7 @@ nothing here has been run with the real one, nor has CudaStream on a GPU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -167,7 +168,8 @@ class _Recording:
 
     context: Any  # must not change, nor go, while the graph is used
     crops: Tensor  # (B, 256, 256, 3) uint8
-    outputs: dict[str, Tensor]
+    outputs: Tensor  # all of them, one behind the other, so that one copy takes them away
+    shapes: dict[str, tuple[int, ...]]  # of the outputs
     replay: Callable[[], None]
 
 
@@ -204,6 +206,8 @@ class TensorRTNetwork:
     def __call__(self, crops: Tensor) -> EhmParameters:  # (N, 256, 256, 3) RGB, uint8
         with _on(self._device):
             parts = [self._run(part) for part in crops.split(BATCHES[-1])]
+        if len(parts) == 1:
+            return EhmParameters(**parts[0])
         return EhmParameters(**{name: torch.cat([p[name] for p in parts]) for name in OUTPUTS})
 
     def _run(self, crops: Tensor) -> dict[str, Tensor]:
@@ -212,7 +216,8 @@ class TensorRTNetwork:
         with self._stream.current():
             recording.crops[:people].copy_(crops)
             recording.replay()
-        return {name: rows[:people].clone() for name, rows in recording.outputs.items()}
+        outputs = _views(recording.outputs.clone(), recording.shapes)
+        return {name: rows[:people] for name, rows in outputs.items()}
 
     def _record(self, people: int) -> _Recording:
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -222,18 +227,29 @@ class TensorRTNetwork:
         context.set_device_memory(self._memory.data_ptr(), self._memory.numel())
         crops = torch.zeros(people, *CROP_SHAPE, dtype=torch.uint8, device=self._device)
         _require(context.set_input_shape(INPUT, tuple(crops.shape)), f"takes {people} people")
-        outputs = {}
         for name in OUTPUTS:
             _require(self._engine.get_tensor_dtype(name) == trt.DataType.FLOAT, f"float32 {name}")
-            shape = tuple(context.get_tensor_shape(name))
-            outputs[name] = torch.empty(shape, dtype=torch.float32, device=self._device)
-        for name, tensor in (*outputs.items(), (INPUT, crops)):
+        shapes = {name: tuple(context.get_tensor_shape(name)) for name in OUTPUTS}
+        outputs = torch.empty(sum(map(_padded, shapes.values())), device=self._device)
+        for name, tensor in (*_views(outputs, shapes).items(), (INPUT, crops)):
             _require(context.set_tensor_address(name, tensor.data_ptr()), f"address of {name}")
 
         def enqueue() -> None:
             _require(context.execute_async_v3(self._stream.handle), f"{people} people")
 
-        return _Recording(context, crops, outputs, self._stream.record(enqueue))
+        return _Recording(context, crops, outputs, shapes, self._stream.record(enqueue))
+
+
+def _views(values: Tensor, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Tensors of those shapes in a flat one, each at an address that TensorRT takes."""
+    pieces = values.split([_padded(shape) for shape in shapes.values()])
+    named = zip(shapes.items(), pieces, strict=True)
+    return {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in named}
+
+
+def _padded(shape: tuple[int, ...]) -> int:
+    """The number of float32, rounded up to 256 bytes."""
+    return -(-math.prod(shape) // 64) * 64
 
 
 def _require(is_done: bool, what: str) -> None:

@@ -54,8 +54,10 @@ class HostStream:
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         HostStream.is_current = True
-        yield
-        HostStream.is_current = False
+        try:
+            yield
+        finally:
+            HostStream.is_current = False
 
 
 def make_fake(version: str) -> Any:
@@ -357,6 +359,9 @@ def make_fake(version: str) -> Any:
                 return self._refuse(f"{name} is no input or output")
             self._addresses[name] = need(memory, int)
             return True
+
+        def get_tensor_address(self, name: str) -> int:
+            return self._addresses.get(name, 0)
 
         def execute_async_v3(self, stream_handle: int) -> bool:
             need(stream_handle, int)

@@ -221,9 +221,9 @@ def assert_same(a: EhmParameters, b: EhmParameters) -> None:
 def test_an_engine_is_the_network(fake: Any, path: Path, network: PearNetwork) -> None:
     """Also of no people, of batches that are padded, and of more than fit into one call."""
     engine = open_engine(path, network, CHECKPOINT)
-    images = fixed_images(35)
+    images = fixed_images(70)
     expected = network(images)
-    for people in (slice(0), slice(1), slice(3, 4), slice(2), slice(3), slice(32), slice(35)):
+    for people in (slice(0), slice(1), slice(3, 4), slice(2), slice(3), slice(32), slice(70)):
         right = map_tensors(expected, operator.itemgetter(people))
         assert_same(engine(images[people]), right)
 
@@ -234,6 +234,16 @@ def test_answers_stay_when_the_next_one_comes(path: Path, network: PearNetwork) 
     kept = map_tensors(first, torch.clone)
     engine(fixed_images(2)[1:])
     assert_same(first, kept)
+
+
+def test_outputs_are_aligned(path: Path, network: PearNetwork) -> None:
+    """To 256 bytes, as TensorRT wants, where the memory they share is."""
+    engine: Any = open_engine(path, network, CHECKPOINT)
+    for people, recording in engine._recordings.items():
+        start = recording.outputs.data_ptr()
+        addresses = [recording.context.get_tensor_address(name) for name in OUTPUTS]
+        assert all((address - start) % 256 == 0 for address in addresses), people
+        assert len(set(addresses)) == len(OUTPUTS)
 
 
 @pytest.mark.parametrize("method", ["create_execution_context", "execute_async_v3"])
