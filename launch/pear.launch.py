@@ -27,7 +27,9 @@ from launch import LaunchContext, LaunchDescription
 from pear_ros.config import Config
 
 # Parameters that are arguments, too; only where given do they override the parameter file.
-SETTINGS = ("checkpoint", "network_config", "assets", "detector", "device", "image_transport")
+SETTINGS = (
+    "checkpoint", "network_config", "assets", "detector", "device", "engine", "image_transport",
+)  # fmt: skip
 
 SHARE = FindPackageShare("pear_ros")
 ARGUMENTS = {

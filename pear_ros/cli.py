@@ -8,9 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pear_ros.config import Config
 from pear_ros.errors import PearError
+
+if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
+    from pear_ros.network import PearNetwork
 
 HELP = (["-h"], ["--help"])
 
@@ -54,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         description="A ROS node; docs/parameters.md lists its parameters.",
     )
 
+    _add_export(commands.add_parser("export", help="the network as ONNX"))
+    _add_build(commands.add_parser("build", help="a TensorRT engine for this machine's GPU"))
+
     assets = commands.add_parser("assets", help="the body model's files")
     actions = assets.add_subparsers(required=True, metavar="ACTION")
     check = actions.add_parser("check", help="what is there, what is missing, where to get it")
@@ -90,6 +97,7 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default=Config.device)
     parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")
+    parser.add_argument("--engine", default="", help="TensorRT engine; default: torch computes")
     parser.add_argument(
         "--intrinsics",
         type=_intrinsics,
@@ -104,6 +112,36 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_infer)
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint(parser)
+    parser.add_argument(
+        "--dtype",
+        default="float16",
+        choices=("float16", "float32"),
+        help="of the backbone",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="the .onnx file; the weights lie in .onnx.data"
+    )
+    parser.set_defaults(run=_export)
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint(parser)
+    parser.add_argument("--device", default=Config.device)
+    parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float16, ...")
+    parser.add_argument(
+        "--onnx", type=Path, help="file of `pear-ros export`; default: the checkpoint is exported"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="the .engine file")
+    parser.set_defaults(run=_build)
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, help="PEAR's weights")
+    parser.add_argument("--network-config", type=Path, help="JSON; default: the published sizes")
+
+
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="", help="weights; default: the demo's network")
     parser.add_argument("--network-config", default="", help="JSON, of the checkpoint given")
@@ -112,6 +150,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--device", default=Config.device)
     parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")
+    parser.add_argument("--engine", default="", help="TensorRT engine; default: torch computes")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write evaluation.json and worst.jpg"
     )
@@ -136,8 +175,38 @@ def _evaluate(options: argparse.Namespace) -> int:
         assets=options.assets or str(shared_file("standin/body.npz")),
         device=options.device,
         dtype=options.dtype,
+        engine=options.engine,
     )
     return evaluate(config, options.frames, options.seed, options.output)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pear_ros.export import export
+    from pear_ros.files import hash_files
+
+    network = _load_network(options, "cpu")
+    onnx = export(network, hash_files(options.checkpoint), options.output)
+    print(f"wrote {options.output}, {network.description}, sha256 {onnx.sha256}")
+    return 0
+
+
+def _build(options: argparse.Namespace) -> int:
+    from pear_ros.engine import build_engine, open_engine
+
+    network = _load_network(options, options.device)
+    build_engine(options.output, network, options.checkpoint, options.onnx)
+    engine = open_engine(options.output, network, options.checkpoint)
+    print(f"wrote {options.output}, which agrees with torch: {engine.description}")
+    return 0
+
+
+def _load_network(options: argparse.Namespace, device_name: str) -> PearNetwork:
+    from pear_ros.network import NetworkConfig, choose_device, choose_dtype, load_network
+
+    device = choose_device(device_name)
+    dtype = choose_dtype(options.dtype, device)
+    sizes = NetworkConfig.from_json(options.network_config) if options.network_config else None
+    return load_network(options.checkpoint, sizes, device, dtype)
 
 
 def _four_numbers(text: str) -> tuple[float, ...]:
@@ -163,6 +232,7 @@ def _infer(options: argparse.Namespace) -> int:
         assets=options.assets,
         device=options.device,
         dtype=options.dtype,
+        engine=options.engine,
         detector="topic" if options.boxes else options.detector,
         min_score=options.min_score,
         assumed_fov_deg=options.fov_deg,

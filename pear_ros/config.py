@@ -49,6 +49,15 @@ class Config:
         "else float32",
         choices=("auto", "float32", "float16", "bfloat16"),
     )
+    engine: str = setting(
+        "",
+        "TensorRT engine written by `pear-ros build`, see docs/tensorrt.md; empty: torch computes",
+    )
+    build_engine: bool = setting(
+        False,
+        "where `engine` is missing or made for another machine, build it before the node starts to "
+        "work, which takes minutes",
+    )
     cameras: tuple[str, ...] = setting(
         (),
         "names of several cameras, each with topics under its name; empty: one camera, no name",

@@ -135,7 +135,10 @@ class QueryTransformer(nn.Module):
     def forward(self, context: Tensor) -> Tensor:  # (B, T, context_dim)
         # The token is the embedding of a zero: the bias alone.
         token = self.to_token_embedding.bias + self.pos_embedding  # (1, 1, dim)
-        return self.transformer(token.expand(len(context), -1, -1), context)[:, 0]  # (B, dim)
+        token = token.expand(
+            context.shape[0], -1, -1
+        )  # (B, 1, dim); len() would fix B in an export
+        return self.transformer(token, context)[:, 0]  # (B, dim)
 
 
 class Head(nn.Module):

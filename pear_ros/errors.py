@@ -19,3 +19,15 @@ class SettingError(PearError):
 
 class ImageError(PearError):
     """An image cannot be decoded."""
+
+
+class ExportError(PearError):
+    """The network cannot be written as ONNX, or such files are not what they should be."""
+
+
+class EngineError(PearError):
+    """A TensorRT engine cannot be built, run or trusted."""
+
+
+class StaleEngineError(EngineError):
+    """An engine is missing, damaged or made for something else: building it again mends that."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,18 @@ def _sizes(*configs: BackboneConfig | HeadConfig) -> list[object]:
     return [getattr(config, name) for config, name in fields if name not in skipped]
 
 
+class Network(Protocol):
+    """Crops in, parameters out: PearNetwork, or an engine in its place."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def description(self) -> str: ...
+
+    def __call__(self, crops: Tensor) -> EhmParameters: ...  # (N, 256, 256, 3) RGB, uint8
+
+
 class PearNetwork(nn.Module):
     """Backbone in the chosen dtype, head in float32: it is 5 % of the work and feeds divisions."""
 
@@ -92,10 +104,26 @@ class PearNetwork(nn.Module):
         parameters: EhmParameters = self.head(tokens.float())
         return parameters
 
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.pos_embed.device
+
+    @property
+    def precision(self) -> str:
+        """Of the backbone: float32, float16 or bfloat16."""
+        return str(self.backbone.pos_embed.dtype).removeprefix("torch.")
+
+    @property
+    def description(self) -> str:
+        """Its size and where it runs, for people."""
+        millions = sum(p.numel() for p in self.parameters()) / 1e6
+        return f"{millions:.1f} million weights, backbone in {self.precision} on {self.device}"
+
     def normalise(self, crops: Tensor) -> Tensor:
         """(N, S, S, 3) RGB uint8 -> (N, 3, S, W) float32, the columns that the backbone sees."""
         margin = (crops.shape[2] - self.config.backbone.img_size[1]) // 2
-        image = crops[:, :, margin : crops.shape[2] - margin].permute(0, 3, 1, 2).float() / 255
+        image = crops.float()  # first of all: TensorRT does nothing else with uint8
+        image = image[:, :, margin : crops.shape[2] - margin].permute(0, 3, 1, 2) / 255
         mean, std = (image.new_tensor(x).view(1, 3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
         return (image - mean) / std
 

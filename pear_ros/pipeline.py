@@ -17,10 +17,11 @@ from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, tu
 from pear_ros.config import Config
 from pear_ros.crop import Crops, cut_crops, usable
 from pear_ros.detector import Detector, make_detector
+from pear_ros.engine import choose_network
 from pear_ros.errors import SettingError
 from pear_ros.network import (
+    Network,
     NetworkConfig,
-    PearNetwork,
     choose_device,
     choose_dtype,
     load_network,
@@ -44,7 +45,7 @@ class Pipeline:
 
     def __init__(
         self,
-        network: PearNetwork,
+        network: Network,
         body_model: BodyModel,
         detector: Detector,
         config: Config,
@@ -53,7 +54,7 @@ class Pipeline:
         self.config = config  # may be replaced between steps
         self.body_model = body_model
         self._network = network
-        self._device = next(network.parameters()).device
+        self._device = network.device
         self._detector = detector
         self._shapes = ShapeCache(body_model, config.shape_frames)
         self._trackers: dict[str, Tracker] = {}
@@ -80,9 +81,7 @@ class Pipeline:
     @property
     def description(self) -> str:
         """The network's size and where it runs, for people."""
-        millions = sum(p.numel() for p in self._network.parameters()) / 1e6
-        dtype = str(next(self._network.backbone.parameters()).dtype).removeprefix("torch.")
-        return f"{millions:.1f} million weights, backbone in {dtype} on {self._device}"
+        return self._network.description
 
     def forget(self, source: str) -> None:
         """Drops the tracks of a camera whose time has jumped back."""
@@ -187,7 +186,9 @@ def load_pipeline(config: Config, problems: Problems) -> Pipeline:
     body_model = BodyModel(load_assets(Path(config.assets)), device)
     sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
     network = load_network(Path(config.checkpoint), sizes, device, dtype)
-    return Pipeline(network, body_model, detector, config, problems)
+    return Pipeline(
+        choose_network(network, config, problems), body_model, detector, config, problems
+    )
 
 
 def _rows(parameters: EhmParameters, rows: IntArray) -> EhmParameters:

@@ -25,6 +25,19 @@ class BackboneConfig:
     qkv_bias: bool = True
 
 
+class LayerNorm(nn.LayerNorm):
+    """Statistics, weight and bias in float32 also where the tokens have 16 bits.
+
+    torch's kernels for 16-bit tensors compute like that; a graph that others execute must say it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
+
+
 class PatchEmbed(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -62,9 +75,9 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.norm1 = LayerNorm(config.embed_dim, eps=1e-6)
         self.attn = Attention(config)
-        self.norm2 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.norm2 = LayerNorm(config.embed_dim, eps=1e-6)
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +92,7 @@ class Backbone(nn.Module):
         self.patch_embed = PatchEmbed(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + height * width, config.embed_dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.last_norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.last_norm = LayerNorm(config.embed_dim, eps=1e-6)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, 3, H, W), normalised
         # There is no class token; its slot of the position embedding is added to every token.

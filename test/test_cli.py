@@ -235,10 +235,13 @@ def process(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
     )
 
 
+COMMANDS = ("infer", "node", "export", "build", "assets", "evaluate", "toy")
+
+
 def test_help_is_quick_and_names_the_commands() -> None:
     done = process("--help", stdout=subprocess.PIPE)
     assert done.returncode == 0
-    assert all(f"    {name} " in done.stdout for name in ("infer", "node", "assets", "toy"))
+    assert all(f"    {name} " in done.stdout for name in COMMANDS)
     command = "import sys, pear_ros.cli; print('torch' in sys.modules)"
     imported = subprocess.check_output([sys.executable, "-c", command], cwd=ROOT, text=True)
     assert imported == "False\n"

@@ -27,7 +27,7 @@ ROSDEP_AND_PIP = {
 }
 # ROS packages without a wheel: built into ours, or used only where a ROS install brings them
 WITHOUT_WHEEL = {"cv_bridge", "sensor_msgs_py", "tf2_msgs", "vision_msgs"}
-EXTRAS = {"smplx"}
+EXTRAS = {"smplx", "tensorrt"}
 
 # as `ros2 topic info --verbose` prints them on a ROS install
 UPSTREAM_HASHES = {

@@ -48,9 +48,11 @@ PEOPLE = random_parameters(8, seed=2)
 class FakeNetwork(nn.Module):
     """Gives the first N of some people, and keeps what it saw."""
 
+    device = torch.device("cpu")
+    description = "made up"
+
     def __init__(self, people: EhmParameters = PEOPLE) -> None:
         super().__init__()
-        self.backbone = nn.Linear(2, 3)
         self.people = people
         self.seen = torch.zeros(0)
 
