@@ -104,7 +104,7 @@ class CropMaker:
         size = 3 * CROP_SIZE
         self._backgrounds = [draw_background(size, size, random) for _ in range(BACKGROUNDS)]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def batch(self, count: int) -> Batch:
         random = self._random
         self._renew()

@@ -316,7 +316,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=4e-4)
-    parser.add_argument("--muon-lr", type=float, default=0.004)
+    parser.add_argument("--muon-lr", type=float, default=0.0015)
     parser.add_argument("--warmup", type=int, default=300, help="steps")
     parser.add_argument("--cooldown", type=int, default=1500, help="steps")
     parser.add_argument("--weight-decay", type=float, default=0.02)
