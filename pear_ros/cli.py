@@ -146,8 +146,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="", help="weights; default: the demo's network")
     parser.add_argument("--network-config", default="", help="JSON, of the checkpoint given")
     parser.add_argument("--assets", default="", help="the body; default: the stand-in")
-    parser.add_argument("--frames", type=_positive, default=1000, help="default: 1000")
-    parser.add_argument("--seed", type=int, default=20261122)
+    parser.add_argument("--frames", type=_positive, help="default: as many as the docs' numbers")
+    parser.add_argument("--seed", type=int, help="default: that of the docs' numbers")
     parser.add_argument("--device", default=Config.device)
     parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")
     parser.add_argument("--engine", default="", help="TensorRT engine; default: torch computes")
@@ -165,7 +165,7 @@ def _positive(text: str) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from pear_ros.evaluate import evaluate
+    from pear_ros.evaluate import FRAMES, SEED, evaluate
     from pear_ros.share import shared_file
 
     sizes = options.network_config if options.checkpoint else shared_file("demo/network.json")
@@ -177,7 +177,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         engine=options.engine,
     )
-    return evaluate(config, options.frames, options.seed, options.output)
+    seed = SEED if options.seed is None else options.seed
+    return evaluate(config, options.frames or FRAMES, seed, options.output)
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -165,8 +165,8 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except ExternalShutdownException:
         pass
-    except Exception:
-        if rclpy.ok():  # else it was interrupted amid a call of ROS
+    except Exception:  # a signal amid a call of ROS raises whatever that call raises
+        if rclpy.ok():
             raise
     finally:
         rclpy.try_shutdown()

@@ -34,6 +34,9 @@ WEIGHTS: dict[str, float] = {
     "heatmap": 0.5,
     "parts": 1.0,
 }
+ENDS = [JOINT[name] for name in ("head", "left_wrist", "right_wrist")]  # what TF has frames of
+BODY_JOINTS = 25  # of the 55; the others are the hands'
+NEAREST_TZ = 1.0  # m; a camera that is nearer is no answer, and would divide by almost nothing
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,6 @@ class TokenLogits:
 
     heatmaps: Tensor  # (N, T, 55) which token each joint is in
     parts: Tensor  # (N, T, 56) which part of the body a token shows
-
-
-ENDS = [JOINT[name] for name in ("head", "left_wrist", "right_wrist")]  # what TF has frames of
-BODY_JOINTS = 25  # of the 55; the others are the hands'
-NEAREST_TZ = 1.0  # m; a camera that is nearer is no answer, and would divide by almost nothing
 
 
 def stage_1(
@@ -60,14 +58,14 @@ def stage_1(
     joints = bodies.joints  # (N, 55, 3)
     uv = to_crop(joints, predicted.camera_t)
     relative = joints - joints[:, :1]
-    # Joints beyond the crop count less the farther they are.
+    # A joint that is off by more than half of the crop pulls no more: it would outweigh the others.
     off_2d = F.smooth_l1_loss(uv, batch.joints_uv, beta=0.02, reduction="none").clamp(max=1)
     off_3d = (relative - batch.joints).abs()
-    # Of a hand, where its joints are relative to its wrist: its own pose, not the arm's.
     losses = {
         "joints_2d": off_2d[:, :BODY_JOINTS].mean(),
         "hands_2d": off_2d[:, BODY_JOINTS:].mean(),
         "joints_3d": off_3d[:, :BODY_JOINTS].mean(),
+        # from the wrist: the hand's own pose, not the arm's
         "hands_3d": (_from_wrists(relative) - _from_wrists(batch.joints)).abs().mean(),
         "orientation": _apart(predicted.global_orient, truth.global_orient),
         "turned_ends": _apart(bodies.rotations[:, ENDS], true_turns),

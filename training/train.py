@@ -169,7 +169,12 @@ class Training:
         return max(min(warm, left, 1), 0)
 
     def update(self, loss: Tensor) -> None:
-        """One step of the optimizers."""
+        """One step of the optimizers. Raises FloatingPointError where the loss is not finite."""
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {self.step}: lower --muon-lr and --lr, and go "
+                f"on from {self._last}, which is untouched"
+            )
         self.student.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
