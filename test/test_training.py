@@ -14,16 +14,20 @@ import torch
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
 from pear_ros.crop import CROP_SIZE
-from pear_ros.network import NetworkConfig, load_network
+from pear_ros.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.people import EhmParameters
 from pear_ros.synthetic.motion import TRAINING
-from pear_ros.vit import Backbone, BackboneConfig
+from pear_ros.vit import BackboneConfig
 from training import train
 from training.cpu import for_cpu
-from training.data import Batch, CropMaker
-from training.losses import heatmap_loss, stage_1, to_crop
+from training.data import NOBODY, Batch, CropMaker
+from training.losses import TokenAnswers, heatmap_loss, stage_1, to_crop, token_losses
 from training.pixel_loss import PixelLoss
 
+TINY = NetworkConfig(
+    BackboneConfig(embed_dim=24, depth=1, num_heads=2),
+    dataclasses.replace(train.SMALL.head, context_dim=24, dim=32, depth=1, mlp_dim=32),
+)
 BODY = Path(__file__).parents[1] / "assets/standin/body.npz"
 
 
@@ -78,7 +82,7 @@ def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
         "left_hand_pose": {"hands", "hands_3d"},
         "flame_expression": {"face"},
         "flame_jaw_pose": {"face"},
-        "betas": {"shape", "joints_3d"},
+        "betas": {"shape", "joints_3d", "vertices"},
         "head_scale": {"head_scale"},
         "camera_t": {"joints_2d", "hands_2d"},
     }.items():
@@ -109,36 +113,77 @@ def test_heatmaps_are_best_at_the_truth() -> None:
         distance = (at[:, None] - uv[0] - shift).norm(dim=-1)  # (192, 2)
         return (-200 * distance.square())[None]
 
-    there = heatmap_loss(logits(0), uv)
-    assert there < heatmap_loss(logits(0.125), uv) - 1
-    assert there < heatmap_loss(logits(-0.125), uv) - 1
+    everywhere = torch.arange(192)[None]
+    there = heatmap_loss(logits(0), uv, everywhere)
+    assert there < heatmap_loss(logits(0.125), uv, everywhere) - 1
+    assert there < heatmap_loss(logits(-0.125), uv, everywhere) - 1
+    # of tokens in another order, and of some of them
+    order = torch.randperm(192)[None]
+    assert torch.isclose(heatmap_loss(logits(0)[:, order[0]], uv, order), there)
+    near = logits(0).amax(2)[0].topk(60).indices[None]
+    assert torch.isclose(heatmap_loss(logits(0)[:, near[0]], uv, near), there, atol=1e-3)
 
 
 def test_joints_that_the_network_cannot_see_teach_no_heatmap() -> None:
     logits = torch.randn(1, 192, 2)
     outside = torch.tensor([[[0.9, 0.0], [0.0, -1.4]]])  # beyond 192 columns, above the crop
-    assert heatmap_loss(logits, outside) == 0
+    assert heatmap_loss(logits, outside, torch.arange(192)[None]) == 0
 
 
-def test_the_cpus_forms_compute_the_same() -> None:
+def test_tokens_are_taught_what_they_see(batch: Batch, body_model: BodyModel) -> None:
+    rotations = body_model(batch.parameters).rotations
+    kept = train.choose_tokens(batch.parts, 72)
+    parts = batch.parts.gather(1, kept[..., None].expand(-1, -1, 16)).long()
+    share = torch.nn.functional.one_hot(parts, NOBODY + 1).float().mean(2)  # (N, K, 56)
+    part = share[..., :NOBODY].argmax(-1)
+    person = torch.arange(len(part))[:, None]
+    turns = rotations[person, part][..., :2].mT.flatten(2)  # the first two columns
+    truth = TokenAnswers(
+        kept, torch.zeros(24, 72, 55), (share + 1e-9).log(), turns, batch.joints[person, part]
+    )
+    right = token_losses(truth, batch, rotations)
+    assert right["part_turns"] < 1e-6
+    assert right["part_places"] == 0
+    shuffled = dataclasses.replace(
+        truth, **{n: getattr(truth, n).roll(7, 1) for n in ("parts", "turns", "places")}
+    )
+    wrong = token_losses(shuffled, batch, rotations)
+    for name in ("parts", "part_turns", "part_places"):
+        assert wrong[name] > right[name] + 0.05, name
+
+
+def test_the_person_is_among_the_tokens_that_are_kept(batch: Batch) -> None:
+    is_person = (batch.parts != NOBODY).any(-1)
+    assert 20 < is_person.sum(1).float().mean() < 70
+    kept = train.choose_tokens(batch.parts, 72)
+    assert (kept.diff() > 0).all()
+    assert (is_person.gather(1, kept).sum(1) == is_person.sum(1).clamp(max=72)).all()
+    assert torch.equal(train.choose_tokens(batch.parts, 192), torch.arange(192).expand(24, -1))
+
+
+def test_the_cpus_forms_compute_the_same(batch: Batch) -> None:
     torch.manual_seed(0)
-    backbone = Backbone(BackboneConfig(embed_dim=24, depth=2, num_heads=3)).eval()
-    torch.nn.init.normal_(backbone.pos_embed)
-    image = torch.randn(2, 3, 256, 192)
-    before = backbone(image)
-    for_cpu(backbone)
-    torch.testing.assert_close(backbone(image), before, rtol=1e-5, atol=1e-5)
+    network = PearNetwork(TINY).eval()
+    for name in ("backbone.pos_embed", "head.transformer.pos_embedding"):
+        torch.nn.init.normal_(network.get_parameter(name))
+    everywhere = torch.arange(192).expand(24, -1)
+    some = train.choose_tokens(batch.parts, 72)
+    before = [train.some_tokens(network, batch.crops, kept) for kept in (everywhere, some)]
+    torch.testing.assert_close(network.backbone(network.normalise(batch.crops)), before[0])
+    answer = network.head(before[0])
+    for_cpu(network)
+    for kept, tokens in zip((everywhere, some), before, strict=True):
+        now = train.some_tokens(network, batch.crops, kept)
+        torch.testing.assert_close(now, tokens, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network.backbone(network.normalise(batch.crops)), before[0])
+    torch.testing.assert_close(vars(network.head(before[0])), vars(answer), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_trainer_goes_on_where_it_stopped(
     stage: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = NetworkConfig(
-        BackboneConfig(embed_dim=24, depth=1, num_heads=2),
-        dataclasses.replace(train.SMALL.head, context_dim=24, dim=32, depth=1, mlp_dim=32),
-    )
-    monkeypatch.setattr(train, "SMALL", tiny)
+    monkeypatch.setattr(train, "SMALL", TINY)
     monkeypatch.setattr(train, "LOG_EVERY", 2)
 
     def run(output: str, steps: int, *more: str) -> Path:
@@ -152,7 +197,7 @@ def test_the_trainer_goes_on_where_it_stopped(
 
     folder = run("first", 2)
     if stage == 2:
-        start = load_network(folder / "model.pt", tiny)
+        start = load_network(folder / "model.pt", TINY)
         folder = run("second", 2, "--stage", "2", "--start", str(folder / "model.pt"))
     model = load_network(folder / "model.pt", NetworkConfig.from_json(folder / "network.json"))
     if stage == 2:  # the backbone is frozen, the head is not

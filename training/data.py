@@ -196,7 +196,7 @@ class CropMaker:
         while True:
             focal_px = random.uniform(0.6, 1.4) * width
             camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
-            size_px = np.exp(random.uniform(np.log(90), np.log(520)))
+            size_px = np.exp(random.uniform(np.log(130), np.log(500)))
             depth_m = focal_px * np.ptp(vertices[:, 1]) / size_px
             middle = (vertices.min(0) + vertices.max(0)) / 2
             uv = random.uniform((0.1 * width, 0.3 * height), (0.9 * width, 0.7 * height))

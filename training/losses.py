@@ -17,7 +17,8 @@ from torch import Tensor
 from pear_ros.body_model import BodyModel
 from pear_ros.decoder import CROP_FOCAL
 from pear_ros.people import JOINT, EhmParameters
-from training.data import Batch
+from pear_ros.rotation import matrix_from_6d
+from training.data import NOBODY, Batch
 
 WEIGHTS: dict[str, float] = {
     "joints_2d": 10.0,
@@ -29,32 +30,41 @@ WEIGHTS: dict[str, float] = {
     "body_pose": 4.0,
     "hands": 2.0,
     "face": 0.3,
-    "shape": 0.03,
+    "vertices": 10.0,
+    "shape": 0.005,
     "head_scale": 5.0,
     "heatmap": 0.5,
     "parts": 1.0,
+    "part_turns": 4.0,
+    "part_places": 4.0,
 }
 ENDS = [JOINT[name] for name in ("head", "left_wrist", "right_wrist")]  # what TF has frames of
 BODY_JOINTS = 25  # of the 55; the others are the hands'
+LEAST_SEEN = 0.25  # of a token, for it to know a part's pose
 NEAREST_TZ = 1.0  # m; a camera that is nearer is no answer, and would divide by almost nothing
 
 
 @dataclass(frozen=True)
-class TokenLogits:
-    """What helps the backbone to learn, and is thrown away: what each token sees."""
+class TokenAnswers:
+    """What helps the backbone to learn, and is thrown away: what K of a crop's tokens see."""
 
-    heatmaps: Tensor  # (N, T, 55) which token each joint is in
-    parts: Tensor  # (N, T, 56) which part of the body a token shows
+    kept: Tensor  # (N, K) which tokens
+    heatmaps: Tensor  # (N, K, 55) which token each joint is in
+    parts: Tensor  # (N, K, 56) which part of the body a token shows
+    turns: Tensor  # (N, K, 6) the rotation of that part, 6D
+    places: Tensor  # (N, K, 3) m, its joint from the pelvis
 
 
 def stage_1(
-    predicted: EhmParameters, batch: Batch, body_model: BodyModel, tokens: TokenLogits | None
+    predicted: EhmParameters, batch: Batch, body_model: BodyModel, tokens: TokenAnswers | None
 ) -> dict[str, Tensor]:
-    """Losses by name, each a mean over the batch."""
+    """Losses by name, each a mean over the batch; of the vertices that the body model has."""
     truth = batch.parameters
-    bodies = body_model(predicted)
+    bodies = body_model(predicted, mesh=True)
     with torch.no_grad():
-        true_turns = body_model(truth).rotations[:, ENDS]
+        true_bodies = body_model(truth, mesh=True)
+    assert bodies.vertices is not None
+    assert true_bodies.vertices is not None
     joints = bodies.joints  # (N, 55, 3)
     uv = to_crop(joints, predicted.camera_t)
     relative = joints - joints[:, :1]
@@ -68,7 +78,7 @@ def stage_1(
         # from the wrist: the hand's own pose, not the arm's
         "hands_3d": (_from_wrists(relative) - _from_wrists(batch.joints)).abs().mean(),
         "orientation": _apart(predicted.global_orient, truth.global_orient),
-        "turned_ends": _apart(bodies.rotations[:, ENDS], true_turns),
+        "turned_ends": _apart(bodies.rotations[:, ENDS], true_bodies.rotations[:, ENDS]),
         "body_pose": _apart(predicted.body_pose, truth.body_pose),
         "hands": _apart(predicted.left_hand_pose, truth.left_hand_pose)
         + _apart(predicted.right_hand_pose, truth.right_hand_pose),
@@ -80,14 +90,38 @@ def stage_1(
             ),
             start=torch.zeros((), device=joints.device),
         ),
+        "vertices": (
+            (bodies.vertices - joints[:, :1])
+            - (true_bodies.vertices - true_bodies.joints[:, :1])
+        ).abs().mean(),
         "shape": (predicted.betas - truth.betas).square().sum(1).mean()
         + (predicted.flame_betas - truth.flame_betas).square().sum(1).mean(),
         "head_scale": (predicted.head_scale - truth.head_scale).abs().mean(),
     }  # fmt: skip
     if tokens is not None:
-        losses["heatmap"] = heatmap_loss(tokens.heatmaps, batch.joints_uv)
-        losses["parts"] = parts_loss(tokens.parts, batch.parts)
+        losses |= token_losses(tokens, batch, true_bodies.rotations)
     return losses
+
+
+def token_losses(tokens: TokenAnswers, batch: Batch, rotations: Tensor) -> dict[str, Tensor]:
+    """What single tokens are taught; the true rotations (N, 55, 3, 3) are those of the parts."""
+    rows = tokens.kept[..., None]  # (N, K, 1)
+    parts = batch.parts.gather(1, rows.expand(-1, -1, batch.parts.shape[-1])).long()
+    seen = torch.zeros_like(tokens.parts).scatter_add_(
+        2, parts, torch.ones_like(parts, dtype=tokens.parts.dtype)
+    )  # (N, K, 56) pixels of each part
+    seen_parts = seen[..., :NOBODY]
+    part = seen_parts.argmax(-1)  # (N, K) the part that most of a token shows
+    is_seen = seen_parts.sum(-1) >= LEAST_SEEN * parts.shape[-1]  # (N, K)
+    person = torch.arange(len(part), device=part.device)[:, None]
+    turns_off = matrix_from_6d(tokens.turns) - rotations[person, part]  # (N, K, 3, 3)
+    places_off = tokens.places - batch.joints[person, part]  # (N, K, 3)
+    return {
+        "heatmap": heatmap_loss(tokens.heatmaps, batch.joints_uv, tokens.kept),
+        "parts": -(seen * tokens.parts.log_softmax(-1)).sum(-1).mean() / parts.shape[-1],
+        "part_turns": turns_off[is_seen].abs().mean(),
+        "part_places": places_off[is_seen].abs().mean(),
+    }
 
 
 def total(losses: Mapping[str, Tensor], weights: Mapping[str, float] = WEIGHTS) -> Tensor:
@@ -100,14 +134,10 @@ def to_crop(joints: Tensor, camera_t: Tensor) -> Tensor:
     return CROP_FOCAL * (joints[..., :2] - camera_t[:, None, :2]) / depth
 
 
-def parts_loss(logits: Tensor, parts: Tensor) -> Tensor:
-    """Cross entropy of logits (N, T, 56) and the parts (N, T, S) that pixels of each token show."""
-    log_p: Tensor = logits.log_softmax(-1)
-    return -log_p.gather(-1, parts.long()).mean()
-
-
-def heatmap_loss(logits: Tensor, joints_uv: Tensor, rows: int = 16, columns: int = 12) -> Tensor:
-    """Cross entropy of where each joint is, among the tokens (N, rows * columns, J).
+def heatmap_loss(
+    logits: Tensor, joints_uv: Tensor, kept: Tensor, rows: int = 16, columns: int = 12
+) -> Tensor:
+    """Cross entropy of where each joint is, among the tokens `kept` (N, K); logits (N, K, J).
 
     The truth is spread over the four tokens around the joint, as by bilinear interpolation, which
     places it between them. Joints outside of what the network sees teach nothing.
@@ -115,14 +145,10 @@ def heatmap_loss(logits: Tensor, joints_uv: Tensor, rows: int = 16, columns: int
     column = joints_uv[..., 0] * rows / 2 + columns / 2 - 0.5  # (N, J); tokens are square
     row = joints_uv[..., 1] * rows / 2 + rows / 2 - 0.5
     inside = (column >= 0) & (column <= columns - 1) & (row >= 0) & (row <= rows - 1)
-    column, row = column.clamp(0, columns - 1), row.clamp(0, rows - 1)
-    log_p = logits.log_softmax(1)
-    loss = torch.zeros_like(row)
-    for r in (row.floor(), row.floor() + 1):
-        for c in (column.floor(), column.floor() + 1):
-            share = (1 - (row - r).abs()) * (1 - (column - c).abs())
-            token = (r.clamp(max=rows - 1) * columns + c.clamp(max=columns - 1)).long()
-            loss = loss - share * log_p.gather(1, token[:, None])[:, 0]
+    rows_off = (row[:, None] - (kept // columns)[..., None]).abs()  # (N, K, J)
+    columns_off = (column[:, None] - (kept % columns)[..., None]).abs()
+    share = (1 - rows_off).clamp(min=0) * (1 - columns_off).clamp(min=0)
+    loss = -(share * logits.log_softmax(1)).sum(1)  # (N, J)
     return (loss * inside).sum() / inside.sum().clamp(min=1)
 
 

@@ -36,18 +36,19 @@ from pear_ros.synthetic.controls import STANDING, rotations, vector
 from pear_ros.synthetic.motion import TRAINING
 from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.vit import BackboneConfig
-from training.cpu import for_cpu
+from training.cpu import MatrixPatchEmbed, for_cpu
 from training.data import NOBODY, Batch, Batches
-from training.losses import WEIGHTS, TokenLogits, stage_1, total
+from training.losses import WEIGHTS, TokenAnswers, stage_1, total
 from training.pixel_loss import PixelLoss
 
 SMALL = NetworkConfig(
     BackboneConfig(embed_dim=192, depth=8, num_heads=3),
-    HeadConfig(context_dim=192, dim=256, depth=3, heads=4, dim_head=64, mlp_dim=512),
+    HeadConfig(context_dim=192, dim=256, depth=5, heads=4, dim_head=64, mlp_dim=512),
 )
 PIXEL_WEIGHTS = {"body": 3.0, "left_hand": 1.0, "right_hand": 1.0, "head": 1.0}  # by view
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 250
+VERTEX_STEP = 20  # every so many vertices are compared
 AVERAGE = 0.998  # of the weights that are kept: their running mean over the last steps
 
 
@@ -55,27 +56,61 @@ class Student(nn.Module):
     """The network, and what helps its backbone to learn and is thrown away.
 
     The published PEAR begins with a backbone that was taught to find joints (ViTPose); this one
-    learns along the way which token each joint is in and which part of the body a token shows.
+    learns along the way which token each joint is in, which part of the body a token shows, and
+    how and where that part is.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        width = config.backbone.embed_dim
         self.network = PearNetwork(config)
-        self.heatmap = nn.Linear(config.backbone.embed_dim, NUM_JOINTS)
-        self.parts = nn.Linear(config.backbone.embed_dim, NOBODY + 1)
+        sizes = {"heatmaps": NUM_JOINTS, "parts": NOBODY + 1, "turns": 6, "places": 3}
+        self.aids = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
         initialise(self.network)
 
-    def forward(self, crops: Tensor, autocast: bool) -> tuple[EhmParameters, TokenLogits]:
-        """Of crops (N, 256, 192, 3) uint8."""
+    def forward(
+        self, crops: Tensor, kept: Tensor, autocast: bool
+    ) -> tuple[EhmParameters, TokenAnswers]:
+        """Of crops (N, 256, 192, 3) uint8, from the tokens `kept` (N, K) alone."""
         network = self.network
         is_learning = network.backbone.pos_embed.requires_grad
         with (
             torch.autocast(crops.device.type, torch.bfloat16, enabled=autocast),
             torch.set_grad_enabled(is_learning),
         ):
-            tokens = network.backbone(network.normalise(crops))
+            tokens = some_tokens(network, crops, kept)
         tokens = tokens.float()
-        return network.head(tokens), TokenLogits(self.heatmap(tokens), self.parts(tokens))
+        answers = {name: aid(tokens) for name, aid in self.aids.items()}
+        return network.head(tokens), TokenAnswers(kept, **answers)
+
+
+def some_tokens(network: PearNetwork, crops: Tensor, kept: Tensor) -> Tensor:
+    """The backbone where it sees the tokens `kept` (N, K) of a crop alone: (N, K, C)."""
+    backbone = network.backbone
+    embed = backbone.patch_embed
+    positions = backbone.pos_embed[0, 1:] + backbone.pos_embed[0, :1]  # (T, C)
+    if isinstance(embed, MatrixPatchEmbed):
+        x = embed.of_crops(crops, kept)
+    else:
+        x = embed(network.normalise(crops))
+        x = x.gather(1, kept[..., None].expand(-1, -1, x.shape[-1]))
+    x = x + positions[kept]
+    for block in backbone.blocks:
+        x = block(x)
+    return backbone.last_norm(x)
+
+
+def choose_tokens(parts: Tensor, count: int) -> Tensor:
+    """(N, T, S) -> (N, count) tokens in order: the person's, and some of what is around.
+
+    Most of a crop is background. A network learns twice as fast where it sees half of the tokens,
+    and at the end a while with all of them.
+    """
+    is_person = (parts != NOBODY).any(-1)
+    order = (is_person + torch.rand(is_person.shape, device=parts.device)).argsort(
+        1, descending=True
+    )
+    return order[:, :count].sort(1).values
 
 
 def initialise(network: PearNetwork) -> None:
@@ -111,14 +146,13 @@ class Training:
         self.device = choose_device(options.device)
         self.student = Student(SMALL).to(self.device)
         if self.device.type == "cpu":
-            for_cpu(self.student.network.backbone)
+            for_cpu(self.student.network)
         if options.start:
             start = load_network(options.start, SMALL, self.device)
             self.student.network.load_state_dict(start.state_dict())
         if options.stage == 2:
             self.student.network.backbone.requires_grad_(False)
-            for aid in (self.student.heatmap, self.student.parts):
-                aid.requires_grad_(False)
+            self.student.aids.requires_grad_(False)
         self.average = PearNetwork(SMALL).to(self.device).requires_grad_(False)
         self.optimizers = make_optimizers(self.student, options)
         for optimizer in self.optimizers:
@@ -208,7 +242,7 @@ def make_optimizers(student: nn.Module, options: argparse.Namespace) -> list[tor
     ]
     return [
         torch.optim.Muon(inner, lr=options.muon_lr, weight_decay=options.weight_decay),
-        torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98)),
+        torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), fused=True),
     ]
 
 
@@ -271,7 +305,7 @@ def main() -> None:
     training = Training(options)
     device = training.device
     assets = load_assets(options.assets)
-    body_model = BodyModel(assets, device)
+    body_model = BodyModel(assets, device, np.arange(0, len(assets.body_template), VERTEX_STEP))
     pixel_loss = PixelLoss(assets, device) if options.stage == 2 else None
     autocast = device.type == "cuda" or options.bfloat16
     (options.output / "options.json").write_text(
@@ -285,7 +319,8 @@ def main() -> None:
         if training.step >= options.steps:
             break
         batch = drawn.to(device)
-        predicted, tokens = training.student(batch.crops, autocast)
+        kept = choose_tokens(batch.parts, options.tokens)
+        predicted, tokens = training.student(batch.crops, kept, autocast)
         losses = stage_1(predicted, batch, body_model, None if pixel_loss else tokens)
         weights = WEIGHTS
         if pixel_loss is not None and batch.target is not None:
@@ -320,6 +355,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=192, help="of a crop that are looked at")
     parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--muon-lr", type=float, default=0.0015)
     parser.add_argument("--warmup", type=int, default=300, help="steps")
