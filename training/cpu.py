@@ -36,6 +36,7 @@ class MatrixPatchEmbed(PatchEmbed):
         mean, std = (crops.new_tensor(x, dtype=torch.float32) for x in (IMAGE_MEAN, IMAGE_STD))
         weight = self.proj.weight / std[:, None, None]  # (C, 3, P, P)
         offset = (weight * mean[:, None, None]).flatten(1)  # (C, 3 P P)
+        assert self.proj.bias is not None
         bias = self.proj.bias - is_inside.float() @ offset.T  # (T, C)
         return F.linear(patches.float(), (weight / 255).flatten(1)) + bias[kept]  # (B, K, C)
 
