@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pear_ros.people import Boxes, FloatArray, Frame, ImageArray, IntArray
 
@@ -15,12 +17,14 @@ CROP_MARGIN = 1.25  # side of the square over the longer side of the box
 
 
 @dataclass(frozen=True)
-class Crops:
-    """N crops of people in several frames."""
+class Squares:
+    """What N crops show of several frames."""
 
-    images: NDArray[np.uint8]  # (N, 256, 256, 3) RGB
-    xywh: FloatArray  # (N, 4) px, the square in its frame
+    xywh: FloatArray  # (N, 4) px, of its frame
     frame_index: IntArray  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.xywh)
 
 
 def clip_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
@@ -84,15 +88,53 @@ def _interpolation(start: float, size: float, limit: int) -> tuple[IntArray, Flo
     return pixels.clip(0, limit - 1), weights.astype(np.float32)
 
 
-def cut_crops(frames: Sequence[Frame], boxes: Sequence[Boxes]) -> Crops:
-    """One crop per box, in the order of the frames."""
-    images: list[ImageArray] = []
+def squares_of(frames: Sequence[Frame], boxes: Sequence[Boxes]) -> Squares:
+    """One square per box, in the order of the frames."""
     squares = [np.zeros((0, 4), np.float32)]
     for frame, found in zip(frames, boxes, strict=True):
         height, width = frame.image.shape[:2]
-        xywh = square_boxes(found.xyxy, width, height)
-        squares.append(xywh)
-        images += [cut_crop(frame.image, square) for square in xywh]
+        squares.append(square_boxes(found.xyxy, width, height))
     index = np.repeat(np.arange(len(frames)), [len(found) for found in boxes])
-    stacked = np.stack(images) if images else np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
-    return Crops(stacked, np.concatenate(squares), index)
+    return Squares(np.concatenate(squares), index)
+
+
+def cut_crops(frames: Sequence[Frame], squares: Squares) -> NDArray[np.uint8]:
+    """(N, 256, 256, 3) RGB."""
+    crops = np.empty((len(squares), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    for crop, xywh, i in zip(crops, squares.xywh, squares.frame_index, strict=True):
+        crop[:] = cut_crop(frames[i].image, xywh)
+    return crops
+
+
+def cut_on_device(pixels: Tensor, first: Tensor, size: Tensor, xywh: Tensor) -> Tensor:
+    """What `cut_crop` does, for all crops at once on the images' device: (N, 256, 256, 3) uint8.
+
+    `pixels` (P, 3) uint8 holds images row by row, one behind the other. For each crop: `first` (N,)
+    its image's first pixel, `size` (N, 2) its image's width and height, `xywh` (N, 4) px, the
+    square. Nothing waits for the device.
+    """
+    columns, column_weights = _interpolations(xywh[:, 0], xywh[:, 2], size[:, 0])
+    rows, row_weights = _interpolations(xywh[:, 1], xywh[:, 3], size[:, 1])
+    width = size[:, :1]
+    crops = torch.zeros((), device=pixels.device)
+    for row, row_weight in zip(rows, row_weights, strict=True):
+        begin = first[:, None] + row * width  # (N, 256) of each row
+        for column, column_weight in zip(columns, column_weights, strict=True):
+            at = begin[:, :, None] + column[:, None]  # (N, 256, 256)
+            weight = row_weight[:, :, None] * column_weight[:, None]
+            picked = pixels.index_select(0, at.flatten()).unflatten(0, at.shape)
+            crops = crops + picked * weight[..., None]
+    return (crops + 0.5).to(torch.uint8)
+
+
+def _interpolations(start: Tensor, size: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """`_interpolation` of N squares, all (N,): pixels and weights (2, N, 256)."""
+    samples = torch.arange(CROP_SIZE, device=start.device, dtype=torch.float64)
+    position = start.double()[:, None] + samples * (size.double()[:, None] / CROP_SIZE)  # (N, 256)
+    below = position.floor()
+    pixels = torch.stack((below, below + 1))
+    weights = 1 - (position - pixels).abs()
+    limit = limit[:, None]
+    weights = torch.where((pixels >= 0) & (pixels < limit), weights, 0)
+    inside = torch.minimum(pixels.clamp(min=0), limit - 1)
+    return inside.long(), weights.float()

@@ -32,7 +32,7 @@ JAW_POSE = slice(9, 12)
 EYELIDS = slice(12, 14)
 
 CROP_FOCAL = 24.0  # of the crop camera, in half crop sides
-INITIAL_CAMERA = (0.0, 0.0, 1.5)
+INITIAL_SCALE = 1.5  # of the camera; its tx and ty begin at 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,16 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, 1, dim)
         to_v = self.to_qkv.weight.chunk(3)[2]  # (inner, dim)
         return self.to_out(F.linear(x, to_v))
+
+    def folded(self) -> nn.Linear:
+        """The same as one matrix (dim, dim)."""
+        to_out = self.to_out[0]
+        assert isinstance(to_out, nn.Linear)
+        linear = nn.utils.skip_init(nn.Linear, *to_out.weight.shape[:1] * 2)
+        to_v = self.to_qkv.weight.chunk(3)[2].double()  # (inner, dim)
+        linear.weight = nn.Parameter((to_out.weight.double() @ to_v).float())
+        linear.bias = to_out.bias
+        return linear
 
 
 class CrossAttention(nn.Module):
@@ -162,6 +172,13 @@ class Head(nn.Module):
         ):  # fmt: skip
             self.register_buffer(f"init_{name}", torch.zeros(1, size))
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Makes one matrix of each self-attention, for inference: names and sizes change."""
+        layer: Any  # of three modules
+        for layer in self.transformer.transformer.layers:
+            layer[0].fn = layer[0].fn.folded()
+
     def forward(self, context: Tensor) -> EhmParameters:  # (B, T, context_dim)
         token = self.transformer(context)  # (B, dim)
 
@@ -173,8 +190,8 @@ class Head(nn.Module):
         scales = self.smplx_scale_decoder(token)  # (B, 6)
         flame_poses = self.flame_poses_decoder(token)  # (B, 14)
 
-        camera = self.cam_decoder(token) + token.new_tensor(INITIAL_CAMERA)  # (B, 3)
-        tz = CROP_FOCAL / (camera[:, 2:] + 1e-9)  # (B, 1)
+        tx_ty, scale = self.cam_decoder(token).split((2, 1), 1)  # (B, 2), (B, 1)
+        tz = CROP_FOCAL / (scale + INITIAL_SCALE + 1e-9)  # (B, 1)
 
         return EhmParameters(
             global_orient=rotations[:, GLOBAL_ORIENT],
@@ -191,5 +208,5 @@ class Head(nn.Module):
             flame_eyelids=flame_poses[:, EYELIDS],
             flame_betas=self.flame_shape_decoder(token),
             flame_expression=self.flame_expression_decoder(token),
-            camera_t=torch.cat((camera[:, :2], tz), dim=-1),
+            camera_t=torch.cat((tx_ty, tz), dim=-1),
         )

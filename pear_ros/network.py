@@ -86,11 +86,16 @@ class Network(Protocol):
     @property
     def description(self) -> str: ...
 
+    @property
+    def can_be_recorded(self) -> bool: ...  # its call may become a part of a CUDA graph
+
     def __call__(self, crops: Tensor) -> EhmParameters: ...  # (N, 256, 256, 3) RGB, uint8
 
 
 class PearNetwork(nn.Module):
     """Backbone in the chosen dtype, head in float32: it is 5 % of the work and feeds divisions."""
+
+    can_be_recorded = True
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -123,9 +128,11 @@ class PearNetwork(nn.Module):
         """(N, S, S, 3) RGB uint8 -> (N, 3, S, W) float32, the columns that the backbone sees."""
         margin = (crops.shape[2] - self.config.backbone.img_size[1]) // 2
         image = crops.float()  # first of all: TensorRT does nothing else with uint8
-        image = image[:, :, margin : crops.shape[2] - margin].permute(0, 3, 1, 2) / 255
-        mean, std = (image.new_tensor(x).view(1, 3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
-        return (image - mean) / std
+        image = image[:, :, margin : crops.shape[2] - margin] / 255
+        # Numbers, not tensors: those would have to be copied to the device, which a CUDA graph
+        # cannot do.
+        channels = zip(image.unbind(-1), IMAGE_MEAN, IMAGE_STD, strict=True)
+        return torch.stack([(channel - mean) / std for channel, mean, std in channels], 1)
 
 
 def choose_device(device: str) -> torch.device:
@@ -173,8 +180,9 @@ def load_network(
     config: NetworkConfig | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    fold: bool = True,
 ) -> PearNetwork:
-    """A network in eval mode with the checkpoint's weights, all of them.
+    """A network in eval mode with the checkpoint's weights, all of them; with `fold` (Head.fold).
 
     `checkpoint` is `{"backbone": state_dict, "head": state_dict, ...}` as published. The file is
     mapped, never unpickled beyond tensors, and needs little memory besides the weights.
@@ -197,6 +205,8 @@ def load_network(
             state[name] = mapped[name].to(device=device, dtype=to, copy=True)
         del mapped
     network.load_state_dict(state, assign=True)
+    if fold:
+        network.head.fold()
     return network.eval().requires_grad_(False)
 
 

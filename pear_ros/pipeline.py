@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pear_ros.assets import load_assets
 from pear_ros.body_model import Bodies, BodyModel
-from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
 from pear_ros.config import Config
-from pear_ros.crop import Crops, cut_crops, usable
+from pear_ros.crop import Squares, squares_of, usable
 from pear_ros.detector import Detector, make_detector
 from pear_ros.engine import choose_network
 from pear_ros.errors import SettingError
+from pear_ros.estimate import Estimates, make_estimator
 from pear_ros.network import (
     Network,
     NetworkConfig,
@@ -29,14 +28,12 @@ from pear_ros.network import (
 from pear_ros.people import (
     Boxes,
     EhmParameters,
-    FloatArray,
     Frame,
     IntArray,
     People,
     map_tensors,
 )
 from pear_ros.problems import Problems
-from pear_ros.shape_cache import ShapeCache
 from pear_ros.tracker import Tracker
 
 
@@ -54,9 +51,8 @@ class Pipeline:
         self.config = config  # may be replaced between steps
         self.body_model = body_model
         self._network = network
-        self._device = network.device
         self._detector = detector
-        self._shapes = ShapeCache(body_model, config.shape_frames)
+        self._estimate = make_estimator(network, body_model, config.shape_frames)
         self._trackers: dict[str, Tracker] = {}
         self._problems = problems
 
@@ -65,18 +61,9 @@ class Pipeline:
         """The people in each frame: one batch over all of them. Frames are of different cameras."""
         boxes = [self._find(frame) for frame in frames]  # N boxes in all
         ids = tuple(id_ for f, b in zip(frames, boxes, strict=True) for id_ in self._track(f, b))
-        crops = cut_crops(frames, boxes)  # (N, 256, 256, 3)
-        squares = torch.from_numpy(crops.xywh)  # (N, 4) px
-        intrinsics = intrinsics_of([frames[i].camera for i in crops.frame_index])  # (N, 4) px
-        turn = camera_from_crop(squares, intrinsics).to(self._device)  # (N, 3, 3)
-        parameters = self._network(torch.from_numpy(crops.images).to(self._device))  # of N people
-        parameters = turned(parameters, turn)  # now in the cameras' axes, so the bodies are, too
-        parameters, shape = self._shapes(ids, parameters, mesh)
-        bodies = self.body_model(parameters, shape, mesh)  # (N, 55, 3), (N, V, 3) m
-        parameters = map_tensors(parameters, Tensor.cpu)
-        bodies = map_tensors(bodies, Tensor.cpu)
-        translation = place_in_camera(bodies.joints, parameters.camera_t, squares, intrinsics)
-        return self._per_frame(frames, boxes, ids, crops, parameters, bodies, translation.numpy())
+        squares = squares_of(frames, boxes)  # what the network sees
+        estimates = self._estimate(frames, squares, ids, mesh)  # N people in their cameras
+        return self._per_frame(frames, boxes, ids, squares, estimates)
 
     @property
     def description(self) -> str:
@@ -119,16 +106,16 @@ class Pipeline:
         frames: Sequence[Frame],
         boxes: Sequence[Boxes],
         ids: tuple[str, ...],
-        crops: Crops,
-        parameters: EhmParameters,
-        bodies: Bodies,
-        translation: FloatArray,  # (N, 3) m, NaN where there is none
+        squares: Squares,
+        estimates: Estimates,
     ) -> list[People]:
+        parameters, bodies = estimates.parameters, estimates.bodies
+        translation = estimates.translation.numpy()  # (N, 3)
         finite = _finite_rows(parameters) & _rotated_rows(bodies)  # (N,)
         is_placed = np.isfinite(translation).all(1) & finite
         people = []
         for i, (frame, found) in enumerate(zip(frames, boxes, strict=True)):
-            rows = np.flatnonzero(crops.frame_index == i)
+            rows = np.flatnonzero(squares.frame_index == i)
             placed = is_placed[rows]
             self._count_lost(frame, finite[rows], placed)
             kept = rows[placed]
@@ -137,7 +124,7 @@ class Pipeline:
                 People(
                     ids=tuple(ids[row] for row in kept),
                     boxes=found[placed],
-                    crop_xywh=crops.xywh[kept],
+                    crop_xywh=squares.xywh[kept],
                     parameters=_rows(parameters, kept),
                     translation=translation[kept],
                     joints=bodies.joints[kept].numpy(),

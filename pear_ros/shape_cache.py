@@ -12,6 +12,7 @@ from pear_ros.body_model import BodyModel, Shape
 from pear_ros.people import EhmParameters, map_tensors
 
 MOST_PEOPLE = 256  # whose shapes are kept
+COEFFICIENTS = 200 + 300  # of betas and flame_betas
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,47 @@ class ShapeCache:
         if entry is None or not torch.equal(entry.used, used):
             return None
         return None if mesh and entry.shape.body_vertices is None else entry.shape
+
+
+class ShapeTable:
+    """What ShapeCache holds, as rows on a device: nothing is asked of the device, nothing compared.
+
+    Shapes are blended anew in each step: a GPU does it in microseconds.
+    """
+
+    NOBODY = MOST_PEOPLE, 1.0  # what `enter` gives for one who is not to be remembered
+
+    def __init__(self, device: torch.device, hold_after: int) -> None:
+        self._hold_after = hold_after
+        self._rows: dict[str, tuple[int, int]] = {}  # row and frames of each person, newest last
+        self._means = torch.zeros(MOST_PEOPLE + 1, COEFFICIENTS, device=device)
+
+    def enter(self, ids: tuple[str, ...]) -> list[tuple[int, float]]:
+        """For each person the row, and the share of the new prediction in the mean."""
+        entered = []
+        for id_ in ids:
+            row, frames = self._rows.pop(id_, (None, 0))
+            if row is None:
+                is_full = len(self._rows) == MOST_PEOPLE
+                row = self._rows.pop(next(iter(self._rows)))[0] if is_full else len(self._rows)
+            is_held = 0 < self._hold_after <= frames
+            entered.append((row, 0.0 if is_held else 1 / (frames + 1)))
+            self._rows[id_] = row, frames + (not is_held)
+        return entered
+
+    def __call__(self, parameters: EhmParameters, rows: Tensor, shares: Tensor) -> EhmParameters:
+        """The parameters with the betas to use; rows (N,) and shares (N,) of `enter`."""
+        if not self._hold_after:
+            return parameters
+        predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
+        mean = self._means[rows]
+        known = mean.isfinite().all(1) & (shares < 1)
+        used = torch.where(known[:, None], mean.lerp(predicted, shares[:, None]), predicted)
+        self._means.index_copy_(0, rows, used)
+        betas, flame_betas = used.split(
+            (parameters.betas.shape[1], parameters.flame_betas.shape[1]), 1
+        )
+        return replace(parameters, betas=betas, flame_betas=flame_betas)
 
 
 def _row(shape: Shape, i: int) -> Shape:

@@ -1,14 +1,14 @@
 """TensorRT: an engine is built from ONNX, and run. The only module that imports tensorrt.
 
 Written against the documented API of TensorRT 10.3 and 11, and tested against a fake of it alone:
-nothing here has been run with the real one, nor has CudaStream on a GPU.
+nothing here has been run with the real one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pear_ros.crop import CROP_SIZE
+from pear_ros.cuda import CudaStream
 from pear_ros.errors import EngineError, StaleEngineError
 from pear_ros.export import INPUT, OUTPUTS, PROFILE
 from pear_ros.people import EhmParameters
@@ -132,36 +133,6 @@ def build_plan(onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, b
 # --- Run -----------------------------------------------------------------------------------------
 
 
-class CudaStream:
-    """A stream of its own; work on it is recorded once as a CUDA graph and then replayed."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
-
-    @property
-    def handle(self) -> int:
-        return self._stream.cuda_stream
-
-    def record(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """What replays `enqueue` on the stream that is current then."""
-        with self.current():
-            enqueue()  # once outside of the graph: TensorRT does then what a new shape deferred
-        self._stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            enqueue()
-        return graph.replay
-
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """The stream is torch's current one: after all work before, before all work after."""
-        outer = torch.cuda.current_stream(self._stream.device)
-        self._stream.wait_stream(outer)
-        with torch.cuda.stream(self._stream):
-            yield
-        outer.wait_stream(self._stream)
-
-
 @dataclass(frozen=True)
 class _Recording:
     """One batch size: its buffers, and what computes the outputs from the crops."""
@@ -175,6 +146,8 @@ class _Recording:
 
 class TensorRTNetwork:
     """A Network that is an engine. Not for several threads at once."""
+
+    can_be_recorded = False  # it replays graphs of its own
 
     def __init__(self, plan: Any, device: torch.device) -> None:
         """Raises StaleEngineError where this TensorRT does not read it, EngineError otherwise."""

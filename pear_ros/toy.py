@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from pear_ros import assets
-from pear_ros.decoder import CROP_FOCAL, EYELIDS, INITIAL_CAMERA, HeadConfig
+from pear_ros.decoder import CROP_FOCAL, EYELIDS, INITIAL_SCALE, HeadConfig
 from pear_ros.errors import SettingError
 from pear_ros.network import NetworkConfig, PearNetwork
 from pear_ros.people import JOINT, JOINT_NAMES
@@ -222,7 +222,7 @@ def _answers(mannequin: Mannequin) -> dict[str, Tensor]:
     top, bottom = mannequin.vertices[:, 1].max(), mannequin.vertices[:, 1].min()
     tz = CROP_FOCAL * CROP_MARGIN * (top - bottom) / 2
     # The middle of its height lies in the crop's middle; y points down in the optical axes.
-    camera = np.array([0, -(top + bottom) / 2, CROP_FOCAL / tz]) - INITIAL_CAMERA
+    camera = np.array([0, -(top + bottom) / 2, CROP_FOCAL / tz - INITIAL_SCALE])
 
     body, hands = JOINT_NAMES[:22], JOINT_NAMES[25:]
     bent: dict[str, Vector] = {

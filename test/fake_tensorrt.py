@@ -51,6 +51,9 @@ class HostStream:
 
         return replay
 
+    def wait(self) -> None:
+        pass
+
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         HostStream.is_current = True

@@ -7,7 +7,15 @@ import pytest
 from samples import golden
 
 from pear_ros import crop
-from pear_ros.crop import CROP_SIZE, clip_boxes, cut_crop, cut_crops, square_boxes, usable
+from pear_ros.crop import (
+    CROP_SIZE,
+    clip_boxes,
+    cut_crop,
+    cut_crops,
+    square_boxes,
+    squares_of,
+    usable,
+)
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
 
 PUBLISHED = golden("crop")
@@ -160,14 +168,15 @@ def test_crops_of_frames(counts: list[int]) -> None:
         _boxes(*((10 * i + 50 * k, 20, 200 + 50 * k, 300) for k in range(count)))
         for i, count in enumerate(counts)
     ]
-    crops = cut_crops(frames, boxes)
+    squares = squares_of(frames, boxes)
+    crops = cut_crops(frames, squares)
     people = [(i, k) for i, count in enumerate(counts) for k in range(count)]
-    assert crops.images.shape == (len(people), 256, 256, 3)
-    assert crops.images.dtype == np.uint8
-    assert crops.xywh.shape == (len(people), 4)
-    assert crops.xywh.dtype == np.float32
-    assert crops.frame_index.tolist() == [i for i, _ in people]
+    assert crops.shape == (len(people), 256, 256, 3)
+    assert crops.dtype == np.uint8
+    assert squares.xywh.shape == (len(people), 4)
+    assert squares.xywh.dtype == np.float32
+    assert squares.frame_index.tolist() == [i for i, _ in people]
     for row, (i, k) in enumerate(people):
         square = square_boxes(boxes[i].xyxy[k : k + 1], 640, 480)[0]
-        np.testing.assert_array_equal(crops.xywh[row], square)
-        np.testing.assert_array_equal(crops.images[row], cut_crop(frames[i].image, square))
+        np.testing.assert_array_equal(squares.xywh[row], square)
+        np.testing.assert_array_equal(crops[row], cut_crop(frames[i].image, square))

@@ -148,7 +148,7 @@ class Training:
         if self.device.type == "cpu":
             for_cpu(self.student.network)
         if options.start:
-            start = load_network(options.start, SMALL, self.device)
+            start = load_network(options.start, SMALL, self.device, fold=False)
             self.student.network.load_state_dict(start.state_dict())
         if options.stage == 2:
             self.student.network.backbone.requires_grad_(False)

@@ -1,0 +1,250 @@
+"""What a GPU computes from recordings is what the CPU computes step by step."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from fake_tensorrt import HostStream
+from samples import random_parameters
+from torch import Tensor
+
+from pear_ros import estimate
+from pear_ros.assets import BodyAssets
+from pear_ros.body_model import BodyModel
+from pear_ros.crop import cut_crop, cut_on_device, squares_of
+from pear_ros.cuda import CudaStream
+from pear_ros.decoder import HeadConfig
+from pear_ros.estimate import BATCHES, Estimate, Estimates, Estimator, RecordedEstimator, Stream
+from pear_ros.network import NetworkConfig, PearNetwork
+from pear_ros.people import Boxes, Camera, EhmParameters, Frame
+from pear_ros.shape_cache import MOST_PEOPLE, ShapeCache, ShapeTable
+from pear_ros.vit import BackboneConfig
+
+RANDOM = np.random.default_rng(3)
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+DEVICES = [
+    pytest.param("cpu", id="recordings faked on the CPU"),
+    pytest.param("cuda", marks=NO_CUDA),
+]
+
+
+class Tiny:
+    """A network of random weights that keeps how many people it was asked for."""
+
+    description = "tiny"
+
+    def __init__(self, device: str, can_be_recorded: bool = True) -> None:
+        torch.manual_seed(0)
+        backbone = BackboneConfig(embed_dim=24, depth=1, num_heads=2)
+        head = HeadConfig(context_dim=24, dim=32, depth=2, heads=2, dim_head=16, mlp_dim=32)
+        self._network = PearNetwork(NetworkConfig(backbone, head)).eval().to(device)
+        with torch.no_grad():
+            for values in self._network.parameters():
+                values.normal_(std=0.2)
+        self.device = torch.device(device)
+        self.can_be_recorded = can_be_recorded
+        self.batches: list[int] = []
+
+    def __call__(self, crops: Tensor) -> EhmParameters:
+        self.batches.append(len(crops))
+        people: EhmParameters = self._network(crops)
+        return people
+
+
+def frames_of(counts: Sequence[int], scale: float = 1) -> list[Frame]:
+    """One frame of another size each, with so many people; boxes reach over the borders."""
+    frames = []
+    for i, count in enumerate(counts):
+        height, width = int(scale * (120 + 31 * i)), int(scale * (160 - 13 * i))
+        image = RANDOM.integers(0, 256, (height, width, 3), np.uint8)
+        image.setflags(write=False)  # as those of messages are
+        corner = RANDOM.uniform(-20, 0.6 * height, (count, 2))
+        size = RANDOM.uniform(0.2 * width, 0.7 * width, (count, 2))
+        boxes = np.concatenate((corner, corner + size), 1).astype(np.float32)
+        camera = Camera(width, width + 10, width / 2, height / 2)
+        frames.append(Frame(image, camera, 0.0, f"c{i}", Boxes(boxes, np.ones(count, np.float32))))
+    return frames
+
+
+def estimated(estimator: Estimate, frames: list[Frame], mesh: bool) -> Estimates:
+    boxes = [frame.boxes or Boxes.empty() for frame in frames]
+    squares = squares_of(frames, boxes)
+    ids = tuple(f"p{i}" for i in range(len(squares)))
+    with torch.inference_mode():
+        return estimator(frames, squares, ids, mesh)
+
+
+def assert_same(found: Estimates, right: Estimates, atol: float = 2e-5) -> None:
+    for part in ("parameters", "bodies"):
+        for field in dataclasses.fields(getattr(right, part)):
+            a, b = (getattr(getattr(estimates, part), field.name) for estimates in (found, right))
+            if b is None:
+                assert a is None
+            else:
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=atol)
+    torch.testing.assert_close(found.translation, right.translation, rtol=1e-4, atol=atol)
+
+
+class Setup:
+    def __init__(self, assets: BodyAssets, device: str, recorded: bool, hold: int = 0) -> None:
+        self.network = Tiny(device, recorded)
+        self.stream: Stream = (
+            HostStream(None) if device == "cpu" else CudaStream(self.network.device)
+        )
+        body_model = BodyModel(assets, device)
+        self.found = RecordedEstimator(self.network, body_model, hold, self.stream)
+        self.right = Estimator(Tiny("cpu"), BodyModel(assets), hold)
+
+
+COUNTS = {
+    "no frame": [],
+    "nobody": [0],
+    "one": [1],
+    "three, padded to four": [3],
+    "two cameras and an empty one": [2, 0, 3],
+    "more than the largest batch": [20, 21],
+}
+
+
+@pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
+@pytest.mark.parametrize("recorded", [True, False], ids=["torch", "engine"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_recorded_is_step_by_step(
+    small_assets: BodyAssets, device: str, recorded: bool, mesh: bool
+) -> None:
+    setup = Setup(small_assets, device, recorded)
+    for counts in (*COUNTS.values(), *COUNTS.values()):
+        frames = frames_of(counts)
+        right = estimated(setup.right, frames, mesh)
+        assert_same(estimated(setup.found, frames, mesh), right, 2e-5 if device == "cpu" else 1e-3)
+    assert set(setup.network.batches) <= set(BATCHES)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_larger_images_find_room(
+    small_assets: BodyAssets, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "PIXELS", 1000)
+    setup = Setup(small_assets, device, recorded=True)
+    for scale in (0.2, 1, 3, 0.5):
+        frames = frames_of([1, 2], scale)
+        right = estimated(setup.right, frames, mesh=False)
+        assert_same(estimated(setup.found, frames, mesh=False), right, 1e-3)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_shapes_are_held(small_assets: BodyAssets, device: str) -> None:
+    setup = Setup(small_assets, device, recorded=True, hold=2)
+    used = []
+    for _ in range(4):
+        frames = frames_of([3])
+        right = estimated(setup.right, frames, mesh=True)
+        found = estimated(setup.found, frames, mesh=True)
+        assert_same(found, right, 1e-4)
+        used.append(found.parameters.betas)
+    assert not torch.equal(used[0], used[1])
+    assert torch.equal(used[1], used[2])
+    assert torch.equal(used[2], used[3])
+
+
+def test_answers_stay_when_the_next_come(small_assets: BodyAssets) -> None:
+    setup = Setup(small_assets, "cpu", recorded=True)
+    first = estimated(setup.found, frames_of([3]), mesh=True)
+    kept = copy.deepcopy(first)
+    estimated(setup.found, frames_of([3]), mesh=True)
+    assert_same(first, kept, atol=0)
+
+
+def test_nothing_waits_inside_of_a_step(small_assets: BodyAssets) -> None:
+    """One wait a batch, at its end, and all work is enqueued on the stream."""
+    setup = Setup(small_assets, "cpu", recorded=True)
+    waits = []
+    assert isinstance(setup.stream, HostStream)
+    setup.stream.wait = lambda: waits.append(HostStream.is_current)  # type: ignore[method-assign]
+    estimated(setup.found, frames_of([2, 3]), mesh=False)
+    assert waits == [False]
+
+
+# --- Parts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_crops_of_a_device_are_those_of_the_cpu(device: str) -> None:
+    frames = frames_of([6, 5, 4], scale=2.5)
+    boxes = [frame.boxes or Boxes.empty() for frame in frames]
+    images = [torch.from_numpy(frame.image.reshape(-1, 3).copy()) for frame in frames]
+    begins = np.cumsum([0, *map(len, images)])
+    squares = squares_of(frames, boxes)
+    index = squares.frame_index
+    sizes = torch.tensor([frames[i].image.shape[1::-1] for i in index])
+    crops = cut_on_device(
+        torch.cat(images).to(device),
+        torch.from_numpy(begins[index]).to(device),
+        sizes.to(device),
+        torch.from_numpy(squares.xywh).to(device),
+    ).cpu()
+    right = np.stack([cut_crop(frames[i].image, xywh) for i, xywh in zip(index, squares.xywh)])  # noqa: B905
+    off = np.abs(crops.numpy().astype(int) - right)
+    assert off.max() <= 1
+    assert (off == 0).mean() > 0.99
+    assert right.mean(axis=(1, 2, 3)).min() > 10  # they show something
+
+
+def test_the_table_of_shapes_is_the_cache(small_body_model: BodyModel) -> None:
+    """People come and go; one prediction is not finite."""
+    cache, table = ShapeCache(small_body_model, 3), ShapeTable(torch.device("cpu"), 3)
+    for step, names in enumerate(("ab", "bac", "c", "acb", "ab", "cba", "abc")):
+        people = random_parameters(len(names), seed=step)
+        if step == 1:
+            people.betas[0, 3] = torch.nan
+        right, _ = cache(tuple(names), people, mesh=False)
+        rows, shares = zip(*table.enter(tuple(names)), strict=True)
+        found = table(people, torch.tensor(rows), torch.tensor(shares))
+        if step < 1 or "b" not in names:  # the table restarts a person with one frame
+            torch.testing.assert_close(found.betas, right.betas, equal_nan=True)
+            torch.testing.assert_close(found.flame_betas, right.flame_betas)
+        assert (found.betas.isfinite().all(1) == people.betas.isfinite().all(1)).all()
+
+
+def test_the_table_forgets_the_oldest() -> None:
+    table = ShapeTable(torch.device("cpu"), 1)
+    everyone = tuple(f"p{i}" for i in range(MOST_PEOPLE))
+    rows = [row for row, _ in table.enter(everyone)]
+    assert sorted(rows) == list(range(MOST_PEOPLE))
+    assert table.enter(("p0", "new")) == [(rows[0], 0.0), (rows[1], 1.0)]
+    assert table.enter(("p1",)) == [(rows[2], 1.0)]
+
+
+def test_a_folded_head_answers_the_same() -> None:
+    torch.manual_seed(1)
+    head = PearNetwork(
+        NetworkConfig(
+            BackboneConfig(embed_dim=24, depth=1, num_heads=2),
+            HeadConfig(context_dim=24, dim=32, depth=3, heads=2, dim_head=16, mlp_dim=32),
+        )
+    ).head.eval()
+    tokens = torch.randn(3, 192, 24)
+    with torch.no_grad():
+        before = head(tokens)
+        head.fold()
+        after = head(tokens)
+    assert not any("to_qkv" in name for name in head.state_dict())
+    torch.testing.assert_close(vars(after), vars(before), rtol=1e-5, atol=1e-5)
+
+
+@NO_CUDA
+def test_cuda_graphs_do_not_wait(small_assets: BodyAssets) -> None:
+    """A step in which the host waited for the device other than at its end would raise."""
+    setup = Setup(small_assets, "cuda", recorded=True)
+    frames = frames_of([3])
+    estimated(setup.found, frames, mesh=True)
+    torch.cuda.set_sync_debug_mode("error")
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.cuda.set_sync_debug_mode, "default")
+        estimated(setup.found, frames, mesh=True)
