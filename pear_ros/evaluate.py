@@ -3,6 +3,9 @@
 The people, their motions, clothes, rooms and cameras are none of those that the demo network was
 trained on: the held-out repertoire shares no action with the training's, everything else comes from
 another seed. Boxes are the true ones, jittered as a detector's are.
+
+Beside the errors of the poses stand those of somebody who looks at nothing: a person of mean shape
+who stands with hands at rest, put where the true pelvis is and turned as it is.
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pear_ros.assets import BodyAssets, load_assets
+from pear_ros.body_model import BodyModel
 from pear_ros.config import Config
 from pear_ros.crop import CROP_SIZE
 from pear_ros.errors import PearError
+from pear_ros.files import hash_files, write_whole
 from pear_ros.frames import body_frames
 from pear_ros.metrics import (
     hands_pa,
@@ -35,12 +40,22 @@ from pear_ros.metrics import (
     rotation_angle_deg,
 )
 from pear_ros.overlay import draw_people
-from pear_ros.people import JOINT, Boxes, Camera, FloatArray, Frame, ImageArray, People
+from pear_ros.people import (
+    JOINT,
+    Boxes,
+    Camera,
+    FloatArray,
+    Frame,
+    ImageArray,
+    People,
+)
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
 from pear_ros.renderer import render
+from pear_ros.synthetic.controls import STANDING, vector
 from pear_ros.synthetic.motion import REPERTOIRES
-from pear_ros.synthetic.scene import Cast, Scene, Shot
+from pear_ros.synthetic.scene import Cast, Scene, Shot, parameters_of
+from pear_ros.synthetic.shapes import Shapes
 
 Array = NDArray[Any]
 
@@ -84,13 +99,7 @@ METRICS = (
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    """One person's numbers, by a metric's name: a scalar, or several."""
-
-    frame: int
-    box_xyxy: FloatArray
-    values: dict[str, Array]
+Errors = dict[str, Array]  # (N,) or (N, K) by a metric's name, of N people
 
 
 def held_out_shots(cast: Cast, frames: int, seed: int) -> Iterator[Shot]:
@@ -138,33 +147,25 @@ class Judge:
             "face": is_head[self._faces].all(1),
         }  # (F,) each
 
-    def __call__(self, truth: People, found: People, camera: Camera) -> dict[str, Array]:
-        """Numbers (N,) or (N, K) of N people, row by row the same."""
+    def __call__(self, truth: People, found: People, camera: Camera) -> Errors:
+        """Of N people, row by row the same."""
         at, guess = (p.joints + p.translation[:, None] for p in (truth, found))  # (N, 55, 3)
         off = guess[:, 0] - at[:, 0]  # (N, 3) m, of the pelvis
-        assert truth.vertices is not None
-        assert found.vertices is not None
-        side = truth.crop_xywh[:, 2]
-        values = {
-            "mpjpe": 1e3 * mpjpe(guess, at),
-            "pa_mpjpe": 1e3 * pa_mpjpe(guess, at),
-            "hands_pa": 1e3 * hands_pa(guess, at),
-            "pve": 1e3
-            * pve(found.vertices, truth.vertices, found.joints[:, 0], truth.joints[:, 0]),
-            "head_deg": _angles(found, truth, "head"),
-            "body_deg": _angles(found, truth, "pelvis"),
-            "joints_px": projected_error_px(guess, at, camera) * (CROP_SIZE / side)[:, None],
-            "position_cm": 100 * np.linalg.norm(off, axis=1),
-            "depth_cm": 100 * np.abs(off[:, 2]),
-        }
-        frames = {
+        px_of_256 = CROP_SIZE / truth.crop_xywh[:, 2:3]  # (N, 1)
+        ends = {
             a.name: 100 * np.linalg.norm(a.position - b.position, axis=1)
             for a, b in zip(body_frames(found), body_frames(truth), strict=True)
         }
-        values["head_cm"] = frames["head"]
-        values["hands_cm"] = np.stack((frames["left_hand"], frames["right_hand"]), 1)
         ious = self._ious(truth, found, camera)
-        return values | {f"iou_{name}": ious[:, i] for i, name in enumerate(REGIONS)}
+        return {
+            **pose_errors(truth, found),
+            "joints_px": projected_error_px(guess, at, camera) * px_of_256,
+            "position_cm": 100 * np.linalg.norm(off, axis=1),
+            "depth_cm": 100 * np.abs(off[:, 2]),
+            "head_cm": ends["head"],
+            "hands_cm": np.stack((ends["left_hand"], ends["right_hand"]), 1),
+            **{f"iou_{name}": ious[:, i] for i, name in enumerate(REGIONS)},
+        }
 
     def _ious(self, truth: People, found: People, camera: Camera) -> FloatArray:
         """(N, 3) of REGIONS in the truth's crop, others in the picture left out; NaN if unseen."""
@@ -191,52 +192,86 @@ class Judge:
         return {name: np.append(part, False)[faces] for name, part in self._parts.items()}
 
 
-def _angles(found: People, truth: People, joint: str) -> Array:
-    return rotation_angle_deg(found.rotations[:, JOINT[joint]], truth.rotations[:, JOINT[joint]])
+def pose_errors(truth: People, found: People) -> Errors:
+    """Of N people, wherever they stand."""
+    assert truth.vertices is not None
+    assert found.vertices is not None
+    roots = found.joints[:, 0], truth.joints[:, 0]
+    angles = {
+        name: rotation_angle_deg(found.rotations[:, JOINT[joint]], truth.rotations[:, JOINT[joint]])
+        for name, joint in (("head_deg", "head"), ("body_deg", "pelvis"))
+    }
+    return {
+        "mpjpe": 1e3 * mpjpe(found.joints, truth.joints),
+        "pa_mpjpe": 1e3 * pa_mpjpe(found.joints, truth.joints),
+        "hands_pa": 1e3 * hands_pa(found.joints, truth.joints),
+        "pve": 1e3 * pve(found.vertices, truth.vertices, *roots),
+        **angles,
+    }
+
+
+def standing(truth: People, body_model: BodyModel) -> People:
+    """The answer of somebody who looks at nothing but which way the pelvis is turned."""
+    count = len(truth)
+    mean = Shapes(np.zeros((count, 200)), np.zeros((count, 300)), np.ones((count, 3)))
+    orientation = truth.parameters.global_orient[:, 0].double().numpy()
+    controls = np.tile(vector(STANDING), (count, 1))
+    parameters = parameters_of(orientation, controls, np.zeros((count, 50)), mean)
+    bodies = body_model(parameters, mesh=True)
+    assert bodies.vertices is not None
+    return dataclasses.replace(
+        truth,
+        parameters=parameters,
+        joints=bodies.joints.numpy(),
+        rotations=bodies.rotations.numpy(),
+        vertices=bodies.vertices.numpy(),
+    )
+
+
+@dataclass
+class Comparison:
+    """What was found."""
+
+    errors: list[Errors]
+    standing: list[Errors]  # pose errors of one who always stands
+    frames: int = 0
+    people: int = 0  # that count
+    missed: int = 0  # of them, left out by the pipeline
+    worst: list[tuple[float, Shot, People]] = dataclasses.field(default_factory=list)  # ten
 
 
 def compare(
     pipeline: Pipeline, shots: Iterator[Shot], judge: Judge, total: int, seed: int
-) -> tuple[list[Result], dict[str, int], list[tuple[Shot, People]]]:
-    """Every counted person's numbers, what was counted, and the ten worst frames."""
+) -> Comparison:
+    """Every counted person's errors, and the ten frames with the worst MPJPE."""
     random = np.random.default_rng(seed)
-    counts = {"frames": 0, "people": 0, "missed": 0}
-    results: list[Result] = []
-    worst: list[tuple[float, Shot, People]] = []
-    batch: list[tuple[Shot, Boxes]] = []
+    comparison = Comparison([], [])
     with tqdm(total=total, unit="frame", disable=None) as progress:
-        for shot in shots:
-            batch.append((shot, detections(shot, random)))
-            if len(batch) < BATCH and counts["frames"] + len(batch) < total:
-                continue
+        while batch := [(shot, detections(shot, random)) for shot in islice(shots, BATCH)]:
             frames = [
-                Frame(s.image, s.camera, 0.0, f"frame{counts['frames'] + i}", boxes)
-                for i, (s, boxes) in enumerate(batch)
+                Frame(shot.image, shot.camera, 0.0, f"view{i}", boxes)
+                for i, (shot, boxes) in enumerate(batch)
             ]
-            for (s, boxes), found in zip(batch, pipeline.step(frames, mesh=True), strict=True):
+            everybody = pipeline.step(frames, mesh=True)
+            for frame, (shot, boxes), found in zip(frames, batch, everybody, strict=True):
+                pipeline.forget(frame.source)
                 rows = rows_of(found, boxes)
-                wanted = np.flatnonzero(counted(s))
-                counts["people"] += len(wanted)
-                wanted_found = wanted[rows[wanted] >= 0]
-                counts["missed"] += len(wanted) - len(wanted_found)
-                truth = s.people.rows(wanted_found)
-                values = judge(truth, found.rows(rows[wanted_found]), s.camera)
-                for i, row in enumerate(wanted_found):
-                    results.append(
-                        Result(
-                            counts["frames"],
-                            s.people.boxes.xyxy[row],
-                            {name: value[i] for name, value in values.items()},
-                        )
-                    )
-                if len(wanted_found):
-                    worst.append((float(values["mpjpe"].max()), s, found))
-                    worst = sorted(worst, key=lambda entry: -entry[0])[:10]
-                counts["frames"] += 1
-                pipeline.forget(f"frame{counts['frames'] - 1}")
+                wanted = np.flatnonzero(counted(shot))
+                there = wanted[rows[wanted] >= 0]
+                comparison.frames += 1
+                comparison.people += len(wanted)
+                comparison.missed += len(wanted) - len(there)
+                if not len(there):
+                    continue
+                truth = shot.people.rows(there)
+                errors = judge(truth, found.rows(rows[there]), shot.camera)
+                comparison.errors.append(errors)
+                still = standing(truth, pipeline.body_model)
+                comparison.standing.append(pose_errors(truth, still))
+                worst = [*comparison.worst, (float(errors["mpjpe"].max()), shot, found)]
+                comparison.worst = sorted(worst, key=lambda entry: -entry[0])[:10]
             progress.update(len(batch))
-            batch.clear()
-    return results, counts, [(shot, people) for _, shot, people in worst]
+    return comparison
 
 
 def rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
@@ -245,16 +280,12 @@ def rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
     return np.where(same.any(1), same.argmax(1) if same.size else 0, -1)
 
 
-def summary(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Mean, median and 95th percentile of every metric, over people."""
-    gathered: dict[str, list[Array]] = defaultdict(list)
-    for result in results:
-        for name, value in result.values.items():
-            gathered[name].append(np.atleast_1d(value))
+def summary(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
+    """Mean, median and 95th percentile of every metric, over people; NaN where there are none."""
     table = {}
-    for name, parts in gathered.items():
-        values = np.concatenate(parts)
-        values = values[np.isfinite(values)]
+    for name in errors[0]:
+        values = np.concatenate([part[name].ravel() for part in errors])
+        values = values[np.isfinite(values)] if np.isfinite(values).any() else np.array([np.nan])
         table[name] = {
             "mean": float(values.mean()),
             "median": float(np.median(values)),
@@ -263,26 +294,38 @@ def summary(results: Sequence[Result]) -> dict[str, dict[str, float]]:
     return table
 
 
-def markdown(table: dict[str, dict[str, float]]) -> str:
-    """The numbers as a table; the one of mean and median that is reported is bold."""
-    lines = ["| what | unit | mean | median | 95 % |", "|---|---|---|---|---|"]
+def markdown(report: Mapping[str, Any]) -> str:
+    """A report in words and as a table; the one of mean and median that is reported is bold."""
+    lines = [
+        f"{report['frames']} frames, seed {report['seed']}; {report['people']} people, "
+        f"{report['missed']} of them left out by the pipeline;",
+        f"{report['network']}.",
+        "",
+        "| what | unit | mean | median | 95 % | if everybody stood |",
+        "|---|---|---|---|---|---|",
+    ]
     for metric in METRICS:
-        digits = 3 if not metric.unit else 1
+        found, still = (report[part].get(metric.name) for part in ("metrics", "standing"))
         cells = [
-            f"**{table[metric.name][key]:.{digits}f}**"
+            f"**{shown(metric, found[key])}**"
             if key == metric.statistic
-            else f"{table[metric.name][key]:.{digits}f}"
+            else shown(metric, found[key])
             for key in ("mean", "median", "p95")
         ]
+        cells.append(shown(metric, still[metric.statistic]) if still else "")
         lines.append(f"| {metric.label} | {metric.unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def draw_worst(worst: Sequence[tuple[Shot, People]], faces: Array) -> ImageArray:
+def shown(metric: Metric, value: float) -> str:
+    return f"{value:.{1 if metric.unit else 3}f}"
+
+
+def draw_worst(worst: Sequence[tuple[float, Shot, People]], faces: Array) -> ImageArray:
     """Pairs of image and answer, five rows of two pairs."""
     half = 0.5
     tiles = []
-    for shot, people in worst:
+    for _, shot, people in worst:
         drawn = draw_people(shot.image, people, faces, shot.camera)
         pair = cv2.resize(np.hstack((shot.image, drawn)), None, fx=half, fy=half)
         tiles.append(pair)
@@ -295,26 +338,37 @@ def draw_worst(worst: Sequence[tuple[Shot, People]], faces: Array) -> ImageArray
 def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int:
     """Prints the table; with `output`, a folder, writes evaluation.json and worst.jpg there, too.
 
-    Raises PearError where the weights or the assets cannot be used, or nobody was found.
+    Raises PearError where the weights or the assets cannot be used, the folder cannot be written,
+    or nobody was found.
     """
     problems = Problems(lambda message: tqdm.write(message))
-    pipeline = load_pipeline(dataclasses.replace(config, detector="topic"), problems)
-    assets = load_assets(Path(config.assets))
-    shots = held_out_shots(Cast(assets), frames, seed)
-    results, counts, worst = compare(pipeline, shots, Judge(assets), frames, seed)
-    if not results:
-        raise PearError("the network found nobody that could be compared")
-    table = summary(results)
-    print(f"{pipeline.description}; {frames} frames, seed {seed}")
-    print(f"{counts['people']} people, {counts['missed']} of them left out by the pipeline\n")
-    print(markdown(table))
-    for kind, count in problems.counts().items():
-        print(f"{kind}: {count}")
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        report = {"frames": frames, "seed": seed, **counts, "metrics": table}
-        (output / "evaluation.json").write_text(json.dumps(report, indent=1))
-        picture = draw_worst(worst, assets.body_faces)
-        cv2.imwrite(str(output / "worst.jpg"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        print(f"\nwrote {output / 'evaluation.json'} and {output / 'worst.jpg'}")
+    try:
+        if output is not None:  # now: who waits for a folder that cannot be made?
+            output.mkdir(parents=True, exist_ok=True)
+        pipeline = load_pipeline(dataclasses.replace(config, detector="topic"), problems)
+        assets = load_assets(Path(config.assets))
+        shots = held_out_shots(Cast(assets), frames, seed)
+        found = compare(pipeline, shots, Judge(assets), frames, seed)
+        if not found.errors:
+            raise PearError("the network found nobody that could be compared")
+        report = {
+            "frames": found.frames,
+            "seed": seed,
+            "people": found.people,
+            "missed": found.missed,
+            "network": pipeline.description,
+            "checkpoint_sha256": hash_files(Path(config.checkpoint)),
+            "metrics": summary(found.errors),
+            "standing": summary(found.standing),
+        }
+        print(markdown(report))
+        for kind, count in problems.counts().items():
+            print(f"{kind}: {count}")
+        if output is not None:
+            picture = cv2.cvtColor(draw_worst(found.worst, assets.body_faces), cv2.COLOR_RGB2BGR)
+            write_whole(output / "evaluation.json", json.dumps(report, indent=1).encode())
+            write_whole(output / "worst.jpg", cv2.imencode(".jpg", picture)[1])
+            print(f"\nwrote {output / 'evaluation.json'} and {output / 'worst.jpg'}")
+    except OSError as error:
+        raise PearError(f"{error}; give another --output") from error
     return 0

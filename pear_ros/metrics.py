@@ -53,11 +53,6 @@ def pve(vertices: Points, truth: Points, root: Points, true_root: Points) -> Arr
     return distances(from_root, np.asarray(truth, np.float64) - true_root[:, None]).mean(1)
 
 
-def pa_pve(vertices: Points, truth: Points) -> Array:
-    """(N, V, 3) twice -> (N,) m: mean over vertices, aligned."""
-    return _aligned_error(vertices, truth)
-
-
 def rotation_angle_deg(rotations: Points, truth: Points) -> Array:
     """(N, 3, 3) twice -> (N,) degrees, 0 to 180, from one to the other."""
     turn = np.asarray(rotations, np.float64) @ np.swapaxes(truth, -1, -2)  # (N, 3, 3)

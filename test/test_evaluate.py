@@ -20,17 +20,20 @@ from pear_ros.evaluate import (
     METRICS,
     SEED,
     Judge,
-    Result,
     counted,
     detections,
     held_out_shots,
     markdown,
+    pose_errors,
     rows_of,
+    standing,
     summary,
 )
+from pear_ros.files import hash_files
 from pear_ros.people import Boxes, People
 from pear_ros.share import shared_file
 from pear_ros.synthetic.scene import Cast, Shot
+from training import tables
 
 ROOT = Path(__file__).parents[1]
 BODY = shared_file("standin/body.npz")
@@ -129,24 +132,49 @@ def test_answers_are_found_by_their_boxes(shot: Shot) -> None:
 
 
 def test_what_a_table_says() -> None:
-    box = np.zeros(4, np.float32)
-    results = [
-        Result(0, box, {metric.name: np.array(value) for metric in METRICS})
-        for value in (1.0, 2.0, 6.0, np.nan)
-    ]
-    table = summary(results)
-    assert table["mpjpe"]["mean"] == 3
-    assert table["mpjpe"]["median"] == 2
-    assert "| MPJPE, 22 body joints from the pelvis | mm | **3.0** | 2.0 |" in markdown(table)
-    assert "| head orientation | deg | 3.0 | **2.0** |" in markdown(table)
+    errors = [{m.name: np.array([value]) for m in METRICS} for value in (1.0, 2.0, 6.0, np.nan)]
+    report = {
+        "frames": 7, "seed": 3, "people": 4, "missed": 1, "network": "tiny",
+        "metrics": summary(errors), "standing": summary([{"mpjpe": np.array([5.0, 6.0])}]),
+    }  # fmt: skip
+    assert summary(errors)["mpjpe"] == {"mean": 3, "median": 2, "p95": pytest.approx(5.6)}
+    table = markdown(report)
+    assert "| MPJPE, 22 body joints from the pelvis | mm | **3.0** | 2.0 | 5.6 | 5.5 |" in table
+    assert "| head orientation | deg | 3.0 | **2.0** | 5.6 |  |" in table
+    assert "4 people, 1 of them left out" in table
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/evaluation.md"])
+def test_a_metric_that_nobody_has_is_no_number() -> None:
+    assert np.isnan(summary([{"iou_hands": np.array([np.nan])}])["iou_hands"]["mean"])
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
 def test_the_numbers_in_the_docs_are_the_reports(page: str) -> None:
+    assert (ROOT / page).read_text() == tables.filled(page), "run: python -m training.tables"
+
+
+def test_the_reports_are_of_the_demo_network() -> None:
     report = json.loads((ROOT / "docs/evaluation/evaluation.json").read_text())
     assert report["frames"] == FRAMES
     assert report["seed"] == SEED
-    assert markdown(report["metrics"]) in (ROOT / page).read_text()
+    assert report["checkpoint_sha256"] == hash_files(shared_file("demo/model.pt"))
+
+
+def test_one_who_stands_where_the_truth_is(shot: Shot, cast: Cast) -> None:
+    found = standing(shot.people, cast.body_model)
+    errors = pose_errors(shot.people, found)
+    assert errors["body_deg"].max() < 1e-3
+    assert errors["mpjpe"].min() > 5
+    again = pose_errors(found, standing(found, cast.body_model))
+    assert all(values.max() < 1e-2 for values in again.values())
+
+
+def test_the_folder_is_tried_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["evaluate", "--frames", "1000", "--output", str(tmp_path / "file")]) == 1
+    assert "give another --output" in capsys.readouterr().err
 
 
 def test_the_command(

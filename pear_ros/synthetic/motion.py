@@ -288,8 +288,19 @@ def _count(random: Random) -> Action:
 
 
 def _stroll(random: Random) -> Action:
-    action = _walk(random)
-    return action.arm(_side(random), "grip", arm_raise=25, arm_forward=70, elbow=85)
+    """Slow and stiff, one arm swings; the other carries something."""
+    carries = _side(random)
+    action = Action({"bend": -3}).arms("relaxed", arm_raise=10, elbow=8)
+    action.legs(hip_flex=2, knee=12)
+    rate = random.uniform(0.5, 0.65)
+    for side, phase in (("left", 0.0), ("right", 0.5)):
+        action.swing(f"{side}_hip_flex", 17, rate, phase).swing(
+            f"{side}_knee", 11, rate, phase + 0.2
+        )
+        if side != carries:
+            action.swing(f"{side}_arm_forward", 35, rate, phase + 0.5)
+    action.swing("lean", 3, rate)
+    return action.arm(carries, "grip", arm_raise=25, arm_forward=70, elbow=85)
 
 
 def _high_step(random: Random) -> Action:
