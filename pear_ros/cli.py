@@ -184,7 +184,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "--batches", type=_positive, nargs="+", default=[1, 2, 4, 8, 16], help="people in a step"
     )
     parser.add_argument(
-        "--image", type=_image_size, default=(640, 480), metavar="WIDTHxHEIGHT", help="px"
+        "--image", type=image_size, default=(640, 480), metavar="WIDTHxHEIGHT", help="px"
     )
     parser.add_argument("--repeats", type=_positive, default=50, help="steps that are timed")
     parser.add_argument("--mesh", action="store_true", help="vertices, too, not joints alone")
@@ -192,7 +192,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_bench)
 
 
-def _image_size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     width, height = (int(side) for side in text.split("x"))  # argparse reports a ValueError
     if not (64 <= width <= 8192 and 64 <= height <= 8192):
         raise argparse.ArgumentTypeError(f"{text!r}: sides are within 64 ... 8192 px")
