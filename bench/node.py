@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import select
 import signal
@@ -28,6 +29,7 @@ import rclpy
 from pear_ros.msg import HumanArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from tqdm import tqdm
 
 from pear_ros.assets import load_assets
 from pear_ros.bench import hardware
@@ -44,7 +46,7 @@ MOST_DROPPED = 0.05  # of the images at the highest rate
 SLOWEST_HZ, FASTEST_HZ = 1.0, 240.0  # that are tried
 SEARCH_STEPS = 4
 WARM_UP_HZ, WARM_UP_S = 5.0, 2.0
-START_S = 120.0  # the longest wait for a process or the first answer
+START_S = 60.0  # the longest wait for a process or the first answer
 LAST_S = 5.0  # the longest wait for the last image's answer
 
 
@@ -83,6 +85,7 @@ class Recorder(Node):
         super().__init__("bench_recorder")
         self.latencies_s: dict[tuple[str, int], float] = {}  # by camera and stamp, ns
         self.people: list[int] = []
+        self._since_ns = 0
         for name in cameras:
             topic = f"/pear/{name}/humans" if name else "/pear/humans"
             self.create_subscription(
@@ -91,18 +94,21 @@ class Recorder(Node):
 
     def _receive(self, camera: str, message: HumanArray) -> None:
         stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        if stamp_ns < self._since_ns:
+            return
         latency_s = (self.get_clock().now().nanoseconds - stamp_ns) * 1e-9
         self.latencies_s[camera, stamp_ns] = latency_s
         self.people.append(len(message.humans))
 
-    def forget(self) -> None:
+    def restart(self) -> None:
+        """Forgets what came; images sent before this call do not count any more."""
+        self._since_ns = self.get_clock().now().nanoseconds
         self.latencies_s.clear()
         self.people.clear()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    cast = Cast(load_assets(shared_file("standin/body.npz")))
     results: list[Result] = []
     # An image does not fit into the shared memory that Fast DDS sends through by default; a range
     # of LOCALHOST would put that out of force; another node on this machine would answer, too.
@@ -111,16 +117,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
     rclpy.init()
     try:
+        machine = hardware(choose_device(options.device))
+        cast = Cast(load_assets(shared_file("standin/body.npz")))
         with tempfile.TemporaryDirectory(prefix="pear_ros_") as folder:
-            for setup in options.setups:
+            for setup in tqdm(options.setups, unit="setup", disable=None):
                 results += bench_setup(setup, cast, options, Path(folder))
-                print(markdown(results[-1:]), file=sys.stderr)
     except PearError as error:
         print(f"bench.node: {error}", file=sys.stderr)
         return 1
     finally:
         rclpy.try_shutdown()
-    machine = hardware(choose_device(options.device))
     print("\n".join(f"{name}: {value}" for name, value in machine.items()))
     print(f"\n{markdown(results)}")
     if options.output:
@@ -179,7 +185,7 @@ def run(
     seconds: float,
 ) -> Result:
     """Sends and receives until the last image is answered, or long after it."""
-    recorder.forget()
+    recorder.restart()
     for camera in cameras:
         assert camera.stdin is not None
         camera.stdin.write(f"{rate_hz} {seconds}\n")
@@ -287,15 +293,16 @@ def write_shots(path: Path, cast: Cast, people: int, image_size: tuple[int, int]
 
 def markdown(results: Sequence[Result]) -> str:
     lines = [
-        "| cameras x people | rate Hz | sent | answered | dropped | p50 ms | p95 ms | p99 ms |",
-        "|---|---|---|---|---|---|---|---|",
+        "| cameras x people | rate Hz | sent | answered | people in each | dropped "
+        "| p50 ms | p95 ms | p99 ms |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         rate = f"**{r.rate_hz:.1f}**" if r.is_highest else f"{r.rate_hz:.1f}"
         times = (f"{ms:.1f}" for ms in (r.p50_ms, r.p95_ms, r.p99_ms))
         lines.append(
-            f"| {r.cameras} x {r.people} | {rate} | {r.sent} | {r.answered} | {r.dropped:.0%} "
-            f"| {' | '.join(times)} |"
+            f"| {r.cameras} x {r.people} | {rate} | {r.sent} | {r.answered} | {r.found:.1f} "
+            f"| {r.dropped:.0%} | {' | '.join(times)} |"
         )
     lines.append(f"\nBold: the highest rate at which at most {MOST_DROPPED:.0%} are dropped.")
     return "\n".join(lines)
@@ -303,8 +310,8 @@ def markdown(results: Sequence[Result]) -> str:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-node", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--rates", type=float, nargs="*", default=[10.0, 30.0, 60.0], help="Hz")
+    parser.add_argument("--seconds", type=_positive, default=5.0, help="of each measurement")
+    parser.add_argument("--rates", type=_positive, nargs="*", default=[10.0, 30.0, 60.0], help="Hz")
     parser.add_argument(
         "--setups",
         type=_setup,
@@ -319,7 +326,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--assets", default="", help="default: the stand-in body")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the numbers as JSON")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.output and not options.output.parent.is_dir():
+        parser.error(f"{options.output} cannot be written: {options.output.parent} is no directory")
+    return options
+
+
+def _positive(text: str) -> float:
+    number = float(text)  # argparse reports a ValueError
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return number
 
 
 def _setup(text: str) -> Setup:
