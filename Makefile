@@ -42,6 +42,10 @@ evaluate: venv  ## errors of the demo network on 1,000 frames, into docs/evaluat
 bench: venv  ## what the parts cost on this machine, as medians
 	.venv/bin/python -m bench
 
+.PHONY: bench-node
+bench-node: venv  ## the node over DDS: latencies and drops by rate; OUTPUT=file.json
+	.venv/bin/python -m bench.node $(if $(OUTPUT),--output $(OUTPUT))
+
 .PHONY: test-colcon
 test-colcon: .venv-colcon/interfaces.stamp  ## build as on a robot, with colcon, on top of the wheels
 	scripts/test_colcon.sh .venv-colcon

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pear_ros.config import Config
-from pear_ros.errors import PearError
+from pear_ros.errors import PearError, SettingError
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from pear_ros.network import PearNetwork
@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(run=_convert_assets)
 
     _add_evaluate(commands.add_parser("evaluate", help="errors on people of the synthetic camera"))
+
+    _add_bench(commands.add_parser("bench", help="how fast it is here, and as PEAR was published"))
 
     toy = commands.add_parser("toy", help="write a toy network and body to try an installation")
     toy.add_argument("directory", type=Path)
@@ -157,6 +159,46 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_evaluate)
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", default="", help="weights; default: the demo's network")
+    weights.add_argument(
+        "--random",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="weights drawn at random, of the published size or --network-config's; kept in FILE, "
+        "for `pear-ros build` say, else in a temporary one",
+    )
+    parser.add_argument("--network-config", default="", help="JSON, of those weights")
+    parser.add_argument("--assets", default="", help="the body; default: the stand-in")
+    parser.add_argument("--device", default=Config.device)
+    parser.add_argument(
+        "--dtype",
+        nargs="+",
+        default=[Config.dtype],
+        help="of the backbone: auto, float32, ...; several are measured one after the other",
+    )
+    parser.add_argument("--engine", default="", help="TensorRT engine; default: torch computes")
+    parser.add_argument(
+        "--batches", type=_positive, nargs="+", default=[1, 2, 4, 8, 16], help="people in a step"
+    )
+    parser.add_argument(
+        "--image", type=image_size, default=(640, 480), metavar="WIDTHxHEIGHT", help="px"
+    )
+    parser.add_argument("--repeats", type=_positive, default=50, help="steps that are timed")
+    parser.add_argument("--mesh", action="store_true", help="vertices, too, not joints alone")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.set_defaults(run=_bench)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    width, height = (int(side) for side in text.split("x"))  # argparse reports a ValueError
+    if not (64 <= width <= 8192 and 64 <= height <= 8192):
+        raise argparse.ArgumentTypeError(f"{text!r}: sides are within 64 ... 8192 px")
+    return width, height
+
+
 def _positive(text: str) -> int:
     number = int(text)  # argparse reports a ValueError
     if number <= 0:
@@ -179,6 +221,35 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     seed = SEED if options.seed is None else options.seed
     return evaluate(config, options.frames or FRAMES, seed, options.output)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from pear_ros.bench import BenchOptions, bench
+    from pear_ros.share import shared_file
+
+    checkpoint, sizes = options.checkpoint, options.network_config
+    if not checkpoint and options.random is None:
+        if sizes:
+            raise SettingError("--network-config belongs to --checkpoint or --random")
+        checkpoint = str(shared_file("demo/model.pt"))
+        sizes = str(shared_file("demo/network.json"))
+    config = Config(
+        checkpoint=checkpoint,
+        network_config=sizes,
+        assets=options.assets or str(shared_file("standin/body.npz")),
+        device=options.device,
+        engine=options.engine,
+    )
+    asked = BenchOptions(
+        config,
+        random=options.random,
+        dtypes=tuple(options.dtype),
+        batches=tuple(options.batches),
+        image_size=options.image,
+        repeats=options.repeats,
+        mesh=options.mesh,
+    )
+    return bench(asked, options.output)
 
 
 def _export(options: argparse.Namespace) -> int:

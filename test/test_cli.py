@@ -235,7 +235,7 @@ def process(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
     )
 
 
-COMMANDS = ("infer", "node", "export", "build", "assets", "evaluate", "toy")
+COMMANDS = ("infer", "node", "export", "build", "assets", "evaluate", "bench", "toy")
 
 
 def test_help_is_quick_and_names_the_commands() -> None:

@@ -1,0 +1,478 @@
+"""`pear-ros bench`: how long a step takes on this machine, and how long as PEAR was published.
+
+A step is the pipeline's own, from an image with boxes to people. Each is followed by the same work
+done the published way (`published.py`), so that ratios hold on a busy machine, too. Stages are
+timed apart from that: waiting for each costs a GPU its overlap, so their sum is no step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pear_ros.assets import load_assets
+from pear_ros.body_model import BodyModel
+from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
+from pear_ros.config import Config
+from pear_ros.crop import cut_crops
+from pear_ros.engine import choose_network
+from pear_ros.errors import EngineError, SettingError
+from pear_ros.network import (
+    NetworkConfig,
+    PearNetwork,
+    choose_device,
+    choose_dtype,
+    load_network,
+)
+from pear_ros.people import Boxes, Camera, Frame, People, map_tensors
+from pear_ros.pipeline import load_pipeline
+from pear_ros.problems import Problems
+from pear_ros.published import PublishedPipeline
+
+STAGES = ("crop", "upload", "network", "body", "download", "placement", "publish")
+MOST_PEOPLE = 64  # in a step
+WARM_UP = 3  # steps of each way that are not timed
+BOX_JITTER = 0.02  # of a box's side from step to step, or the shape cache would know everybody
+FRAME_S = 1 / 30  # between the stamps of two steps
+
+Stage = Callable[[str], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    config: Config  # its detector, dtype and max_people are not used
+    random: str | None  # file for random weights, empty: a temporary one; None: config's weights
+    dtypes: tuple[str, ...]  # of the backbone
+    batches: tuple[int, ...]  # people a step
+    image_size: tuple[int, int]  # width, height, px
+    repeats: int
+    mesh: bool
+
+
+@dataclass(frozen=True)
+class Times:
+    """Percentiles, ms."""
+
+    p50: float
+    p95: float
+    p99: float
+
+    @staticmethod
+    def of(times_s: Sequence[float]) -> Times:
+        return Times(*(1e3 * np.percentile(times_s, (50, 95, 99))).tolist())
+
+    def __str__(self) -> str:
+        return f"{_digits(self.p50)} ({_digits(self.p95)}, {_digits(self.p99)})"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of doing a step's work."""
+
+    latency_ms: Times
+    people_per_s: float
+    memory_mib: float  # peak, weights included; see Memory
+    stages_ms: dict[str, Times]  # those of STAGES that were measured
+
+
+@dataclass(frozen=True)
+class Row:
+    people: int
+    pear_ros: Way
+    published: Way
+    times_as_fast: float  # the medians' ratio
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network at every number of people."""
+
+    backend: str  # torch or tensorrt
+    dtype: str  # of the backbone
+    network: str  # what it is, for people
+    rows: list[Row]
+    problems: dict[str, int]  # counted by the pipeline, people left out say
+
+
+def bench(options: BenchOptions, output: Path | None) -> int:
+    """Prints tables; with `output` writes the numbers as JSON, too.
+
+    Raises PearError where weights, assets, engine or options cannot be used.
+    """
+    if too_many := [people for people in options.batches if people > MOST_PEOPLE]:
+        raise SettingError(f"batches: {too_many[0]} is not within 1 ... {MOST_PEOPLE}")
+    if output is not None and not output.parent.is_dir():
+        raise SettingError(f"{output} cannot be written: {output.parent} is no directory")
+    config = dataclasses.replace(options.config, detector="topic", max_people=max(options.batches))
+    configs = [dataclasses.replace(config, dtype=dtype) for dtype in options.dtypes]
+    machine = hardware(choose_device(config.device))
+    with _checkpoint(options) as checkpoint:
+        runs = [measure(dataclasses.replace(c, checkpoint=checkpoint), options) for c in configs]
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()))
+    for run in runs:
+        print(f"\n{run.backend}: {run.network}\n\n{markdown(run)}")
+    if output is not None:
+        report = {
+            "hardware": machine,
+            "image": list(options.image_size),
+            "mesh": options.mesh,
+            "repeats": options.repeats,
+            "runs": [dataclasses.asdict(run) for run in runs],
+        }
+        output.write_text(json.dumps(report, indent=1) + "\n")
+        print(f"\nwrote {output}")
+    return 0
+
+
+# --- Work ----------------------------------------------------------------------------------------
+
+
+def _checkpoint(options: BenchOptions) -> AbstractContextManager[str]:
+    if options.random is None:
+        return nullcontext(options.config.checkpoint)
+    return random_weights(options.config.network_config, options.random)
+
+
+@contextmanager
+def random_weights(network_config: str, kept: str) -> Iterator[str]:
+    """A checkpoint of that size (JSON file; empty: the published), the same one every time.
+
+    Written to `kept`; where that is empty it is gone afterwards. Everybody whom the network sees
+    stands before the camera.
+    """
+    sizes = NetworkConfig.from_json(Path(network_config)) if network_config else NetworkConfig()
+    with tempfile.TemporaryDirectory(prefix="pear_ros_") as folder:
+        path = kept or str(Path(folder, "random.pt"))
+        try:
+            with open(path, "wb") as file:
+                _write_random(sizes, file)
+        except (OSError, RuntimeError) as error:  # torch's writer turns the first into the second
+            raise SettingError(
+                f"random weights cannot be written to {path} ({error}); the published size needs "
+                "2.5 GiB, and TMPDIR names another disk for temporary files"
+            ) from error
+        yield path
+
+
+def _write_random(sizes: NetworkConfig, file: Any) -> None:
+    torch.manual_seed(0)
+    network = PearNetwork(sizes)
+    for parameter in network.head.cam_decoder.parameters():
+        nn.init.zeros_(parameter)
+    parts = {"backbone": network.backbone, "head": network.head}
+    torch.save({name: part.state_dict() for name, part in parts.items()}, file)
+
+
+class Work:
+    """Images of one camera with N people, each step with boxes a little elsewhere."""
+
+    def __init__(self, people: int, image_size: tuple[int, int]) -> None:
+        self.people = people
+        self._random = np.random.default_rng(people)
+        width, height = image_size
+        coarse = self._random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        rows, columns = np.arange(height) * 8 // height, np.arange(width) * 8 // width
+        self._image = coarse[rows[:, None], columns]  # (H, W, 3)
+        self._camera = Camera(0.9 * width, 0.9 * width, width / 2, height / 2)
+        size = self._random.uniform(0.4, 0.9, people) * height
+        left = self._random.uniform(0, 1, people) * np.maximum(width - 0.4 * size, 0)
+        top = self._random.uniform(0, 1, people) * (height - size)
+        self._xyxy = np.stack((left, top, left + 0.4 * size, top + size), -1)  # (N, 4) px
+        self._steps = 0
+
+    def frame(self) -> Frame:
+        """The next step's."""
+        self._steps += 1
+        sides = self._xyxy[:, 2:] - self._xyxy[:, :2]  # (N, 2)
+        moved = self._xyxy + np.tile(sides, 2) * self._random.normal(0, BOX_JITTER, (1, 4))
+        boxes = Boxes(moved.astype(np.float32), np.ones(self.people, np.float32))
+        return Frame(self._image, self._camera, self._steps * FRAME_S, boxes=boxes)
+
+
+# --- Measuring -----------------------------------------------------------------------------------
+
+
+def measure(config: Config, options: BenchOptions) -> Run:
+    """Raises EngineError where an engine was asked for and is not used."""
+    device = choose_device(config.device)
+    memory = Memory(device)
+    told: list[str] = []
+    problems = Problems(told.append)
+    pipeline = load_pipeline(config, problems)
+    if "engine_not_used" in problems.counts():
+        raise EngineError(f"nothing was measured: {told[0]}")
+
+    def step(frame: Frame) -> People:
+        return pipeline.step([frame], options.mesh)[0]
+
+    works = [Work(people, options.image_size) for people in options.batches]
+    peaks_mib = [memory.peak_mib(partial(warm_up, step, work)) for work in works]
+    stages = Stages(config, options, pipeline.body_model, problems)
+    held_mib = memory.now_mib() - memory.start_mib
+    published = load_published(config, device)
+
+    def published_step(frame: Frame) -> object:
+        return published.step(frame, lambda _: nullcontext())
+
+    rows = []
+    for work, peak_mib in zip(tqdm(works, unit="batch", disable=None), peaks_mib, strict=True):
+        published_peak_mib = memory.peak_mib(partial(warm_up, published_step, work)) - held_mib
+        times_s, published_s = alternate((step, published_step), work, options.repeats, device)
+        watch, published_watch = Stopwatch(device), Stopwatch(device)
+        people = step(work.frame())
+        for _ in range(options.repeats):
+            stages.run(work.frame(), people, watch.next_step())
+            published.step(work.frame(), published_watch.next_step())
+        ours = _way(work.people, times_s, peak_mib, watch)
+        theirs = _way(work.people, published_s, published_peak_mib, published_watch)
+        ratio = theirs.latency_ms.p50 / ours.latency_ms.p50
+        rows.append(Row(work.people, ours, theirs, ratio))
+    return Run(
+        backend="tensorrt" if config.engine else "torch",
+        dtype=str(choose_dtype(config.dtype, device)).removeprefix("torch."),
+        network=pipeline.description,
+        rows=rows,
+        problems=problems.counts(),
+    )
+
+
+def warm_up(step: Callable[[Frame], object], work: Work) -> None:
+    for _ in range(WARM_UP):
+        step(work.frame())
+
+
+def alternate(
+    steps: Sequence[Callable[[Frame], object]], work: Work, repeats: int, device: torch.device
+) -> list[list[float]]:
+    """Times, s, of each of the steps, one after the other on the same frames."""
+    times_s: list[list[float]] = [[] for _ in steps]
+    for _ in range(repeats):
+        frame = work.frame()
+        for step, times in zip(steps, times_s, strict=True):
+            synchronize(device)
+            started_s = time.perf_counter()
+            step(frame)
+            synchronize(device)
+            times.append(time.perf_counter() - started_s)
+    return times_s
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def load_published(config: Config, device: torch.device) -> PublishedPipeline:
+    network = _load_network(config, device, torch.float32)
+    assets = load_assets(Path(config.assets))
+    return PublishedPipeline(network.state_dict(), network.config, assets, device)
+
+
+def _load_network(config: Config, device: torch.device, dtype: torch.dtype) -> PearNetwork:
+    sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
+    return load_network(Path(config.checkpoint), sizes, device, dtype)
+
+
+def _way(people: int, times_s: Sequence[float], memory_mib: float, watch: Stopwatch) -> Way:
+    return Way(Times.of(times_s), people * len(times_s) / sum(times_s), memory_mib, watch.times())
+
+
+class Stages:
+    """The pipeline's stages by the functions that it is made of, with a network of its own."""
+
+    def __init__(
+        self, config: Config, options: BenchOptions, body_model: BodyModel, problems: Problems
+    ) -> None:
+        device = choose_device(config.device)
+        network = _load_network(config, device, choose_dtype(config.dtype, device))
+        self._network = choose_network(network, config, problems)
+        self._body_model = body_model
+        self._mesh = options.mesh
+        self._make_messages = message_maker(body_model, options.image_size)
+
+    @torch.inference_mode()
+    def run(self, frame: Frame, people: People, stage: Stage) -> None:
+        """All stages of a frame; `people` are to be published."""
+        assert frame.boxes is not None
+        with stage("crop"):
+            crops = cut_crops([frame], [frame.boxes])
+        with stage("upload"):
+            images = torch.from_numpy(crops.images).to(self._network.device)
+        with stage("network"):
+            parameters = self._network(images)
+        squares = torch.from_numpy(crops.xywh)
+        intrinsics = intrinsics_of([frame.camera] * len(squares))
+        with stage("body"):
+            turn = camera_from_crop(squares, intrinsics).to(self._network.device)
+            parameters = turned(parameters, turn)
+            bodies = self._body_model(parameters, mesh=self._mesh)
+        with stage("download"):
+            parameters = map_tensors(parameters, Tensor.cpu)
+            bodies = map_tensors(bodies, Tensor.cpu)
+        with stage("placement"):
+            place_in_camera(bodies.joints, parameters.camera_t, squares, intrinsics)
+        if self._make_messages is not None:
+            with stage("publish"):
+                self._make_messages(people)
+
+
+def message_maker(
+    body_model: BodyModel, image_size: tuple[int, int]
+) -> Callable[[People], object] | None:
+    """Makes the node's messages of humans and TF, of meshes where there are; None without ROS."""
+    try:
+        from pear_ros import convert
+        from pear_ros.msg import HumanArray
+    except ImportError:
+        return None
+    width, height = image_size
+    header = HumanArray().header
+
+    def make(people: People) -> None:
+        convert.humans_message(people, header, (height, width))
+        convert.transforms_message(people, header)
+        if people.vertices is not None:
+            convert.mesh_markers(people, body_model.faces, header)
+
+    return make
+
+
+class Stopwatch:
+    """Times of stages, step by step; a stage that is entered several times in a step adds up."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._steps: list[dict[str, float]] = []
+
+    def next_step(self) -> Stage:
+        times_s: dict[str, float] = defaultdict(float)
+        self._steps.append(times_s)
+
+        @contextmanager
+        def stage(name: str) -> Iterator[None]:
+            synchronize(self._device)
+            started_s = time.perf_counter()
+            yield
+            synchronize(self._device)
+            times_s[name] += time.perf_counter() - started_s
+
+        return stage
+
+    def times(self) -> dict[str, Times]:
+        return {name: Times.of([step[name] for step in self._steps]) for name in self._steps[0]}
+
+
+class Memory:
+    """Peaks, MiB: on a CPU of the process (resident), on a GPU of torch's tensors there."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.start_mib = self.now_mib()
+
+    def now_mib(self) -> float:
+        if self._device.type == "cuda":
+            return torch.cuda.memory_allocated(self._device) / 2**20
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+
+    def peak_mib(self, work: Callable[[], object]) -> float:
+        """While `work` runs."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            work()
+            return torch.cuda.max_memory_allocated(self._device) / 2**20
+        with suppress(OSError):  # where Linux does not let us, the peak is the one since the start
+            Path("/proc/self/clear_refs").write_text("5")
+        work()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+# --- Telling -------------------------------------------------------------------------------------
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+        "torch_interop_threads": torch.get_num_interop_threads(),
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        "pear_ros": _version(),
+    }
+
+
+def _cpu_model() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version() -> str | None:
+    """None where colcon has installed it: only pip keeps a record."""
+    try:
+        return metadata.version("pear-ros")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def markdown(run: Run) -> str:
+    """A table of the steps and one of their stages."""
+    lines = [
+        "| people | way | p50 ms | p95 ms | p99 ms | people/s | memory MiB | times as fast |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in run.rows:
+        for name, way, ratio in _ways(row):
+            latency = way.latency_ms
+            numbers = (latency.p50, latency.p95, latency.p99, way.people_per_s)
+            cells = [*map(_digits, numbers), f"{way.memory_mib:.0f}", _digits(ratio)]
+            lines.append(f"| {row.people} | {name} | {' | '.join(cells)} |")
+    counts = [str(row.people) for row in run.rows]
+    lines += [
+        "",
+        "Stages, ms: p50 (p95, p99), by people.",
+        "",
+        f"| stage | way | {' | '.join(counts)} |",
+        "|---|---|" + "---|" * len(counts),
+    ]
+    for stage in STAGES:
+        for name in ("pear_ros", "published"):
+            times = [getattr(row, name).stages_ms.get(stage) for row in run.rows]
+            cells = ["not measured" if t is None else str(t) for t in times]
+            lines.append(f"| {stage} | {name} | {' | '.join(cells)} |")
+    lines += [f"\n{kind}: {count}" for kind, count in run.problems.items()]
+    return "\n".join(lines)
+
+
+def _ways(row: Row) -> Iterator[tuple[str, Way, float]]:
+    yield "pear_ros", row.pear_ros, row.times_as_fast
+    yield "published", row.published, 1.0
+
+
+def _digits(number: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"

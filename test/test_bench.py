@@ -1,0 +1,238 @@
+"""`pear-ros bench`: what it says, and that the published way computes what ours does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from samples import DATA, golden, golden_parameters, random_parameters
+
+from pear_ros import bench
+from pear_ros.assets import BodyAssets
+from pear_ros.bench import STAGES, Stopwatch, Times, Work, hardware
+from pear_ros.body_model import BodyModel
+from pear_ros.cli import main
+from pear_ros.config import Config
+from pear_ros.crop import cut_crops
+from pear_ros.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.pipeline import load_pipeline
+from pear_ros.problems import Problems
+from pear_ros.published import (
+    PublishedBodyModel,
+    PublishedNetwork,
+    PublishedPipeline,
+    normalised,
+    warped_crop,
+)
+
+SAME_JOINTS_M = 1e-4
+CPU = torch.device("cpu")
+
+
+# --- The published way ---------------------------------------------------------------------------
+
+
+def test_the_published_body_is_the_published(assets: BodyAssets) -> None:
+    published = golden("ehm")
+    vertices, joints = PublishedBodyModel(assets, CPU)(golden_parameters())
+    np.testing.assert_allclose(joints, published["joints"], atol=1e-5)
+    np.testing.assert_allclose(vertices, published["vertices"], atol=1e-5)
+
+
+def test_the_published_body_is_ours(small_assets: BodyAssets, small_body_model: BodyModel) -> None:
+    parameters = random_parameters(5)
+    vertices, joints = PublishedBodyModel(small_assets, CPU)(parameters)
+    ours = small_body_model(parameters, mesh=True)
+    np.testing.assert_allclose(joints, ours.joints, atol=SAME_JOINTS_M)
+    np.testing.assert_allclose(vertices, ours.vertices, atol=SAME_JOINTS_M)
+
+
+@torch.inference_mode()
+def test_the_published_network_is_ours(network: PearNetwork, network_config: NetworkConfig) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    published = PublishedNetwork(network.state_dict(), network_config)(normalised(crop))
+    ours = network(torch.from_numpy(crop)[None])
+    for name, expected in vars(ours).items():
+        np.testing.assert_allclose(getattr(published, name), expected, atol=1e-4, err_msg=name)
+
+
+def test_the_published_crop_is_ours() -> None:
+    """But for what OpenCV rounds."""
+    frame = Work(3, (320, 240)).frame()
+    assert frame.boxes is not None
+    crops = cut_crops([frame], [frame.boxes])
+    for image, xywh in zip(crops.images, crops.xywh, strict=True):
+        off = np.abs(warped_crop(frame.image, xywh).astype(int) - image)
+        assert off.mean() < 0.5
+
+
+def test_the_published_step_is_ours(
+    front_checkpoint: Path, small_assets_path: Path, small_assets: BodyAssets
+) -> None:
+    """The same people at the same places, so that the same work is compared."""
+    sizes = DATA / "network_tiny.json"
+    config = Config(
+        checkpoint=str(front_checkpoint), network_config=str(sizes), assets=str(small_assets_path),
+        device="cpu", dtype="float32", detector="topic",
+    )  # fmt: skip
+    pipeline = load_pipeline(config, Problems(print))
+    network = load_network(front_checkpoint, NetworkConfig.from_json(sizes))
+    published = PublishedPipeline(network.state_dict(), network.config, small_assets, CPU)
+    frame = Work(3, (320, 240)).frame()
+    (ours,) = pipeline.step([frame], mesh=True)
+    theirs = published.step(frame, lambda _: nullcontext())
+    assert len(ours) == len(theirs) == 3
+    for i, person in enumerate(theirs):  # crops differ by OpenCV's rounding
+        np.testing.assert_allclose(person.joints, ours.joints[i], atol=0.02)
+        np.testing.assert_allclose(person.translation, ours.translation[i], rtol=0.02, atol=0.05)
+
+
+# --- The command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(front_checkpoint: Path, small_assets_path: Path) -> list[str]:
+    return [
+        f"--checkpoint={front_checkpoint}", f"--network-config={DATA / 'network_tiny.json'}",
+        f"--assets={small_assets_path}", "--device=cpu",
+    ]  # fmt: skip
+
+
+def test_what_it_says(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "bench.json"
+    arguments = ["--dtype", "float32", "bfloat16", "--batches", "1", "3", "--repeats=2", "--mesh"]
+    assert main(["bench", *files, *arguments, "--image=320x240", f"--output={output}"]) == 0
+    printed = capsys.readouterr().out
+    report = json.loads(output.read_text())
+
+    assert set(hardware(CPU)) == set(report["hardware"])
+    assert report["hardware"]["torch"] == torch.__version__
+    assert report["image"] == [320, 240]
+    assert report["mesh"] is True
+    assert [run["dtype"] for run in report["runs"]] == ["float32", "bfloat16"]
+    for run in report["runs"]:
+        assert run["backend"] == "torch"
+        assert run["problems"] == {}
+        assert [row["people"] for row in run["rows"]] == [1, 3]
+        for row in run["rows"]:
+            stages = {name: set(row[name]["stages_ms"]) for name in ("pear_ros", "published")}
+            assert stages["pear_ros"] | {"publish"} == set(STAGES)
+            assert stages["published"] == set(STAGES) - {"publish"}
+            for name in stages:
+                latency = row[name]["latency_ms"]
+                assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+                assert row[name]["people_per_s"] > 0
+            assert row["pear_ros"]["memory_mib"] > 100  # torch alone is more
+    for stage in STAGES:
+        assert f"| {stage} | pear_ros | " in printed
+        assert f"| {stage} | published | " in printed
+    assert "| 3 | published | " in printed
+
+
+def test_every_person_is_paid_for(files: list[str]) -> None:
+    """Everybody is new to the shape cache at each step, and nobody is left out."""
+    config = Config(
+        **{x[2:].replace("-", "_"): y for x, y in (f.split("=") for f in files)},
+        detector="topic",
+    )
+    pipeline = load_pipeline(config, Problems(print))
+    work = Work(4, (640, 480))
+    betas = []
+    for _ in range(3):
+        (people,) = pipeline.step([work.frame()])
+        assert people.ids == ("p1", "p2", "p3", "p4")
+        betas.append(people.parameters.betas)
+    for before, after in pairwise(betas):
+        assert (before != after).any(1).all()
+
+
+def test_random_weights(
+    tmp_path: Path, small_assets_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same ones each time, in a file that the other commands read."""
+    arguments = [
+        f"--network-config={DATA / 'network_tiny.json'}", f"--assets={small_assets_path}",
+        "--batches=2", "--repeats=1", "--device=cpu",
+    ]  # fmt: skip
+    kept = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    for path in kept:
+        assert main(["bench", "--random", str(path), *arguments]) == 0
+    first, second = (torch.load(path, weights_only=True) for path in kept)
+    for part in ("backbone", "head"):
+        assert all(torch.equal(x, second[part][name]) for name, x in first[part].items())
+    assert main(["bench", "--random", *arguments]) == 0
+    assert "not_placeable" not in capsys.readouterr().out
+
+
+def test_without_ros_messages_are_not_measured(
+    monkeypatch: pytest.MonkeyPatch, small_body_model: BodyModel
+) -> None:
+    monkeypatch.setitem(sys.modules, "pear_ros.msg", None)
+    assert bench.message_maker(small_body_model, (640, 480)) is None
+
+
+def test_stages_that_are_entered_twice_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0, 1, 10, 12, 20, 24])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(ticks))
+    watch = Stopwatch(CPU)
+    for entered in (2, 1):
+        stage = watch.next_step()
+        for _ in range(entered):
+            with stage("crop"):
+                pass
+    assert watch.times() == {"crop": Times.of([3, 4])}
+    assert Times.of([3, 4]).p50 == 3500
+
+
+# What the user has to mend is one line, without a traceback.
+MENDABLE = {
+    "people": (["--batches", "1", "65"], "batches: 65 is not within 1 ... 64"),
+    "precision": (["--dtype", "float32", "half"], "dtype: 'half' is none of auto"),
+    "device": (["--device=tpu9"], "device 'tpu9' cannot be used"),
+    "output": (["--output=nowhere/b.json"], "nowhere/b.json cannot be written"),
+    "checkpoint": (["--checkpoint=c.pt"], "no checkpoint at c.pt"),
+    "assets": (["--assets=a.npz"], "a.npz: there is no such file"),
+    "sizes without weights": (["--network-config=c.json"], "belongs to --checkpoint or --random"),
+    "random sizes": (["--random", "--network-config=c.json"], "c.json is not a network"),
+    "random file": (["--random", "nowhere/r.pt"], "cannot be written to nowhere/r.pt"),
+    "engine": (
+        ["--engine=e.engine"],
+        "nothing was measured: torch computes, not the engine e.engine: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "told"), MENDABLE.values(), ids=MENDABLE)
+def test_what_the_user_can_mend(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("pear-ros: ")
+    assert told in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--image=640"], ["--image=10x10"], ["--batches", "0"], ["--repeats=-1"],
+        ["--checkpoint=c", "--random"],
+    ],
+)  # fmt: skip
+def test_misuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", *arguments])
+    assert "usage: pear-ros bench" in capsys.readouterr().err
