@@ -32,7 +32,7 @@ from pear_ros.assets import load_assets
 from pear_ros.body_model import BodyModel
 from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
 from pear_ros.config import Config
-from pear_ros.crop import cut_crops
+from pear_ros.crop import cut_crops, squares_of
 from pear_ros.engine import choose_network
 from pear_ros.errors import EngineError, SettingError
 from pear_ros.network import (
@@ -281,14 +281,16 @@ def synchronize(device: torch.device) -> None:
 
 
 def load_published(config: Config, device: torch.device) -> PublishedPipeline:
-    network = _load_network(config, device, torch.float32)
+    network = _load_network(config, device, torch.float32, fold=False)
     assets = load_assets(Path(config.assets))
     return PublishedPipeline(network.state_dict(), network.config, assets, device)
 
 
-def _load_network(config: Config, device: torch.device, dtype: torch.dtype) -> PearNetwork:
+def _load_network(
+    config: Config, device: torch.device, dtype: torch.dtype, fold: bool = True
+) -> PearNetwork:
     sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
-    return load_network(Path(config.checkpoint), sizes, device, dtype)
+    return load_network(Path(config.checkpoint), sizes, device, dtype, fold)
 
 
 def _way(people: int, times_s: Sequence[float], memory_mib: float, watch: Stopwatch) -> Way:
@@ -313,22 +315,23 @@ class Stages:
         """All stages of a frame; `people` are to be published."""
         assert frame.boxes is not None
         with stage("crop"):
-            crops = cut_crops([frame], [frame.boxes])
+            squares = squares_of([frame], [frame.boxes])
+            crops = cut_crops([frame], squares)
         with stage("upload"):
-            images = torch.from_numpy(crops.images).to(self._network.device)
+            images = torch.from_numpy(crops).to(self._network.device)
         with stage("network"):
             parameters = self._network(images)
-        squares = torch.from_numpy(crops.xywh)
+        xywh = torch.from_numpy(squares.xywh)
         intrinsics = intrinsics_of([frame.camera] * len(squares))
         with stage("body"):
-            turn = camera_from_crop(squares, intrinsics).to(self._network.device)
+            turn = camera_from_crop(xywh, intrinsics).to(self._network.device)
             parameters = turned(parameters, turn)
             bodies = self._body_model(parameters, mesh=self._mesh)
         with stage("download"):
             parameters = map_tensors(parameters, Tensor.cpu)
             bodies = map_tensors(bodies, Tensor.cpu)
         with stage("placement"):
-            place_in_camera(bodies.joints, parameters.camera_t, squares, intrinsics)
+            place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         if self._make_messages is not None:
             with stage("publish"):
                 self._make_messages(people)

@@ -31,8 +31,8 @@ from pear_ros.decoder import (
     GLOBAL_ORIENT,
     HAND_SCALE,
     HEAD_SCALE,
-    INITIAL_CAMERA,
     INITIAL_POSE,
+    INITIAL_SCALE,
     JAW_POSE,
     LEFT_HAND_POSE,
     RIGHT_HAND_POSE,
@@ -191,7 +191,7 @@ class PublishedNetwork:
         poses[:, INITIAL_POSE] += self._state["head.init_body_pose"][:, INITIAL_POSE]
         rotations = matrix_from_6d(poses.unflatten(-1, (-1, 6)))  # (1, 52, 3, 3)
         scales, flame_poses = decoded("smplx_scale"), decoded("flame_poses")
-        camera = decoded("cam") + token.new_tensor(INITIAL_CAMERA)
+        camera = decoded("cam") + token.new_tensor((0, 0, INITIAL_SCALE))
         tz = CROP_FOCAL / (camera[:, 2:] + 1e-9)
         return EhmParameters(
             global_orient=rotations[:, GLOBAL_ORIENT],

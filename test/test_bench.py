@@ -19,7 +19,7 @@ from pear_ros.bench import STAGES, Stopwatch, Times, Work, hardware
 from pear_ros.body_model import BodyModel
 from pear_ros.cli import main
 from pear_ros.config import Config
-from pear_ros.crop import cut_crops
+from pear_ros.crop import cut_crops, squares_of
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems
@@ -56,7 +56,8 @@ def test_the_published_body_is_ours(small_assets: BodyAssets, small_body_model: 
 @torch.inference_mode()
 def test_the_published_network_is_ours(network: PearNetwork, network_config: NetworkConfig) -> None:
     crop = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    published = PublishedNetwork(network.state_dict(), network_config)(normalised(crop))
+    stored = load_network(DATA / "network_tiny.pt", network_config, fold=False).state_dict()
+    published = PublishedNetwork(stored, network_config)(normalised(crop))
     ours = network(torch.from_numpy(crop)[None])
     for name, expected in vars(ours).items():
         np.testing.assert_allclose(getattr(published, name), expected, atol=1e-4, err_msg=name)
@@ -66,8 +67,8 @@ def test_the_published_crop_is_ours() -> None:
     """But for what OpenCV rounds."""
     frame = Work(3, (320, 240)).frame()
     assert frame.boxes is not None
-    crops = cut_crops([frame], [frame.boxes])
-    for image, xywh in zip(crops.images, crops.xywh, strict=True):
+    squares = squares_of([frame], [frame.boxes])
+    for image, xywh in zip(cut_crops([frame], squares), squares.xywh, strict=True):
         off = np.abs(warped_crop(frame.image, xywh).astype(int) - image)
         assert off.mean() < 0.5
 
@@ -82,7 +83,7 @@ def test_the_published_step_is_ours(
         device="cpu", dtype="float32", detector="topic",
     )  # fmt: skip
     pipeline = load_pipeline(config, Problems(print))
-    network = load_network(front_checkpoint, NetworkConfig.from_json(sizes))
+    network = load_network(front_checkpoint, NetworkConfig.from_json(sizes), fold=False)
     published = PublishedPipeline(network.state_dict(), network.config, small_assets, CPU)
     frame = Work(3, (320, 240)).frame()
     (ours,) = pipeline.step([frame], mesh=True)
