@@ -16,8 +16,9 @@ from samples import golden, golden_parameters, random_parameters
 from scipy.spatial.transform import Rotation
 
 from pear_ros.assets import BodyAssets
-from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain, skin
+from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain
 from pear_ros.people import EhmParameters, map_tensors
+from pear_ros.surface import skin
 
 TOLERANCE_M = 1e-5
 Array = NDArray[np.float64]
@@ -121,8 +122,7 @@ def test_heads_are_the_published(body_model: BodyModel, assets: BodyAssets) -> N
     p = golden_parameters()
     pose = body_model.pose_head(body_model.shape(p.betas, p.flame_betas), p)
     head = Head(assets, np.arange(len(assets.head_template)), torch.device("cpu"))
-    shaped = head.blend.shaped(p.flame_betas)
-    vertices = head.posed(shaped, p.flame_expression, p.flame_eyelids, pose)
+    vertices = head.posed(head.template.shaped(p.flame_betas), pose)
     assert_close(vertices, golden("ehm")["head_vertices"])
 
 
