@@ -1,9 +1,11 @@
 """The body model EHM: SMPL-X body with a FLAME head, posed by linear blend skinning.
 
 The steps are numbered as PEAR composes them: 1 pose the head alone; 2 shape the body at rest;
-3 put the head on; 4 pose the whole. Joints are regressed from the mesh of step 3, yet only a few
-vertices of the head carry a regressor's weight, so joints come without the mesh: linear maps of
-the shape plus that handful of vertices.
+3 put the head on; 4 pose the whole. Joints are regressed from the mesh of step 3, yet without it:
+the body's share is linear in the coefficients, and the head's is, of the few joints that it has a
+share in, a sum over FLAME's five joints of what is linear and what turns.
+
+On CUDA nothing waits for the device, is copied to it or depends on the data but the numbers.
 
 Pavlakos et al., SMPL-X, CVPR 2019; Li et al., FLAME, SIGGRAPH Asia 2017.
 """
@@ -15,16 +17,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.assets import Array, BodyAssets
-from pear_ros.people import JOINT, EhmParameters
+from pear_ros.people import JOINT, EhmParameters, FloatArray
 from pear_ros.rotation import matrix_from_axis_angle
+from pear_ros.surface import Surface, blended, columns_first
 
-# FLAME's joints are global, neck, jaw, left eye, right eye.
+# FLAME's joints are global, neck, jaw, left eye, right eye; the first two never turn.
 HEAD_EYES = slice(3, 5)
+HEAD_STILL = 2
+NUM_EXPRESSIONS = 50
 BODY_EYES = [JOINT["left_eye"], JOINT["right_eye"]]
+# SMPL-X's jaw and eyes never turn, so the pose blend shapes are the other joints' alone.
+BODY_STILL = slice(JOINT["jaw"], JOINT["right_eye"] + 1)
 
 
 @dataclass(frozen=True)
@@ -40,60 +48,39 @@ class Bodies:
 class Shape:
     """What depends on the shape of N people alone, and is worth keeping while it stays."""
 
-    joints: Tensor  # (N, 55, 3) the share of the vertices that are not the head's
-    eyes: Tensor  # (N, 3) middle of SMPL-X's eye joints
-    head_joints: Tensor  # (N, 5, 3)
-    head_support: Tensor  # (N, K, 3) head vertices that the joint regressor weighs
+    body_joints: Tensor  # (N, 1 + 55, 3) between the eyes, and of the joints the body's share
+    head_joints: Tensor  # (N, 5 + 5 I, 3) FLAME's joints, and moments of the share in I joints
     body_vertices: Tensor | None  # (N, B, 3) the mesh's vertices but the head's
     head_vertices: Tensor | None  # (N, P, 3) pasted head vertices
 
 
-@dataclass(frozen=True)
-class BlendShapes:
-    """Rows of a template with its linear shape and expression directions."""
+class Template:
+    """R rows of a mesh at rest, or what is regressed from one, with its directions of shape."""
 
-    template: Tensor  # (R, 3)
-    # Columns first, (columns, R * 3): one matrix product a batch, its result contiguous.
-    shapedirs: Tensor
-    expressiondirs: Tensor
-
-    @staticmethod
-    def of(
-        blends: Sequence[NDArray[np.float32]],  # (R, 3), (R, 3, shape), (R, 3, expression)
-        device: torch.device,
-    ) -> BlendShapes:
-        template, shapedirs, expressiondirs = blends
-        return BlendShapes(
-            torch.as_tensor(template, device=device),
-            _columns_first(shapedirs, device),
-            _columns_first(expressiondirs, device),
-        )
+    def __init__(
+        self, rest: FloatArray, shapedirs: FloatArray, device: torch.device
+    ) -> None:  # (R, 3), (R, 3, shape)
+        self._rest = torch.as_tensor(rest, device=device)
+        self._shapedirs = torch.as_tensor(columns_first(shapedirs), device=device)
 
     def shaped(self, betas: Tensor) -> Tensor:  # (N, shape)
-        return self.template + (betas @ self.shapedirs).unflatten(-1, (-1, 3))  # (N, R, 3)
-
-    def expressed(self, shaped: Tensor, expression: Tensor) -> Tensor:  # (N, R, 3), (N, 50)
-        return shaped + (expression @ self.expressiondirs).unflatten(-1, (-1, 3))  # (N, R, 3)
+        return blended(self._rest, betas, self._shapedirs)  # (N, R, 3)
 
 
 class Head:
     """Some rows of the FLAME head: as many as its user needs."""
 
     def __init__(self, assets: BodyAssets, rows: NDArray[np.int64], device: torch.device) -> None:
-        self.blend = BlendShapes.of([blend[rows] for blend in head_blends(assets)], device)
-        self.posedirs = _columns_first(assets.head_posedirs[rows], device)  # (36, R * 3)
-        self.weights = torch.as_tensor(assets.head_weights[rows], device=device)  # (R, 5)
-        eyelids = np.stack((assets.left_eyelid[rows], assets.right_eyelid[rows]))
-        self.eyelids = torch.as_tensor(eyelids, device=device).flatten(1)  # (2, R * 3)
+        self.template = Template(assets.head_template[rows], assets.head_shapedirs[rows], device)
+        directions = _head_directions(assets, rows)
+        self._surface = Surface(directions, assets.head_weights[rows], device)
+        eyelids = columns_first(_eyelids(assets, rows))
+        self._eyelids = torch.as_tensor(eyelids, device=device)  # (2, R * 3)
 
-    def posed(
-        self, shaped: Tensor, expression: Tensor, eyelids: Tensor, pose: HeadPose
-    ) -> Tensor:  # (N, R, 3), (N, 50), (N, 2)
+    def posed(self, shaped: Tensor, pose: HeadPose) -> Tensor:  # (N, R, 3)
         """Step 1, before scaling: (N, R, 3) in FLAME's own frame."""
-        vertices = self.blend.expressed(shaped, expression)
-        vertices = vertices + (pose.feature @ self.posedirs).unflatten(-1, (-1, 3))
-        vertices = skin(vertices, self.weights, pose.transforms)
-        return vertices + (eyelids @ self.eyelids).unflatten(-1, (-1, 3))
+        skinned = self._surface(shaped, pose.coefficients, pose.transforms)
+        return blended(skinned, pose.eyelids, self._eyelids)
 
 
 @dataclass(frozen=True)
@@ -102,7 +89,9 @@ class HeadPose:
 
     joints: Tensor  # (N, 5, 3) posed
     transforms: Tensor  # (N, 5, 3, 4)
-    feature: Tensor  # (N, 36) of the pose blend shapes
+    coefficients: Tensor  # (N, 50 + 27) of expressions and pose blend shapes
+    eyelids: Tensor  # (N, 2) left, right
+    share: Tensor  # (N, I, 3) in the body's joints, before scaling
 
 
 class BodyModel:
@@ -125,8 +114,9 @@ class BodyModel:
         self.num_vertices = len(ids)
         joints = np.flatnonzero(assets.body_parents >= 0)
         self.bones = np.stack((assets.body_parents[joints], joints), -1)  # (54, 2) of joints
-        self._chain = KinematicChain(assets.body_parents)
-        self._head_chain = KinematicChain(assets.head_parents)
+        self._chain = KinematicChain(assets.body_parents, device)
+        self._head_chain = KinematicChain(assets.head_parents, device)
+        self._identity = torch.eye(3, device=device)
 
         # A pasted vertex of the head takes the place of the body's.
         pasted = np.flatnonzero(assets.head_is_pasted)
@@ -135,39 +125,59 @@ class BodyModel:
         head_row[pasted_ids] = pasted
         is_body = head_row < 0
 
-        # Joints as linear maps of the shape.
+        # The middle of the eyes, and the 55 joints' share of the vertices that are not the head's.
         regressor = assets.body_joint_regressor  # (55, V)
-        support = pasted[(regressor[:, pasted_ids] != 0).any(0)]
-        support_regressor = regressor[:, assets.head_vertex_ids[support]]
-        self._support_regressor = torch.as_tensor(support_regressor, device=device)  # (55, K)
-        body_blends = (assets.body_template, assets.body_shapedirs, assets.body_expressiondirs)
-        eyes = regressor[BODY_EYES].mean(0, keepdims=True)  # (1, V)
-        self._joints = BlendShapes.of(_regress(regressor * is_body, body_blends), device)
-        self._eyes = BlendShapes.of(_regress(eyes, body_blends), device)
-        self._head_joints = BlendShapes.of(
-            _regress(assets.head_joint_regressor, head_blends(assets)), device
+        middle = regressor[BODY_EYES].mean(0, keepdims=True)  # (1, V)
+        rest, shapedirs, expressiondirs = _regress(
+            np.concatenate((middle, regressor * is_body)),
+            (assets.body_template, assets.body_shapedirs, assets.body_expressiondirs),
         )
-        self._support = Head(assets, support, device)
+        self._body_joints = Template(rest, shapedirs, device)  # of 1 + 55 rows
+        self._body_joint_dirs = torch.as_tensor(columns_first(expressiondirs), device=device)
 
-        # The mesh.
-        body, head = np.flatnonzero(is_body[ids]), np.flatnonzero(~is_body[ids])
-        self._body_rows = torch.as_tensor(body, device=device)
-        self._head_rows = torch.as_tensor(head, device=device)
-        self._body = BlendShapes.of([blend[ids[body]] for blend in body_blends], device)
-        self._head = Head(assets, head_row[ids[head]], device)
-        rows = slice(None) if vertex_ids is None else vertex_ids  # a slice copies nothing
-        self._posedirs = _columns_first(assets.body_posedirs[rows], device)  # (486, V * 3)
-        self._weights = torch.as_tensor(assets.body_weights[rows], device=device)  # (V, 55)
+        # The head's share in I of them: the sum of its vertices v, each with its factor r, which is
+        # the sum over FLAME's joints of R_j @ (sum of r w_j v) + t_j * (sum of r w_j).
+        support = pasted[(regressor[:, pasted_ids] != 0).any(0)]
+        factors = regressor[:, assets.head_vertex_ids[support]]  # (55, K)
+        sharing = np.flatnonzero(factors.any(1))  # (I,)
+        masses = factors[sharing, None] * assets.head_weights[support].T  # (I, 5, K)
+        head = (assets.head_template, assets.head_shapedirs, _head_directions(assets, slice(None)))
+        joints_of = _regress(assets.head_joint_regressor, head)
+        joints_of[2][..., NUM_EXPRESSIONS:] = 0  # pose blend shapes come after the joints
+        moments_of = _regress(
+            masses.reshape(5 * len(sharing), len(support)), [part[support] for part in head]
+        )
+        rest, shapedirs, directions = map(np.concatenate, zip(joints_of, moments_of, strict=True))
+        self._head_joints = Template(rest, shapedirs, device)  # of 5 + I * 5 rows
+        self._head_joint_dirs = torch.as_tensor(columns_first(directions), device=device)
+        (eyelids,) = _regress(factors[sharing], [_eyelids(assets, support)])
+        self._sharing_eyelids = torch.as_tensor(columns_first(eyelids), device=device)  # (2, I * 3)
+        self._sharing_masses = torch.as_tensor(masses.sum(-1), device=device)  # (I, 5)
+        self._sharing_factors = torch.as_tensor(factors[sharing].sum(-1)[:, None], device=device)
+        self._sharing = torch.as_tensor(sharing, device=device)
+
+        # The mesh: the body's vertices, then the head's; `_order` brings them into that of `ids`.
+        of_body, of_head = np.flatnonzero(is_body[ids]), np.flatnonzero(~is_body[ids])
+        order = np.argsort(np.concatenate((of_body, of_head)))
+        self._order = torch.as_tensor(order, device=device)
+        body = ids[of_body]
+        self._body = Template(assets.body_template[body], assets.body_shapedirs[body], device)
+        self._head = Head(assets, head_row[ids[of_head]], device)
+        self._body_surface, self._head_surface = (
+            Surface(np.concatenate(directions, -1), assets.body_weights[rows], device)
+            for rows, directions in (
+                (body, (assets.body_expressiondirs[body], _body_posedirs(assets, body))),
+                (ids[of_head], (_body_posedirs(assets, ids[of_head]),)),
+            )
+        )
 
     def shape(self, betas: Tensor, flame_betas: Tensor, mesh: bool = False) -> Shape:
         """The part that stays while a person's shape does. (N, 200) and (N, 300) coefficients."""
         return Shape(
-            joints=self._joints.shaped(betas),
-            eyes=self._eyes.shaped(betas)[:, 0],
+            body_joints=self._body_joints.shaped(betas),
             head_joints=self._head_joints.shaped(flame_betas),
-            head_support=self._support.blend.shaped(flame_betas),
             body_vertices=self._body.shaped(betas) if mesh else None,
-            head_vertices=self._head.blend.shaped(flame_betas) if mesh else None,
+            head_vertices=self._head.template.shaped(flame_betas) if mesh else None,
         )
 
     def __call__(
@@ -178,116 +188,92 @@ class BodyModel:
         if shape is None:
             shape = self.shape(p.betas, p.flame_betas, mesh)
         head_pose = self.pose_head(shape, p)
-        body_from_head = (
-            self._eyes.expressed(shape.eyes[:, None], p.expression)
-            - head_pose.joints[:, HEAD_EYES].mean(1, keepdim=True)
-        )  # (N, 1, 3) m, step 3: the eyes of both heads meet  # fmt: skip
+        body_share = blended(shape.body_joints, p.expression, self._body_joint_dirs)
+        eyes, body_share = body_share[:, :1], body_share[:, 1:]  # (N, 1, 3), (N, 55, 3)
+        # Step 3: the eyes of both heads meet.
+        body_from_head = eyes - head_pose.joints[:, HEAD_EYES].mean(1, keepdim=True)  # (N, 1, 3) m
+        scale = p.head_scale[:, None]
 
-        def pasted(head: Head, shaped: Tensor) -> Tensor:  # (N, R, 3)
-            vertices = head.posed(shaped, p.flame_expression, p.flame_eyelids, head_pose)
-            return vertices * p.head_scale[:, None] + body_from_head
-
-        rest_joints = (
-            self._joints.expressed(shape.joints, p.expression)
-            + self._support_regressor @ pasted(self._support, shape.head_support)
-        )  # (N, 55, 3)  # fmt: skip
-        rotations = full_pose(p)  # (N, 55, 3, 3)
+        head_share = head_pose.share * scale + self._sharing_factors * body_from_head  # (N, I, 3)
+        rest_joints = body_share.index_add(1, self._sharing, head_share)  # (N, 55, 3)
+        moving = torch.cat((p.body_pose, p.left_hand_pose, p.right_hand_pose), 1)  # (N, 51, 3, 3)
+        rotations = self._full_pose(p.global_orient, moving)  # (N, 55, 3, 3)
         joints, world, transforms = self._chain.pose(rest_joints, rotations)
         if not mesh:
             return Bodies(joints, world, None)
 
         assert shape.body_vertices is not None and shape.head_vertices is not None
-        rest = joints.new_empty(len(joints), self.num_vertices, 3)
-        rest[:, self._body_rows] = self._body.expressed(shape.body_vertices, p.expression)
-        rest[:, self._head_rows] = pasted(self._head, shape.head_vertices)
-        rest += (pose_feature(rotations) @ self._posedirs).unflatten(-1, (-1, 3))
-        return Bodies(joints, world, skin(rest, self._weights, transforms))
+        feature = (moving - self._identity).flatten(1)  # (N, 459) of the pose blend shapes
+        body = self._body_surface(
+            shape.body_vertices, torch.cat((p.expression, feature), 1), transforms
+        )  # (N, B, 3)
+        pasted = self._head.posed(shape.head_vertices, head_pose) * scale + body_from_head
+        head = self._head_surface(pasted, feature, transforms)  # (N, P, 3)
+        return Bodies(joints, world, torch.cat((body, head), 1).index_select(1, self._order))
 
     def pose_head(self, shape: Shape, parameters: EhmParameters) -> HeadPose:
         """Step 1's joints: global and neck rotation are zero, jaw and eyes as predicted."""
-        jaw_eyes = torch.cat((parameters.flame_jaw_pose, parameters.flame_eye_pose), 1)  # (N, 9)
+        p = parameters
+        jaw_eyes = torch.cat((p.flame_jaw_pose, p.flame_eye_pose), 1)  # (N, 9)
         moving = matrix_from_axis_angle(jaw_eyes.unflatten(1, (3, 3)))  # (N, 3, 3, 3)
-        rotations = torch.cat((_identity(moving, 2), moving), 1)  # (N, 5, 3, 3)
-        rest = self._head_joints.expressed(shape.head_joints, parameters.flame_expression)
-        joints, _, transforms = self._head_chain.pose(rest, rotations)
-        return HeadPose(joints, transforms, pose_feature(rotations))
+        still = self._identity.expand(len(moving), HEAD_STILL, 3, 3)
+        feature = (moving - self._identity).flatten(1)  # (N, 27) of the pose blend shapes
+        coefficients = torch.cat((p.flame_expression, feature), 1)
+        regressed = blended(shape.head_joints, coefficients, self._head_joint_dirs)
+        rest, moments = regressed[:, :5], regressed[:, 5:].unflatten(1, (-1, 5))
+        joints, rotations, transforms = self._head_chain.pose(rest, torch.cat((still, moving), 1))
+        share = (
+            moments.flatten(2) @ rotations.mT.flatten(1, 2)  # (N, I, 15) @ (N, 15, 3)
+            + self._sharing_masses @ transforms[..., 3]  # (I, 5) @ (N, 5, 3)
+        )
+        share = blended(share, p.flame_eyelids, self._sharing_eyelids)
+        return HeadPose(joints, transforms, coefficients, p.flame_eyelids, share)
+
+    def _full_pose(self, global_orient: Tensor, moving: Tensor) -> Tensor:
+        """(N, 1, 3, 3), (N, 51, 3, 3) -> (N, 55, 3, 3) in SMPL-X's order.
+
+        Jaw and eyes stay at identity, FLAME has posed them.
+        """
+        still = self._identity.expand(len(moving), BODY_STILL.stop - BODY_STILL.start, 3, 3)
+        body, hands = moving[:, : BODY_STILL.start - 1], moving[:, BODY_STILL.start - 1 :]
+        return torch.cat((global_orient, body, still, hands), 1)
 
 
 class KinematicChain:
-    """A tree of joints, posed level by level of its depth."""
+    """A tree of joints, posed in as many rounds as doubling takes to reach its depth."""
 
-    def __init__(self, parents: NDArray[np.int64]) -> None:  # (J,), -1 at the root
-        depth = np.zeros(len(parents), int)
-        for joint, parent in enumerate(parents):
-            depth[joint] = 0 if parent < 0 else depth[parent] + 1
-        levels = [np.flatnonzero(depth == d) for d in range(depth.max() + 1)]
-        # Joints in the order of their depth; a level is a slice of it, its parents lie before it.
-        order = np.concatenate(levels)
-        place = np.argsort(order)
-        self._order = order.tolist()
-        self._place = place.tolist()
-        self._parents = [max(parent, 0) for parent in parents.tolist()]
-        stops = np.cumsum([len(level) for level in levels])
-        self._levels = [
-            (slice(stop - len(level), stop), place[parents[level]].tolist())
-            for level, stop in zip(levels[1:], stops[1:], strict=True)
-        ]
+    def __init__(
+        self, parents: NDArray[np.int64], device: torch.device | str = "cpu"
+    ) -> None:  # (J,), -1 at the root
+        count = len(parents)
+        # One joint more, which never moves, is the root's parent and its own.
+        ancestors = np.append(np.where(parents < 0, count, parents), count)
+        rounds = []
+        while (ancestors < count).any():
+            rounds.append(torch.as_tensor(ancestors, device=device))
+            ancestors = ancestors[ancestors]
+        self._ancestors = rounds  # (J + 1,) each, in the first round parents, then theirs, ...
+        # Added to (3, 4) transforms of the joints alone, it completes them.
+        rows = np.zeros((count + 1, 4, 4), np.float32)
+        rows[:, 3, 3] = 1
+        rows[count] = np.eye(4)
+        self._rows = torch.as_tensor(rows, device=device)
 
     def pose(self, rest: Tensor, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Joints at rest (N, J, 3) and their rotations (N, J, 3, 3) relative to their parents.
 
         Gives posed joints (N, J, 3), their rotations (N, J, 3, 3), transforms (N, J, 3, 4).
         """
-        bones = rest - rest[:, self._parents]  # (N, J, 3), 0 at the root
-        local = torch.cat((rotations, bones[..., None]), -1)[:, self._order]  # (N, J, 3, 4)
-        root = torch.cat((rotations[:, :1], rest[:, :1, :, None]), -1)
-        posed = [root]
-        for level, parents in self._levels:
-            parent = torch.cat(posed, 1)[:, parents] if len(posed) > 1 else root[:, parents]
-            moved = parent[..., :3] @ local[:, level]  # (N, L, 3, 4)
-            posed.append(torch.cat((moved[..., :3], moved[..., 3:] + parent[..., 3:]), -1))
-        world = torch.cat(posed, 1)[:, self._place]  # (N, J, 3, 4)
-        joints, turned = world[..., 3], world[..., :3]
-        offset = joints - (turned @ rest[..., None])[..., 0]
-        return joints, turned, torch.cat((turned, offset[..., None]), -1)
-
-
-def full_pose(parameters: EhmParameters) -> Tensor:
-    """(N, 55, 3, 3) in SMPL-X's order; jaw and eyes stay at identity, FLAME has posed them."""
-    p = parameters
-    return torch.cat(
-        (
-            p.global_orient,
-            p.body_pose,
-            _identity(p.global_orient, 3),
-            p.left_hand_pose,
-            p.right_hand_pose,
-        ),
-        dim=1,
-    )
-
-
-def pose_feature(rotations: Tensor) -> Tensor:
-    """(N, J, 3, 3) -> (N, 9 (J - 1)): what pose blend shapes are linear in."""
-    return (rotations[:, 1:] - _identity(rotations, 1)).flatten(1)
-
-
-def skin(vertices: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
-    """Linear blend skinning: (N, V, 3), (V, J), (N, J, 3, 4) -> (N, V, 3)."""
-    blended = (weights @ transforms.flatten(2)).unflatten(-1, (3, 4))  # (N, V, 3, 4)
-    return (blended[..., :3] * vertices[..., None, :]).sum(-1) + blended[..., 3]
-
-
-def _identity(like: Tensor, count: int) -> Tensor:
-    """(N, count, 3, 3) for a `like` of N rows."""
-    identity = torch.eye(3, dtype=like.dtype, device=like.device)
-    return identity.expand(len(like), count, 3, 3)
-
-
-def _columns_first(directions: NDArray[np.float32], device: torch.device) -> Tensor:
-    """(R, 3, columns) -> (columns, R * 3)."""
-    flat = directions.reshape(-1, directions.shape[-1])
-    return torch.as_tensor(np.ascontiguousarray(flat.T), device=device)
+        points = rest[..., None]  # (N, J, 3, 1)
+        alone = torch.cat((rotations, points - rotations @ points), -1)  # (N, J, 3, 4)
+        world = F.pad(alone, (0, 0, 0, 1, 0, 1)) + self._rows  # (N, J + 1, 4, 4)
+        # A joint that its ancestors up to one of them have moved, moved as that one is.
+        for ancestors in self._ancestors:
+            world = world.index_select(1, ancestors) @ world
+        transforms = world[:, :-1, :3]  # (N, J, 3, 4)
+        turned = transforms[..., :3]
+        joints = (turned @ points)[..., 0] + transforms[..., 3]
+        return joints, turned, transforms
 
 
 def _faces_between(ids: NDArray[np.int64], faces: Array) -> Array:
@@ -298,14 +284,24 @@ def _faces_between(ids: NDArray[np.int64], faces: Array) -> Array:
     return faces[(faces >= 0).all(1)]
 
 
-def head_blends(assets: BodyAssets) -> tuple[NDArray[np.float32], ...]:
-    """FLAME's template (U, 3) and its directions (U, 3, columns)."""
-    return assets.head_template, assets.head_shapedirs, assets.head_expressiondirs
+def _body_posedirs(assets: BodyAssets, rows: NDArray[np.int64]) -> FloatArray:
+    """(R, 3, 459) of the joints that turn."""
+    still = slice(9 * (BODY_STILL.start - 1), 9 * (BODY_STILL.stop - 1))  # the root has none
+    return np.delete(assets.body_posedirs[rows], still, -1)
 
 
-def _regress(
-    regressor: NDArray[np.float32], blends: Sequence[NDArray[np.float32]]
-) -> list[NDArray[np.float32]]:
+def _head_directions(assets: BodyAssets, rows: NDArray[np.int64] | slice) -> FloatArray:
+    """(R, 3, 50 + 27) of expressions and of the pose of the joints that turn."""
+    posedirs = assets.head_posedirs[rows, :, 9 * (HEAD_STILL - 1) :]  # the root has none
+    return np.concatenate((assets.head_expressiondirs[rows], posedirs), -1)
+
+
+def _eyelids(assets: BodyAssets, rows: NDArray[np.int64]) -> FloatArray:
+    """(R, 3, 2) left, right."""
+    return np.stack((assets.left_eyelid[rows], assets.right_eyelid[rows]), -1)
+
+
+def _regress(regressor: FloatArray, parts: Sequence[FloatArray]) -> list[FloatArray]:
     """(J, V) applied to each (V, ...) in float64."""
     wide = regressor.astype(np.float64)
-    return [np.tensordot(wide, blend, axes=1).astype(np.float32) for blend in blends]
+    return [np.tensordot(wide, part, axes=1).astype(np.float32) for part in parts]

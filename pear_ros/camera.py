@@ -110,7 +110,7 @@ def place_in_camera(
         translation = in_front(translation + step)
     translation = translation.float()
     good = translation.isfinite().all(-1, keepdim=True) & (tz[:, 0] > 0)
-    return torch.where(good, translation, torch.nan)
+    return translation.masked_fill(~good, torch.nan)
 
 
 def _least_squares(scale: Tensor, slope: Tensor, residual: Tensor) -> Tensor:

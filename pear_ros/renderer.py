@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import pear_ros
+from pear_ros.library import load_library
 from pear_ros.people import Camera, FloatArray, ImageArray, IntArray
 
 NEAREST_M = 0.05  # what is nearer to the camera is cut off
@@ -154,13 +153,7 @@ class _Camera(ctypes.Structure):
 
 
 def _load() -> ctypes.CDLL:
-    # Where the source tree stands in for the installed modules, the library is in neither's place
-    # alone: as for the generated messages, every part of the package is searched.
-    paths = [Path(folder, "_raster.so") for folder in pear_ros.__path__]
-    found = next((path for path in paths if path.exists()), None)
-    if found is None:
-        raise ImportError(f"pear_ros is not built: none of {', '.join(map(str, paths))} exists")
-    library = ctypes.CDLL(str(found))
+    library = load_library("_raster")
     size, pointer = ctypes.c_int32, ctypes.c_void_p
     library.pear_vertex_normals.argtypes = (size, pointer, size, pointer, pointer)
     library.pear_draw_mesh.argtypes = (

@@ -7,6 +7,7 @@ import dataclasses
 import io
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 from samples import golden, golden_parameters, random_parameters
 from scipy.spatial.transform import Rotation
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pear_ros.assets import BodyAssets
-from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain, skin
+from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain
+from pear_ros.camera import camera_from_crop, place_in_camera, turned
 from pear_ros.people import EhmParameters, map_tensors
+from pear_ros.rotation import matrix_from_6d
+from pear_ros.surface import Surface, skin
 
 TOLERANCE_M = 1e-5
 Array = NDArray[np.float64]
@@ -121,8 +126,7 @@ def test_heads_are_the_published(body_model: BodyModel, assets: BodyAssets) -> N
     p = golden_parameters()
     pose = body_model.pose_head(body_model.shape(p.betas, p.flame_betas), p)
     head = Head(assets, np.arange(len(assets.head_template)), torch.device("cpu"))
-    shaped = head.blend.shaped(p.flame_betas)
-    vertices = head.posed(shaped, p.flame_expression, p.flame_eyelids, pose)
+    vertices = head.posed(head.template.shaped(p.flame_betas), pose)
     assert_close(vertices, golden("ehm")["head_vertices"])
 
 
@@ -294,3 +298,120 @@ def test_kinematic_chain(parents: list[int]) -> None:
     np.testing.assert_allclose(world[0], expected.rotations, atol=1e-12)
     vertices = skin(torch.from_numpy(rest)[None], torch.from_numpy(weights), transforms)
     np.testing.assert_allclose(vertices[0], expected.vertices, atol=1e-12)
+
+
+# --- Surfaces ------------------------------------------------------------------------------------
+
+
+def surface_inputs(count: int, rows: int, columns: int) -> tuple[torch.Tensor, ...]:
+    """At rest (N, R, 3), coefficients (N, columns), transforms (N, 6, 3, 4)."""
+    random = torch.Generator().manual_seed(count)
+    shapes = (count, rows, 3), (count, columns), (count, 6, 3, 4)
+    return tuple(torch.randn(shape, generator=random) for shape in shapes)
+
+
+def random_surface(rows: int, columns: int) -> Surface:
+    random = np.random.default_rng(rows)
+    directions = random.standard_normal((rows, 3, columns)).astype(np.float32)
+    directions[..., 1::7] = 0
+    weights = random.dirichlet(np.ones(6), rows).astype(np.float32)
+    weights[:, ::2] = 0
+    return Surface(directions, weights, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("columns", [0, 1, 5, 24])
+@pytest.mark.parametrize("rows", [0, 1, 64, 150])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_surfaces_are_the_same_without_gradients(count: int, rows: int, columns: int) -> None:
+    surface, inputs = random_surface(rows, columns), surface_inputs(count, rows, columns)
+    expected = surface(*(tensor.requires_grad_() for tensor in inputs))
+    assert expected.requires_grad
+    with torch.no_grad():
+        found = surface(*inputs)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected.detach(), rtol=0, atol=TOLERANCE_M)
+
+
+def test_surfaces_take_any_strides() -> None:
+    surface, inputs = random_surface(150, 24), surface_inputs(3, 150, 24)
+    strided = [tensor.mT.contiguous().mT for tensor in inputs]
+    assert not any(tensor.is_contiguous() for tensor in strided)
+    assert torch.equal(surface(*strided), surface(*inputs))
+
+
+@pytest.mark.parametrize("name", ["rest", "coefficients", "transforms"])
+def test_surfaces_refuse_other_sizes(name: str) -> None:
+    rest, coefficients, transforms = surface_inputs(2, 150, 24)
+    inputs = {"rest": rest, "coefficients": coefficients, "transforms": transforms}
+    inputs[name] = inputs[name][:, 1:]
+    with pytest.raises((AssertionError, RuntimeError)):
+        random_surface(150, 24)(*inputs.values())
+
+
+@pytest.mark.parametrize("ids", [None, np.arange(0, 150, 7)], ids=["all", "some"])
+def test_bodies_with_gradients_are_the_same(
+    small_assets: BodyAssets, ids: NDArray[np.int64] | None
+) -> None:
+    model = BodyModel(small_assets, vertex_ids=ids)
+    parameters = random_parameters(2)
+    learning = map_tensors(parameters, lambda tensor: tensor.clone().requires_grad_())
+    expected = model(learning, mesh=True)
+    assert expected.vertices is not None
+    found = model(parameters, mesh=True)
+    assert_same(found, map_tensors(expected, torch.Tensor.detach))
+    expected.vertices.square().sum().backward()
+    for f in fields(EhmParameters):
+        gradient = getattr(learning, f.name).grad
+        assert (gradient is None) == (f.name in UNUSED), f.name
+        assert gradient is None or (gradient.isfinite().all() and gradient.any()), f.name
+
+
+def test_a_gradient_is_the_slope(small_body_model: BodyModel) -> None:
+    parameters = random_parameters(1)
+    expression = parameters.expression.clone().requires_grad_()
+
+    def height(expression: torch.Tensor) -> torch.Tensor:
+        changed = dataclasses.replace(parameters, expression=expression)
+        vertices = small_body_model(changed, mesh=True).vertices
+        assert vertices is not None
+        return vertices[..., 1].double().mean()
+
+    (gradient,) = torch.autograd.grad(height(expression), expression)
+    step = torch.zeros_like(expression)
+    step[0, 3] = 1.0
+    with torch.no_grad():
+        slope = (height(expression + step) - height(expression - step)) / 2
+    torch.testing.assert_close(gradient[0, 3].double(), slope, rtol=0, atol=1e-6)
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations that on CUDA copy from the host or wait for the device."""
+
+    WAITING = ("lift_fresh", "_local_scalar_dense", "nonzero", "index.", "index_put")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        moves = "_to_copy" in str(func) and kwargs.get("device") is not None
+        if moves or any(name in str(func) for name in self.WAITING):
+            self.found.append(str(func))
+        return func(*args, **kwargs)
+
+
+def test_a_call_neither_copies_nor_waits(small_body_model: BodyModel) -> None:
+    """So it can be captured in a CUDA graph; with gradients, as the other path is CPUs' alone."""
+    p = map_tensors(random_parameters(2), torch.Tensor.requires_grad_)
+    with Waits() as waits:
+        torch.zeros(3)[[0, 2]]  # it does see such
+    assert waits.found
+    squares = torch.tensor([[700.0, 100.0, 400.0, 400.0]] * 2)
+    intrinsics = torch.tensor([[800.0, 800.0, 640.0, 360.0]] * 2)
+    with Waits() as waits:
+        p = turned(p, camera_from_crop(squares, intrinsics))
+        shape = small_body_model.shape(p.betas, p.flame_betas, mesh=True)
+        bodies = small_body_model(p, shape, mesh=True)
+        place_in_camera(bodies.joints, p.camera_t, squares, intrinsics)
+        matrix_from_6d(p.flame_eye_pose)
+    assert waits.found == []
