@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.assets import BodyAssets
-from pear_ros.body_model import full_pose
 from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
 from pear_ros.decoder import (
@@ -317,4 +316,6 @@ class PublishedBodyModel:
         body_eyes = self._body.joints(rest)[:, BODY_EYES].mean(1, keepdim=True)
         head = head + body_eyes - head_joints[:, HEAD_EYES].mean(1, keepdim=True)
         rest[:, self._pasted_ids] = head[:, self._pasted]
-        return self._body.posed(rest, full_pose(p))
+        still = torch.eye(3, device=rest.device).expand(len(rest), 3, 3, 3)  # jaw and eyes
+        pose = (p.global_orient, p.body_pose, still, p.left_hand_pose, p.right_hand_pose)
+        return self._body.posed(rest, torch.cat(pose, 1))
