@@ -47,6 +47,8 @@ USES = 24  # of a motion
 VIEWS = 2  # of a pose
 FACING = 0.65  # part of the people who more or less face the camera; others face anywhere
 HIDDEN = 0.2  # part of the crops in which another person stands before or behind
+TOKEN_PX = 16
+TOKENS = (CROP_SIZE // TOKEN_PX) * ((CROP_SIZE - 64) // TOKEN_PX)  # of a crop
 PART_PX = 4  # every so many pixels are enough to know what a token sees
 NOBODY = NUM_JOINTS
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
@@ -282,7 +284,7 @@ class CropMaker:
 
 def by_token(parts: Tensor) -> Tensor:
     """(N, 64, 48) -> (N, 192, 16): the pixels of each token together."""
-    side = 16 // PART_PX
+    side = TOKEN_PX // PART_PX
     tokens = parts.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, 16, 4, 12, 4)
     return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
 
