@@ -25,9 +25,10 @@ from demo.pictures import side_by_side, write_animation, write_still
 from demo.recorder import Recorder
 from pear_ros.assets import load_assets
 from pear_ros.body_model import BodyModel
+from pear_ros.cli import SIZES_HELP
 from pear_ros.config import SyntheticCameraConfig
 from pear_ros.errors import PearError
-from pear_ros.share import shared_file
+from pear_ros.share import checkpoint_or_demo, shared_file
 
 FIRST_ANSWER_S = 60.0  # the longest wait for it
 
@@ -66,12 +67,9 @@ def main() -> int:
 
 def _node_command(options: argparse.Namespace) -> list[str]:
     """With the demo's network and the stand-in body, but for what the user has."""
-    has_weights = bool(options.checkpoint)
     parameters = {
-        "checkpoint": options.checkpoint or shared_file("demo/model.pt"),
-        "network_config": options.network_config
-        if has_weights
-        else shared_file("demo/network.json"),
+        "checkpoint": checkpoint_or_demo(options.checkpoint, options.network_config),
+        "network_config": options.network_config,
         "assets": options.assets or shared_file("standin/body.npz"),
         "detector": options.detector or ("full_frame" if options.video else "topic"),
     }
@@ -134,7 +132,9 @@ def _options() -> argparse.Namespace:
         "--video", default="", help="a file or a webcam's number; default: the synthetic camera"
     )
     parser.add_argument("--checkpoint", default="", help="default: the demo's small network")
-    parser.add_argument("--network-config", default="", help="of the checkpoint that is given")
+    parser.add_argument(
+        "--network-config", default="", help=f"of the checkpoint that is given: {SIZES_HELP}"
+    )
     parser.add_argument("--assets", default="", help="default: the stand-in body")
     parser.add_argument(
         "--detector", default="", help="default: topic, the true boxes; of a video full_frame"
