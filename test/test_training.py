@@ -14,14 +14,15 @@ import torch
 
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
-from pear_ros.crop import CROP_SIZE
+from pear_ros.crop import CROP_SIZE, cut_crop
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
-from pear_ros.people import EhmParameters
+from pear_ros.people import JOINT, EhmParameters
+from pear_ros.renderer import LIGHTING, render
 from pear_ros.synthetic.motion import TRAINING
 from pear_ros.vit import BackboneConfig
-from training import train
+from training import data, train
 from training.cpu import for_cpu
-from training.data import NOBODY, Batch, CropMaker
+from training.data import IMAGE_SIZE, NOBODY, OUTLINE, Batch, CropMaker
 from training.losses import TokenAnswers, heatmap_loss, stage_1, to_crop, token_losses
 from training.pixel_loss import PixelLoss
 
@@ -94,14 +95,78 @@ def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
             assert after[name] > before[name] + 1e-3, (field, name)
 
 
-def test_crops_show_the_person_where_the_joints_are(batch: Batch) -> None:
-    """Colours around the pelvis differ from the crop's border: somebody is there."""
+def pixel_parts(batch: Batch) -> torch.Tensor:
+    """(N, 64, 48) what every fourth pixel shows, out of the tokens."""
+    tokens = batch.parts.unflatten(2, (4, 4)).unflatten(1, (16, 12))  # rows, columns, twice
+    return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def test_parts_are_where_the_joints_are(batch: Batch) -> None:
+    """Around an elbow is the skin that the elbow or the shoulder moves, of the same side."""
+    parts = pixel_parts(batch)
+    limbs = [JOINT[f"{s}_{j}"] for s in ("left", "right") for j in ("knee", "elbow", "wrist")]
+    before = [JOINT[f"{s}_{j}"] for s in ("left", "right") for j in ("hip", "shoulder", "elbow")]
+
+    def found(uv: torch.Tensor) -> float:
+        """How often, of the joints (N, 6, 2) that are in view."""
+        column, row = (uv * 32 + torch.tensor((24, 32))).long().unbind(-1)
+        hits = []
+        for person in range(len(uv)):
+            for k in range(len(limbs)):
+                i, j = int(row[person, k]), int(column[person, k])
+                if 2 <= i < 62 and 2 <= j < 46:
+                    near = parts[person, i - 2 : i + 3, j - 2 : j + 3]
+                    hits.append(((near == limbs[k]) | (near == before[k])).any().item())
+        assert len(hits) > 80
+        return float(np.mean(hits))
+
+    uv = batch.joints_uv[:, limbs]
+    assert found(uv) > 0.8  # others are hidden
+    assert found(uv * torch.tensor((-1, 1))) < 0.6
+    assert found(uv + 0.3) < 0.5
+
+
+def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
+    """Colours change most where the person ends."""
     assert batch.crops.shape == (24, CROP_SIZE, CROP_SIZE - 64, 3)
     assert batch.crops.dtype == torch.uint8
-    on_screen = (batch.joints_uv.abs() < 1).all(-1).float().mean()
-    assert on_screen > 0.85
-    centred = batch.joints_uv[:, 0].abs().amax(1)  # of the pelvis
-    assert centred.median() < 0.3
+    is_person = pixel_parts(batch) != NOBODY  # (N, 64, 48)
+    ends = is_person[:, :, 1:] != is_person[:, :, :-1]
+
+    def contrast(crops: torch.Tensor) -> float:
+        pixels = crops[:, 2::4, 2::4].float()  # (N, 64, 48, 3)
+        changes = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean(-1)
+        return float(changes[ends].mean() / changes[~ends].mean())
+
+    assert contrast(batch.crops) > 3
+    for wrong in (batch.crops.flip(2), batch.crops.roll(8, 2), batch.crops.roll(1, 0)):
+        assert contrast(wrong) < 0.6 * contrast(batch.crops)
+
+
+def test_a_crop_is_what_is_cut_from_the_image(
+    assets: BodyAssets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOOKS", "BACKGROUNDS"):
+        monkeypatch.setattr(data, name, 1)
+    monkeypatch.setattr(data, "random_lighting", lambda _: LIGHTING)
+    maker = CropMaker(assets, TRAINING, seed=3)
+    maker._backgrounds[0][:] = 60
+    width, height = IMAGE_SIZE
+    room = np.full((height, width, 3), 60, np.uint8)
+    _, vertices, _ = maker._bodies(4)
+    looks = np.full((1, vertices.shape[1], 3), 0.8, np.float32)
+    for body in vertices:
+        camera, place, xywh = maker._place(body[::OUTLINE])
+        mesh = (body + place)[None]
+        drawn = maker._draw(mesh, looks, camera, xywh).image.astype(int)
+        image = render(room, mesh, assets.body_faces, looks, camera, lighting=LIGHTING).image
+        cut = cut_crop(image, xywh).astype(int)
+        inside = (cut_crop(np.full_like(room, 255), xywh) == 255).all(-1)
+
+        off = np.abs(drawn - cut)[inside].mean()
+        assert off < 3
+        for shift, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
+            assert np.abs(np.roll(drawn, shift, axis) - cut)[inside].mean() > 1.5 * off
 
 
 def test_heatmaps_are_best_at_the_truth() -> None:

@@ -1,7 +1,8 @@
 """Crops of people with what the network shall say about them, drawn as fast as it learns.
 
 Each sample is a person of its own before a camera of its own. The crop is drawn directly, by the
-camera that the crop's pixels make, and is what `pear_ros.crop` would cut from the image.
+camera that the crop's pixels make: but for a few grey levels along edges, where the image's pixels
+are larger or smaller, it is what `pear_ros.crop` would cut from the image.
 
 The network sees the crop alone, so it is taught what the crop shows: orientations and joints as
 seen by a camera that looks straight at the crop's centre (pear_ros/camera.py).
