@@ -114,11 +114,16 @@ def _report(recorder: Recorder, output: Path, camera_log: Path) -> None:
     )
     if recorder.truth:
         errors = Errors(BodyModel(load_assets(shared_file("standin/body.npz"))))
-        for stamp in set(recorder.humans) & set(recorder.truth):
-            humans, transforms = recorder.humans[stamp], recorder.transforms.get(stamp)
-            if transforms or not humans.humans:
-                errors.add(humans, transforms or TFMessage(), recorder.truth[stamp])
+        known = set(recorder.humans) & set(recorder.truth)
+        for stamp in known:
+            transforms = recorder.transforms.get(stamp, TFMessage())
+            errors.add(recorder.humans[stamp], transforms, recorder.truth[stamp])
         print(f"\n{errors.table()}")
+        with_people = {stamp for stamp in known if recorder.humans[stamp].humans}
+        print(
+            f"answered images without the truth: {len(recorder.humans) - len(known)}, "
+            f"with people but without TF: {len(with_people - set(recorder.transforms))}"
+        )
     if pairs := side_by_side(recorder.images, recorder.overlays):
         still, animation = output / "demo.png", output / "demo.webp"
         write_still(still, pairs)
