@@ -101,7 +101,7 @@ class CropMaker:
         self._part_of_face = np.append(joint[assets.body_faces[:, 0]], np.uint8(NOBODY))
         self._repertoire = repertoire
         self._random = random = np.random.default_rng(seed)
-        self._motions = [Motion(repertoire, random) for _ in range(MOTIONS)]
+        self._motions = [Motion(repertoire, stream) for stream in random.spawn(MOTIONS)]
         self._uses = random.integers(0, USES, MOTIONS)
         self._looks = [self._cast.wardrobe.colors(random) for _ in range(LOOKS)]
         size = 3 * CROP_SIZE
@@ -177,7 +177,8 @@ class CropMaker:
     def _renew(self) -> None:
         random = self._random
         for i in np.flatnonzero(self._uses >= USES):
-            self._motions[i], self._uses[i] = Motion(self._repertoire, random), 0
+            (stream,) = random.spawn(1)
+            self._motions[i], self._uses[i] = Motion(self._repertoire, stream), 0
         self._looks[random.integers(LOOKS)] = self._cast.wardrobe.colors(random)
         if random.random() < 0.3:
             size = 3 * CROP_SIZE
