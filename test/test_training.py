@@ -122,8 +122,8 @@ def test_parts_are_where_the_joints_are(batch: Batch) -> None:
 
     uv = batch.joints_uv[:, limbs]
     assert found(uv) > 0.8  # others are hidden
-    assert found(uv * torch.tensor((-1, 1))) < 0.6
-    assert found(uv + 0.3) < 0.5
+    assert found(uv * torch.tensor((-1, 1))) < 0.4
+    assert found(uv + 0.3) < 0.3
 
 
 def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
@@ -138,9 +138,9 @@ def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
         changes = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean(-1)
         return float(changes[ends].mean() / changes[~ends].mean())
 
-    assert contrast(batch.crops) > 3
+    assert contrast(batch.crops) > 5
     for wrong in (batch.crops.flip(2), batch.crops.roll(8, 2), batch.crops.roll(1, 0)):
-        assert contrast(wrong) < 0.6 * contrast(batch.crops)
+        assert contrast(wrong) < 0.3 * contrast(batch.crops)
 
 
 def test_a_crop_is_what_is_cut_from_the_image(
@@ -164,9 +164,9 @@ def test_a_crop_is_what_is_cut_from_the_image(
         inside = (cut_crop(np.full_like(room, 255), xywh) == 255).all(-1)
 
         off = np.abs(drawn - cut)[inside].mean()
-        assert off < 3
+        assert off < 1
         for shift, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
-            assert np.abs(np.roll(drawn, shift, axis) - cut)[inside].mean() > 1.5 * off
+            assert np.abs(np.roll(drawn, shift, axis) - cut)[inside].mean() > 3 * off
 
 
 def test_heatmaps_are_best_at_the_truth() -> None:
