@@ -25,9 +25,10 @@ from demo.pictures import side_by_side, write_animation, write_still
 from demo.recorder import Recorder
 from pear_ros.assets import load_assets
 from pear_ros.body_model import BodyModel
+from pear_ros.cli import SIZES_HELP
 from pear_ros.config import SyntheticCameraConfig
 from pear_ros.errors import PearError
-from pear_ros.share import shared_file
+from pear_ros.share import checkpoint_or_demo, shared_file
 
 FIRST_ANSWER_S = 60.0  # the longest wait for it
 
@@ -66,12 +67,9 @@ def main() -> int:
 
 def _node_command(options: argparse.Namespace) -> list[str]:
     """With the demo's network and the stand-in body, but for what the user has."""
-    has_weights = bool(options.checkpoint)
     parameters = {
-        "checkpoint": options.checkpoint or shared_file("demo/model.pt"),
-        "network_config": options.network_config
-        if has_weights
-        else shared_file("demo/network.json"),
+        "checkpoint": checkpoint_or_demo(options.checkpoint, options.network_config),
+        "network_config": options.network_config,
         "assets": options.assets or shared_file("standin/body.npz"),
         "detector": options.detector or ("full_frame" if options.video else "topic"),
     }
@@ -116,11 +114,16 @@ def _report(recorder: Recorder, output: Path, camera_log: Path) -> None:
     )
     if recorder.truth:
         errors = Errors(BodyModel(load_assets(shared_file("standin/body.npz"))))
-        for stamp in set(recorder.humans) & set(recorder.truth):
-            humans, transforms = recorder.humans[stamp], recorder.transforms.get(stamp)
-            if transforms or not humans.humans:
-                errors.add(humans, transforms or TFMessage(), recorder.truth[stamp])
+        known = set(recorder.humans) & set(recorder.truth)
+        for stamp in known:
+            transforms = recorder.transforms.get(stamp, TFMessage())
+            errors.add(recorder.humans[stamp], transforms, recorder.truth[stamp])
         print(f"\n{errors.table()}")
+        with_people = {stamp for stamp in known if recorder.humans[stamp].humans}
+        print(
+            f"answered images without the truth: {len(recorder.humans) - len(known)}, "
+            f"with people but without TF: {len(with_people - set(recorder.transforms))}"
+        )
     if pairs := side_by_side(recorder.images, recorder.overlays):
         still, animation = output / "demo.png", output / "demo.webp"
         write_still(still, pairs)
@@ -134,7 +137,9 @@ def _options() -> argparse.Namespace:
         "--video", default="", help="a file or a webcam's number; default: the synthetic camera"
     )
     parser.add_argument("--checkpoint", default="", help="default: the demo's small network")
-    parser.add_argument("--network-config", default="", help="of the checkpoint that is given")
+    parser.add_argument(
+        "--network-config", default="", help=f"of the checkpoint that is given: {SIZES_HELP}"
+    )
     parser.add_argument("--assets", default="", help="default: the stand-in body")
     parser.add_argument(
         "--detector", default="", help="default: topic, the true boxes; of a video full_frame"

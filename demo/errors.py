@@ -27,7 +27,7 @@ class Errors:
     def __init__(self, body_model: BodyModel) -> None:
         self._body_model = body_model
         self._values: dict[tuple[str, str], list[float]] = defaultdict(list)  # by name, unit
-        self._images = self._true = self._found = self._matched = 0
+        self._images = self._true = self._found = self._matched = self._without_tf = 0
 
     def add(self, humans: HumanArray, transforms: TFMessage, truth: HumanArray) -> None:
         """All of one image."""
@@ -53,6 +53,12 @@ class Errors:
         self._put("distance from the camera", "cm", CM * depth_m)
 
         at = {transform.child_frame_id: transform.transform for transform in transforms.transforms}
+        # All frames of a person come in one message, or none does.
+        placed = [(i, j) for i, j in rows if f"head_{humans.humans[i].id}" in at]
+        self._without_tf += len(rows) - len(placed)
+        if not placed:
+            return
+        found, true = map(list, zip(*placed, strict=True))
         true_frames = {poses.name: poses for poses in body_frames(true_people)}
         for name in ("head", "left_hand", "right_hand"):
             here = [at[f"{name}_{humans.humans[i].id}"] for i in found]
@@ -76,7 +82,7 @@ class Errors:
             rows.append(f"{name:<26} {len(values):>6} {median:>6.1f} {unit} {most:>6.1f} {unit}")
         rows.append(
             f"people in {self._images} images: {self._true} true, {self._found} found, "
-            f"{self._matched} of them matched"
+            f"{self._matched} of them matched, {self._without_tf} of those without TF"
         )
         return "\n".join(rows)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from pear_ros.network import PearNetwork
 
 HELP = (["-h"], ["--help"])
+SIZES_HELP = "JSON; default: network.json beside the checkpoint, else the published sizes"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +87,7 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
         "inputs", type=Path, nargs="+", metavar="INPUT", help="image, folder of images, or video"
     )
     parser.add_argument("--checkpoint", required=True, help="PEAR's weights")
-    parser.add_argument("--network-config", default="", help="JSON; default: the published sizes")
+    parser.add_argument("--network-config", default="", help=SIZES_HELP)
     parser.add_argument("--assets", required=True, help="file of `pear-ros assets convert`")
     parser.add_argument("--detector", default="full_frame", choices=("full_frame", "hog"))
     parser.add_argument(
@@ -141,15 +142,17 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="PEAR's weights")
-    parser.add_argument("--network-config", type=Path, help="JSON; default: the published sizes")
+    parser.add_argument("--network-config", type=Path, help=SIZES_HELP)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="", help="weights; default: the demo's network")
-    parser.add_argument("--network-config", default="", help="JSON, of the checkpoint given")
+    parser.add_argument(
+        "--network-config", default="", help=f"of the checkpoint that is given: {SIZES_HELP}"
+    )
     parser.add_argument("--assets", default="", help="the body; default: the stand-in")
     parser.add_argument("--frames", type=_positive, help="default: as many as the docs' numbers")
-    parser.add_argument("--seed", type=int, help="default: that of the docs' numbers")
+    parser.add_argument("--seed", type=_natural, help="default: that of the docs' numbers")
     parser.add_argument("--device", default=Config.device)
     parser.add_argument("--dtype", default=Config.dtype, help="of the backbone: auto, float32, ...")
     parser.add_argument("--engine", default="", help="TensorRT engine; default: torch computes")
@@ -206,14 +209,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is negative")
+    return number
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from pear_ros.evaluate import FRAMES, SEED, evaluate
-    from pear_ros.share import shared_file
+    from pear_ros.share import checkpoint_or_demo, shared_file
 
-    sizes = options.network_config if options.checkpoint else shared_file("demo/network.json")
     config = Config(
-        checkpoint=options.checkpoint or str(shared_file("demo/model.pt")),
-        network_config=str(sizes),
+        checkpoint=checkpoint_or_demo(options.checkpoint, options.network_config),
+        network_config=options.network_config,
         assets=options.assets or str(shared_file("standin/body.npz")),
         device=options.device,
         dtype=options.dtype,

@@ -39,7 +39,9 @@ class Config:
 
     checkpoint: str = setting("", "PEAR's checkpoint, pear_model.pt; see docs/assets.md")
     network_config: str = setting(
-        "", "JSON file with the sizes of the network; empty: the published PEAR (ViT-H)"
+        "",
+        "JSON file with the sizes of the network; empty: network.json beside the checkpoint, else "
+        "the published PEAR (ViT-H)",
     )
     assets: str = setting("", "body model file written by `pear-ros assets convert`")
     device: str = setting("auto", "where the network runs: auto, cpu, cuda, cuda:1, ...")

@@ -103,7 +103,8 @@ class PearNetwork(nn.Module):
         self.backbone = Backbone(config.backbone)
         self.head = Head(config.head)
 
-    def forward(self, crops: Tensor) -> EhmParameters:  # (N, 256, 256, 3) RGB, uint8
+    def forward(self, crops: Tensor) -> EhmParameters:
+        """Of crops (N, 256, 256, 3) RGB uint8, or (N, 256, 192, 3): the columns it sees alone."""
         image = self.normalise(crops).to(self.backbone.pos_embed.dtype)  # (N, 3, 256, 192)
         tokens = self.backbone(image)  # (N, 192, 1280)
         parameters: EhmParameters = self.head(tokens.float())
@@ -125,7 +126,10 @@ class PearNetwork(nn.Module):
         return f"{millions:.1f} million weights, backbone in {self.precision} on {self.device}"
 
     def normalise(self, crops: Tensor) -> Tensor:
-        """(N, S, S, 3) RGB uint8 -> (N, 3, S, W) float32, the columns that the backbone sees."""
+        """(N, S, S or W, 3) RGB uint8 -> (N, 3, S, W) float32, the W columns in the middle.
+
+        They are what the backbone sees.
+        """
         margin = (crops.shape[2] - self.config.backbone.img_size[1]) // 2
         image = crops.float()  # first of all: TensorRT does nothing else with uint8
         image = image[:, :, margin : crops.shape[2] - margin] / 255
@@ -185,12 +189,13 @@ def load_network(
     """A network in eval mode with the checkpoint's weights, all of them; with `fold` (Head.fold).
 
     `checkpoint` is `{"backbone": state_dict, "head": state_dict, ...}` as published. The file is
-    mapped, never unpickled beyond tensors, and needs little memory besides the weights.
+    mapped, never unpickled beyond tensors, and needs little memory besides the weights. Without
+    `config` the sizes are those of network.json beside it, or the published ones where none is.
 
     Raises CheckpointError where the file cannot be read or its keys or shapes differ.
     """
     with torch.device("meta"):
-        network = PearNetwork(config or NetworkConfig())
+        network = PearNetwork(config or _sizes_beside(checkpoint))
     stored = _flatten(_read(checkpoint, map_location="meta"), checkpoint)
     expected = network.state_dict()
     _check_layout(checkpoint, expected, {name: stored[name].shape for name in stored})
@@ -208,6 +213,11 @@ def load_network(
     if fold:
         network.head.fold()
     return network.eval().requires_grad_(False)
+
+
+def _sizes_beside(checkpoint: Path) -> NetworkConfig:
+    path = checkpoint.parent / "network.json"
+    return NetworkConfig.from_json(path) if path.is_file() else NetworkConfig()
 
 
 def _read(checkpoint: Path, map_location: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 import zlib
 
 import cv2
@@ -11,10 +12,18 @@ import numpy as np
 from pear_ros.people import Camera, ImageArray, IntArray, People
 from pear_ros.renderer import render
 
+GOLDEN = (5**0.5 - 1) / 2  # of a circle: steps that always fall where there is most room
+
 
 def person_color(id_: str) -> tuple[float, float, float]:
-    """RGB, 0 to 1; a person has the same in every marker and image."""
-    hue = zlib.crc32(id_.encode()) % 360 / 360
+    """RGB, 0 to 1; a person has the same in every marker and image.
+
+    People whose ids differ by a few in their last number have hues that are far apart.
+    """
+    number = re.search("[0-9]*$", id_)
+    assert number is not None
+    first = zlib.crc32(id_[: number.start()].encode()) / 2**32  # another one for each camera
+    hue = (first + GOLDEN * int(number[0] or 0)) % 1
     return colorsys.hsv_to_rgb(hue, 0.45, 0.95)
 
 

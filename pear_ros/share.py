@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pear_ros.errors import AssetError
+from pear_ros.errors import AssetError, SettingError
 
 
 def shared_file(name: str) -> Path:
@@ -20,3 +20,13 @@ def shared_file(name: str) -> Path:
         if path.is_file():
             return path
     raise AssetError(f"{name} was not installed with pear_ros, whose modules are in {folders[0]}")
+
+
+def checkpoint_or_demo(checkpoint: str, network_config: str) -> str:
+    """The checkpoint that the user gave, else the demo's, beside which its sizes lie.
+
+    Raises SettingError where there are only sizes: they would belong to nothing.
+    """
+    if network_config and not checkpoint:
+        raise SettingError("--network-config describes a checkpoint: give --checkpoint, too")
+    return checkpoint or str(shared_file("demo/model.pt"))

@@ -78,6 +78,7 @@ class SyntheticCamera(Node):
         out: the log says so. Raises ExternalShutdownException when it is interrupted.
         """
         config = self.config
+        self._scene.shot(0.0, visibility=False)  # the first drawing is slow: before the clock runs
         if config.wait_for_subscriber:
             while not self._image.get_subscription_count():
                 self._executor.spin_once(0.1)

@@ -152,6 +152,7 @@ MISUSE = {
     "detections from ROS": ["infer", "x.png", *FILES, "--detector=topic"],
     "no action": ["assets"],
     "no output": ["assets", "convert", "dir"],
+    "a negative seed": ["evaluate", "--seed", "-1"],
 }
 
 
@@ -161,6 +162,13 @@ def test_misuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Non
         main(arguments)
     assert exit_.value.code == 2
     assert "usage: pear-ros" in capsys.readouterr().err
+
+
+def test_sizes_without_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    """They would be ignored, or be those of another network."""
+    assert main(["evaluate", f"--network-config={DATA / 'network_tiny.json'}"]) == 1
+    message = "--network-config describes a checkpoint: give --checkpoint, too"
+    assert capsys.readouterr().err == f"pear-ros: {message}\n"
 
 
 # --- assets, toy ---------------------------------------------------------------------------------

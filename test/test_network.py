@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -377,6 +378,18 @@ def test_published_sizes_are_the_default(tmp_path: Path) -> None:
     backbone, head = NetworkConfig().backbone, NetworkConfig().head
     assert (backbone.embed_dim, backbone.depth, backbone.num_heads) == (1280, 32, 16)
     assert (head.dim, head.depth, head.heads, head.dim_head, head.mlp_dim) == (1024, 6, 8, 64, 1024)
+
+
+def test_sizes_lie_beside_the_checkpoint(tmp_path: Path, network_config: NetworkConfig) -> None:
+    checkpoint = Path(shutil.copy(CHECKPOINT, tmp_path))
+    with pytest.raises(CheckpointError, match="does not fit the network"):
+        load_network(checkpoint)
+    shutil.copy(DATA / "network_tiny.json", tmp_path / "network.json")
+    assert load_network(checkpoint).config == network_config
+    (tmp_path / "network.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"network\.json is not a network configuration"):
+        load_network(checkpoint)
+    assert load_network(checkpoint, network_config).config == network_config
 
 
 def test_config_round_trip(tmp_path: Path, network_config: NetworkConfig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 import pytest
 from samples import random_parameters
@@ -128,6 +130,16 @@ def test_the_image_is_not_changed() -> None:
 
 def test_nobody() -> None:
     np.testing.assert_array_equal(draw_people(canvas(), people(), FACES, CAMERA), canvas())
+
+
+@pytest.mark.parametrize("prefix", ["p", "front_p", "back_p"])
+@pytest.mark.parametrize("first", [1, 6, 1000])
+def test_neighbours_have_clearly_different_colors(prefix: str, first: int) -> None:
+    """At least 50 degrees of the circle of hues between any two of five."""
+    ids = [f"{prefix}{first + i}" for i in range(5)]
+    hues = np.sort([colorsys.rgb_to_hsv(*person_color(id_))[0] for id_ in ids])
+    gaps = np.diff(np.append(hues, hues[0] + 1))
+    assert gaps.min() > 50 / 360
 
 
 def test_colors() -> None:

@@ -21,8 +21,8 @@ from pear_ros.synthetic.controls import (
     rotations,
     vector,
 )
-from pear_ros.synthetic.motion import EXPRESSION_SPREAD, HELD_OUT, TRAINING, Motion
-from pear_ros.synthetic.scene import Cast, Scene, Shot, parameters_of
+from pear_ros.synthetic.motion import EXPRESSION_SPREAD, HELD_OUT, KEPT, TRAINING, Motion
+from pear_ros.synthetic.scene import KEPT_STEPS, Actor, Cast, Scene, Shot, parameters_of
 
 BODY = Path(__file__).parents[1] / "assets/standin/body.npz"
 UPRIGHT = np.eye(3)  # model axes: x to the person's left, y up, z forward
@@ -133,6 +133,24 @@ def test_a_motion_may_be_asked_in_any_order() -> None:
     earlier = motion(1.0)
     np.testing.assert_array_equal(motion(12.5), later)
     np.testing.assert_array_equal(motion(1.0), earlier)
+
+
+def test_what_was_long_ago_is_not_kept_and_comes_again(cast: Cast) -> None:
+    def make() -> Actor:
+        return Actor(cast, HELD_OUT, (-0.2, 0.2, 2.5, 5.0), np.random.default_rng(2))
+
+    actor, fresh = make(), make()
+    times_s = (0.0, 1.0, 7.3)
+    early = [fresh.place(t) for t in times_s]
+    early_poses = np.stack([fresh.motion(t) for t in times_s])
+    assert actor.place(100.0) == make().place(100.0)
+    assert len(actor._way) == KEPT_STEPS
+    assert len(actor.motion._parts) == KEPT
+    np.testing.assert_array_equal(np.stack([actor.motion(t) for t in times_s]), early_poses)
+    assert [actor.place(t) for t in times_s] == early
+    assert actor.place(100.0) == make().place(100.0)
+    walks = [actor.motion.walks(t) for t in np.arange(0, 60, 0.5)]
+    assert 0 < np.mean(walks) < 1
 
 
 def test_faces_move() -> None:

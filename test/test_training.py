@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import sys
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,15 @@ import torch
 
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
-from pear_ros.crop import CROP_SIZE
+from pear_ros.crop import CROP_SIZE, cut_crop
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
-from pear_ros.people import EhmParameters
+from pear_ros.people import JOINT, EhmParameters
+from pear_ros.renderer import LIGHTING, render
 from pear_ros.synthetic.motion import TRAINING
 from pear_ros.vit import BackboneConfig
-from training import train
+from training import data, train
 from training.cpu import for_cpu
-from training.data import NOBODY, Batch, CropMaker
+from training.data import IMAGE_SIZE, NOBODY, OUTLINE, Batch, CropMaker
 from training.losses import TokenAnswers, heatmap_loss, stage_1, to_crop, token_losses
 from training.pixel_loss import PixelLoss
 
@@ -93,14 +95,78 @@ def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
             assert after[name] > before[name] + 1e-3, (field, name)
 
 
-def test_crops_show_the_person_where_the_joints_are(batch: Batch) -> None:
-    """Colours around the pelvis differ from the crop's border: somebody is there."""
+def pixel_parts(batch: Batch) -> torch.Tensor:
+    """(N, 64, 48) what every fourth pixel shows, out of the tokens."""
+    tokens = batch.parts.unflatten(2, (4, 4)).unflatten(1, (16, 12))  # rows, columns, twice
+    return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def test_parts_are_where_the_joints_are(batch: Batch) -> None:
+    """Around an elbow is the skin that the elbow or the shoulder moves, of the same side."""
+    parts = pixel_parts(batch)
+    limbs = [JOINT[f"{s}_{j}"] for s in ("left", "right") for j in ("knee", "elbow", "wrist")]
+    before = [JOINT[f"{s}_{j}"] for s in ("left", "right") for j in ("hip", "shoulder", "elbow")]
+
+    def found(uv: torch.Tensor) -> float:
+        """How often, of the joints (N, 6, 2) that are in view."""
+        column, row = (uv * 32 + torch.tensor((24, 32))).long().unbind(-1)
+        hits = []
+        for person in range(len(uv)):
+            for k in range(len(limbs)):
+                i, j = int(row[person, k]), int(column[person, k])
+                if 2 <= i < 62 and 2 <= j < 46:
+                    near = parts[person, i - 2 : i + 3, j - 2 : j + 3]
+                    hits.append(((near == limbs[k]) | (near == before[k])).any().item())
+        assert len(hits) > 80
+        return float(np.mean(hits))
+
+    uv = batch.joints_uv[:, limbs]
+    assert found(uv) > 0.8  # others are hidden
+    assert found(uv * torch.tensor((-1, 1))) < 0.4
+    assert found(uv + 0.3) < 0.3
+
+
+def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
+    """Colours change most where the person ends."""
     assert batch.crops.shape == (24, CROP_SIZE, CROP_SIZE - 64, 3)
     assert batch.crops.dtype == torch.uint8
-    on_screen = (batch.joints_uv.abs() < 1).all(-1).float().mean()
-    assert on_screen > 0.85
-    centred = batch.joints_uv[:, 0].abs().amax(1)  # of the pelvis
-    assert centred.median() < 0.3
+    is_person = pixel_parts(batch) != NOBODY  # (N, 64, 48)
+    ends = is_person[:, :, 1:] != is_person[:, :, :-1]
+
+    def contrast(crops: torch.Tensor) -> float:
+        pixels = crops[:, 2::4, 2::4].float()  # (N, 64, 48, 3)
+        changes = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean(-1)
+        return float(changes[ends].mean() / changes[~ends].mean())
+
+    assert contrast(batch.crops) > 5
+    for wrong in (batch.crops.flip(2), batch.crops.roll(8, 2), batch.crops.roll(1, 0)):
+        assert contrast(wrong) < 0.3 * contrast(batch.crops)
+
+
+def test_a_crop_is_what_is_cut_from_the_image(
+    assets: BodyAssets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOOKS", "BACKGROUNDS"):
+        monkeypatch.setattr(data, name, 1)
+    monkeypatch.setattr(data, "random_lighting", lambda _: LIGHTING)
+    maker = CropMaker(assets, TRAINING, seed=3)
+    maker._backgrounds[0][:] = 60
+    width, height = IMAGE_SIZE
+    room = np.full((height, width, 3), 60, np.uint8)
+    _, vertices, _ = maker._bodies(4)
+    looks = np.full((1, vertices.shape[1], 3), 0.8, np.float32)
+    for body in vertices:
+        camera, place, xywh = maker._place(body[::OUTLINE])
+        mesh = (body + place)[None]
+        drawn = maker._draw(mesh, looks, camera, xywh).image.astype(int)
+        image = render(room, mesh, assets.body_faces, looks, camera, lighting=LIGHTING).image
+        cut = cut_crop(image, xywh).astype(int)
+        inside = (cut_crop(np.full_like(room, 255), xywh) == 255).all(-1)
+
+        off = np.abs(drawn - cut)[inside].mean()
+        assert off < 1
+        for shift, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
+            assert np.abs(np.roll(drawn, shift, axis) - cut)[inside].mean() > 3 * off
 
 
 def test_heatmaps_are_best_at_the_truth() -> None:
@@ -179,50 +245,148 @@ def test_the_cpus_forms_compute_the_same(batch: Batch) -> None:
     torch.testing.assert_close(vars(network.head(before[0])), vars(answer), rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first arguments of a trainer of a tiny network, whose folder is tmp_path/out."""
+    monkeypatch.setattr(train, "SMALL", TINY)
+    return [
+        "--assets", str(BODY), "--output", str(tmp_path / "out"), "--batch-size", "4",
+        "--workers", "0", "--device", "cpu",
+    ]  # fmt: skip
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_trainer_goes_on_where_it_stopped(
-    stage: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: int, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "SMALL", TINY)
     monkeypatch.setattr(train, "LOG_EVERY", 2)
+    losses = []
+    update = train.Training.update
 
-    def run(output: str, steps: int, *more: str) -> Path:
-        monkeypatch.setattr(
-            sys, "argv",
-            ["train", "--assets", str(BODY), "--output", str(tmp_path / output), "--steps",
-             str(steps), "--batch-size", "4", "--workers", "0", "--warmup", "2", *more],
-        )  # fmt: skip
-        train.main()
-        return tmp_path / output
+    def told_update(training: train.Training, loss: torch.Tensor) -> None:
+        losses.append(loss.item())
+        update(training, loss)
 
-    folder = run("first", 2)
-    if stage == 2:
-        start = load_network(folder / "model.pt", TINY)
-        folder = run("second", 2, "--stage", "2", "--start", str(folder / "model.pt"))
+    monkeypatch.setattr(train.Training, "update", told_update)
+    folder = tmp_path / "out"
+    begin = train.Student(TINY).network
+    train.write_model(begin, tmp_path)
+    tiny += ["--stage", str(stage), "--warmup", "0", "--cooldown", "0"]
+    start = ["--start", str(tmp_path / "model.pt")] if stage == 2 else []
+
+    assert train.main([*tiny, *start, "--steps", "3"]) == 0
+    before = stored(folder)
     model = load_network(folder / "model.pt", NetworkConfig.from_json(folder / "network.json"))
+    # Nothing is left to do: what is stored again is what was read. The start is not needed now.
+    (tmp_path / "model.pt").unlink()
+    assert train.main([*tiny, "--steps", "3"]) == 0
+    assert all(optimizer["state"] for optimizer in before["optimizers"])
+    torch.testing.assert_close(stored(folder), before, rtol=0, atol=0)
+    again = load_network(folder / "model.pt", model.config)
+    torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+
     if stage == 2:  # the backbone is frozen, the head is not
+        after = before["student"]
         changed = {
             name
-            for name, weight in start.state_dict().items()
-            if not torch.equal(weight, model.state_dict()[name])
+            for name, weight in begin.state_dict().items()
+            if not torch.equal(weight.half().float(), after[f"network.{name}"])
         }
         assert not any(name.startswith("backbone.") for name in changed)
         assert {"head.cam_decoder.weight", "head.smplx_poses_decoder.weight"} <= changed
 
-    more = () if stage == 1 else ("--stage", "2", "--start", str(tmp_path / "first/model.pt"))
-    run(folder.name, 4, *more)
+    assert train.main([*tiny, "--steps", "4", "--weight-decay", "0.5", "--lr", "1e-5"]) == 0
+    adam = stored(folder)["optimizers"][1]["param_groups"]
+    assert [group["weight_decay"] for group in adam] == [0.5, 0]
+    assert [group["full_lr"] for group in adam] == [1e-5, 1e-5]
     with (folder / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [2, 4]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert "lr_share" in rows[0]
     assert ("body_parts" in rows[0]) == (stage == 2)
+    # A row is the mean of the steps since the last one, or since the run went on.
+    assert float(rows[0]["loss"]) == pytest.approx(np.mean(losses[:2]), rel=1e-4)
+    assert float(rows[1]["loss"]) == pytest.approx(losses[3], rel=1e-4)
     assert (folder / "curves.png").stat().st_size > 1000
+    runs = json.loads((folder / "options.json").read_text())
+    assert [(run["after_step"], run["steps"]) for run in runs] == [(0, "3"), (3, "3"), (3, "4")]
 
 
-def test_stage_2_needs_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train", "--stage", "2"])
+def test_a_network_that_begins_has_the_sizes_beside_it(tiny: list[str], tmp_path: Path) -> None:
+    larger = dataclasses.replace(TINY, head=dataclasses.replace(TINY.head, depth=2))
+    train.write_model(train.Student(larger).network, tmp_path)
+    for stage in ("1", "2"):
+        arguments = [*tiny, "--stage", stage, "--start", str(tmp_path / "model.pt")]
+        training = train.Training(train.parse_options(arguments))
+        assert training.student.network.config == larger
+
+
+def test_what_a_trainer_cannot_begin_with(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says why."""
+    assert train.main([*tiny, "--start", str(tmp_path / "model.pt")]) == 1
+    assert "network.json is not a network configuration" in capsys.readouterr().err
+    train.Training(train.parse_options(tiny)).save()
+    assert train.main([*tiny, "--stage", "2"]) == 1  # in the folder of stage 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out/last.pt is not of stage 2" in line
+    (tmp_path / "file").touch()
+    assert train.main([*tiny, "--output", str(tmp_path / "file")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_loss_or_gradient_that_is_not_finite_changes_nothing(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    training = train.Training(train.parse_options(tiny))
+    weight = training.student.network.head.cam_decoder.weight
+    before = weight.detach().clone()
+
+    def steep() -> torch.Tensor:  # finite, but its gradient is not
+        return (weight - before).abs().sqrt().sum()
+
+    lower = "at step 0: lower --muon-lr and --lr"
+    with pytest.raises(FloatingPointError, match=f"the loss is nan {lower}$"):
+        training.update(weight.sum() * np.nan)
+    with pytest.raises(FloatingPointError, match=f"the gradient is nan {lower}$"):
+        training.update(steep())
+    training.save()
+    with pytest.raises(FloatingPointError, match=f"{lower}, and go on from .*out/last.pt$"):
+        training.update(steep())
+    torch.testing.assert_close(weight.detach(), before, rtol=0, atol=0)
+    assert training.step == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--stage", "2"], ["--tokens", "0"], ["--tokens", "193"]], ids=" ".join
+)
+def test_options_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        train.parse_options()
+        train.parse_options(arguments)
+
+
+def test_each_stage_has_its_folder() -> None:
+    assert train.parse_options([]).output == Path("out/stage1")
+    options = train.parse_options(["--stage", "2", "--start", "model.pt"])
+    assert options.output == Path("out/stage2")
+
+
+def test_tokens_that_see_nobody_teach_no_pose(batch: Batch) -> None:
+    nobody = dataclasses.replace(batch, parts=torch.full_like(batch.parts, NOBODY))
+    answers = {"heatmaps": 55, "parts": NOBODY + 1, "turns": 6, "places": 3}
+    zeros = {name: torch.zeros(24, 9, size) for name, size in answers.items()}
+    tokens = TokenAnswers(torch.arange(9).expand(24, -1), **zeros)
+    losses = token_losses(tokens, nobody, torch.eye(3).expand(24, 55, 3, 3))
+    assert losses["part_turns"] == losses["part_places"] == 0
 
 
 def test_targets_come_with_the_crops(assets: BodyAssets) -> None:

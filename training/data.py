@@ -1,7 +1,8 @@
 """Crops of people with what the network shall say about them, drawn as fast as it learns.
 
 Each sample is a person of its own before a camera of its own. The crop is drawn directly, by the
-camera that the crop's pixels make, and is what `pear_ros.crop` would cut from the image.
+camera that the crop's pixels make: but for a few grey levels along edges, where the image's pixels
+are larger or smaller, it is what `pear_ros.crop` would cut from the image.
 
 The network sees the crop alone, so it is taught what the crop shows: orientations and joints as
 seen by a camera that looks straight at the crop's centre (pear_ros/camera.py).
@@ -47,6 +48,8 @@ USES = 24  # of a motion
 VIEWS = 2  # of a pose
 FACING = 0.65  # part of the people who more or less face the camera; others face anywhere
 HIDDEN = 0.2  # part of the crops in which another person stands before or behind
+TOKEN_PX = 16
+TOKENS = (CROP_SIZE // TOKEN_PX) * ((CROP_SIZE - 64) // TOKEN_PX)  # of a crop
 PART_PX = 4  # every so many pixels are enough to know what a token sees
 NOBODY = NUM_JOINTS
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
@@ -98,7 +101,7 @@ class CropMaker:
         self._part_of_face = np.append(joint[assets.body_faces[:, 0]], np.uint8(NOBODY))
         self._repertoire = repertoire
         self._random = random = np.random.default_rng(seed)
-        self._motions = [Motion(repertoire, random) for _ in range(MOTIONS)]
+        self._motions = [Motion(repertoire, stream) for stream in random.spawn(MOTIONS)]
         self._uses = random.integers(0, USES, MOTIONS)
         self._looks = [self._cast.wardrobe.colors(random) for _ in range(LOOKS)]
         size = 3 * CROP_SIZE
@@ -174,7 +177,8 @@ class CropMaker:
     def _renew(self) -> None:
         random = self._random
         for i in np.flatnonzero(self._uses >= USES):
-            self._motions[i], self._uses[i] = Motion(self._repertoire, random), 0
+            (stream,) = random.spawn(1)
+            self._motions[i], self._uses[i] = Motion(self._repertoire, stream), 0
         self._looks[random.integers(LOOKS)] = self._cast.wardrobe.colors(random)
         if random.random() < 0.3:
             size = 3 * CROP_SIZE
@@ -282,7 +286,7 @@ class CropMaker:
 
 def by_token(parts: Tensor) -> Tensor:
     """(N, 64, 48) -> (N, 192, 16): the pixels of each token together."""
-    side = 16 // PART_PX
+    side = TOKEN_PX // PART_PX
     tokens = parts.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, 16, 4, 12, 4)
     return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
 

@@ -119,8 +119,8 @@ def token_losses(tokens: TokenAnswers, batch: Batch, rotations: Tensor) -> dict[
     return {
         "heatmap": heatmap_loss(tokens.heatmaps, batch.joints_uv, tokens.kept),
         "parts": -(seen * tokens.parts.log_softmax(-1)).sum(-1).mean() / parts.shape[-1],
-        "part_turns": turns_off[is_seen].abs().mean(),
-        "part_places": places_off[is_seen].abs().mean(),
+        "part_turns": _size(turns_off[is_seen]),
+        "part_places": _size(places_off[is_seen]),
     }
 
 
@@ -155,6 +155,11 @@ def heatmap_loss(
 def _apart(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of rotation matrices."""
     return (a - b).abs().mean()
+
+
+def _size(off: Tensor) -> Tensor:
+    """Mean absolute value; 0 of nothing."""
+    return off.abs().sum() / max(off.numel(), 1)
 
 
 def _from_wrists(joints: Tensor) -> Tensor:

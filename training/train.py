@@ -1,23 +1,26 @@
-"""Trains a small PEAR on rendered people: `python -m training.train --stage 1 --output out/train`.
+"""Trains a small PEAR on rendered people: `python -m training.train --stage 1`.
 
 Stage 1 learns parameters and joints with all of the network; stage 2 keeps the backbone and
-corrects the head with what the pixels show. Runs on a CPU or on CUDA, goes on where it stopped
-(`last.pt` in the output folder), and writes
+corrects the head with what the pixels show. Runs on a CPU or on CUDA with torch 2.9 or newer, which
+brings Muon, goes on where it stopped (`last.pt` in the output folder), and writes
 
     model.pt, network.json    the averaged weights in the published layout, float16
     log.csv                   a row every so many steps
     curves.png                the same as a picture
+    options.json              the options of each run
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from tqdm import tqdm
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
 from pear_ros.decoder import INITIAL_POSE, HeadConfig
+from pear_ros.errors import PearError, SettingError
 from pear_ros.network import NetworkConfig, PearNetwork, choose_device, load_network
 from pear_ros.people import NUM_JOINTS, EhmParameters
 from pear_ros.synthetic.controls import STANDING, rotations, vector
@@ -37,7 +41,7 @@ from pear_ros.synthetic.motion import TRAINING
 from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.vit import BackboneConfig
 from training.cpu import MatrixPatchEmbed, for_cpu
-from training.data import NOBODY, Batch, Batches
+from training.data import NOBODY, TOKENS, Batch, Batches
 from training.losses import WEIGHTS, TokenAnswers, stage_1, total
 from training.pixel_loss import PixelLoss
 
@@ -144,16 +148,19 @@ class Training:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.device = choose_device(options.device)
-        self.student = Student(SMALL).to(self.device)
+        self._last = options.output / "last.pt"
+        stored = self._stored() if self._last.exists() else None
+        config = _sizes(options.start, stored)
+        self.student = Student(config).to(self.device)
         if self.device.type == "cpu":
             for_cpu(self.student.network)
-        if options.start:
-            start = load_network(options.start, SMALL, self.device, fold=False)
+        if options.start and not stored:
+            start = load_network(options.start, config, self.device, fold=False)
             self.student.network.load_state_dict(start.state_dict())
         if options.stage == 2:
             self.student.network.backbone.requires_grad_(False)
             self.student.aids.requires_grad_(False)
-        self.average = PearNetwork(SMALL).to(self.device).requires_grad_(False)
+        self.average = PearNetwork(config).to(self.device).requires_grad_(False)
         self.optimizers = make_optimizers(self.student, options)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -161,26 +168,38 @@ class Training:
         self.step = 0
         self.rows: list[dict[str, float]] = []
         options.output.mkdir(parents=True, exist_ok=True)
-        self._last = options.output / "last.pt"
-        if self._last.exists():
-            self._resume()
+        if stored:
+            self._resume(stored)
         else:
             self.average.load_state_dict(self.student.network.state_dict())
 
-    def _resume(self) -> None:
-        state = torch.load(self._last, map_location=self.device, weights_only=True)
+    def _stored(self) -> dict[str, Any]:
+        """Raises SettingError where another stage left it."""
+        state: dict[str, Any] = torch.load(self._last, map_location=self.device, weights_only=True)
+        if state.get("stage") != self.options.stage:
+            raise SettingError(
+                f"{self._last} is not of stage {self.options.stage} of this trainer: give another "
+                "folder as --output"
+            )
+        return state
+
+    def _resume(self, state: dict[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
-            full_lr = optimizer.param_groups[0]["full_lr"]  # of this command, not of the last
+            # These are of this command, not of the last.
+            ours = [{k: group[k] for k in ("full_lr", "weight_decay")}
+                    for group in optimizer.param_groups]  # fmt: skip
             optimizer.load_state_dict(stored)
-            for group in optimizer.param_groups:
-                group["full_lr"] = full_lr
+            for group, own in zip(optimizer.param_groups, ours, strict=True):
+                group.update(own)
         self.step, self.rows = state["step"], state["rows"]
-        print(f"goes on after step {self.step}")
+        print(f"{self._last}: goes on after step {self.step}, {self.student.network.description}")
 
     def save(self) -> None:
         state = {
+            "stage": self.options.stage,
+            "sizes": dataclasses.asdict(self.student.network.config),
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -198,20 +217,25 @@ class Training:
 
         It does not depend on the end until the cool-down begins: a run may be made longer.
         """
-        warm = (self.step + 1) / self.options.warmup
-        left = (self.options.steps - self.step) / self.options.cooldown
+        warm = (self.step + 1) / max(self.options.warmup, 1)
+        left = (self.options.steps - self.step) / max(self.options.cooldown, 1)
         return max(min(warm, left, 1), 0)
 
     def update(self, loss: Tensor) -> None:
-        """One step of the optimizers. Raises FloatingPointError where the loss is not finite."""
-        if not loss.isfinite():
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {self.step}: lower --muon-lr and --lr, and go "
-                f"on from {self._last}, which is untouched"
-            )
+        """One step of the optimizers.
+
+        Raises FloatingPointError, the weights unchanged, where loss or gradient are not finite.
+        """
         self.student.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        gradient = nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        for name, value in {"loss": loss, "gradient": gradient}.items():
+            if not value.isfinite():
+                again = f", and go on from {self._last}" if self._last.exists() else ""
+                raise FloatingPointError(
+                    f"the {name} is {value.item()} at step {self.step}: lower --muon-lr and "
+                    f"--lr{again}"
+                )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * self.learning_rate()
@@ -222,6 +246,14 @@ class Training:
             now = self.student.network.state_dict()
             for name, mean in self.average.state_dict().items():
                 mean.lerp_(now[name], 1 - keep)
+
+
+def _sizes(start: Path | None, stored: dict[str, Any] | None) -> NetworkConfig:
+    """Those of the network to go on with; CheckpointError where --start has none beside it."""
+    if stored:
+        sizes = stored["sizes"]
+        return NetworkConfig(BackboneConfig(**sizes["backbone"]), HeadConfig(**sizes["head"]))
+    return NetworkConfig.from_json(start.with_name("network.json")) if start else SMALL
 
 
 def make_optimizers(student: nn.Module, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
@@ -297,8 +329,26 @@ def batches(
     )
 
 
-def main() -> None:
-    options = parse_options()
+def write_options(options: argparse.Namespace, after_step: int) -> None:
+    """Adds this run's to those of the runs before it: options.json, a list."""
+    path = options.output / "options.json"
+    runs = json.loads(path.read_text()) if path.exists() else []
+    given = {name: str(value) for name, value in vars(options).items()}
+    path.write_text(json.dumps([*runs, {"after_step": after_step, **given}], indent=1))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains; 1 with one line on stderr where the user has something to mend."""
+    options = parse_options(arguments)
+    try:
+        run(options)
+    except (PearError, OSError, FloatingPointError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -308,10 +358,9 @@ def main() -> None:
     body_model = BodyModel(assets, device, np.arange(0, len(assets.body_template), VERTEX_STEP))
     pixel_loss = PixelLoss(assets, device) if options.stage == 2 else None
     autocast = device.type == "cuda" or options.bfloat16
-    (options.output / "options.json").write_text(
-        json.dumps({k: str(v) for k, v in vars(options).items()}, indent=1)
-    )
+    write_options(options, training.step)
     sums: dict[str, float] = defaultdict(float)
+    summed = 0  # steps since the last row
     started_s = time.monotonic()
     seconds = training.rows[-1]["seconds"] if training.rows else 0.0
     progress = tqdm(total=options.steps, initial=training.step, unit="step", mininterval=10)
@@ -333,25 +382,34 @@ def main() -> None:
         loss = total(losses, weights)
         training.update(loss)
         for name, value in {"loss": loss, **losses}.items():
-            sums[name] += value.item() / LOG_EVERY
+            sums[name] += value.item()
+        summed += 1
         progress.update()
         if training.step % LOG_EVERY == 0:
             now_s = seconds + time.monotonic() - started_s
-            row = {"step": training.step, "seconds": now_s, "lr": training.learning_rate(), **sums}
+            means = {name: value / summed for name, value in sums.items()}
+            share = training.learning_rate()
+            row = {"step": training.step, "seconds": now_s, "lr_share": share, **means}
             training.rows.append(row)
-            progress.set_postfix_str(" ".join(f"{k} {v:.4f}" for k, v in sums.items()))
+            progress.set_postfix_str(" ".join(f"{k} {v:.4f}" for k, v in means.items()))
             sums.clear()
+            summed = 0
         if training.step % SAVE_EVERY == 0:
             training.save()
     training.save()
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("--stage", type=int, choices=(1, 2), default=1)
     parser.add_argument("--assets", type=Path, default=Path("assets/standin/body.npz"))
-    parser.add_argument("--output", type=Path, default=Path("out/train"))
-    parser.add_argument("--start", type=Path, help="a model.pt to begin with; stage 2 needs one")
+    parser.add_argument("--output", type=Path, help="default: out/stage1 or out/stage2")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="a model.pt to begin with, its network.json beside it; stage 2 needs one; not read "
+        "where the output folder has a last.pt",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -366,11 +424,14 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="of the network, on a CPU")
     parser.add_argument("--bfloat16", action="store_true", help="on a CPU that multiplies it")
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    if options.stage == 2 and options.start is None:
+    options = parser.parse_args(arguments)
+    if not 1 <= options.tokens <= TOKENS:
+        parser.error(f"--tokens: a crop has {TOKENS}; look at 1 to {TOKENS} of them")
+    options.output = options.output or Path(f"out/stage{options.stage}")
+    if options.stage == 2 and not options.start and not (options.output / "last.pt").exists():
         parser.error("--stage 2 corrects a network: give the first stage's model.pt as --start")
     return options
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

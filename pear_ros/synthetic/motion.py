@@ -7,8 +7,11 @@ what a network is tested with is nothing that it was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +29,7 @@ Array = NDArray[np.float64]
 Random = np.random.Generator
 
 NUM_EXPRESSIONS = 50
+KEPT = 8  # actions of a motion; each takes at least 1.5 s
 EXPRESSION_SPREAD = 0.7  # standard deviation of a face's expression, in the model's own
 SWAY: dict[str, tuple[float, float]] = {  # spread and period, s
     "turn": (25, 3), "nod": (11, 3), "tilt": (6, 4), "gaze_side": (10, 2), "gaze_down": (6, 2),
@@ -327,32 +331,37 @@ REPERTOIRES = {"training": TRAINING, "held_out": HELD_OUT}
 # --- Sequences of it ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Of a motion: an action and when it begins."""
+
+    start_s: float
+    blend_s: float  # until its pose is reached
+    action: Action
+
+
 class Motion:
     """An endless sequence of actions: `motion(time_s)` gives controls (C,), `face` the expression.
 
-    SWAY is added to whatever the action is.
+    SWAY is added to whatever the action is. The latest actions are kept; who asks for an earlier
+    time waits until all of it has been drawn again, which gives the same. `random` is a stream of
+    the motion's own.
     """
 
     def __init__(self, repertoire: Repertoire, random: Random) -> None:
         self._repertoire = repertoire
-        self._random = random
-        self._starts_s = [0.0]  # of each action
-        self._blends_s = [0.5]  # until its pose is reached
-        self._actions = [self._draw()]
+        self._first = _Part(0.0, 0.5, self._draw(random))
         self._sway = _Glides(random, [spread for spread, _ in SWAY.values()],
                              [period_s for _, period_s in SWAY.values()])  # fmt: skip
         self._swayed = [INDEX[name] for name in SWAY]
         self._expressions = _Glides(random, [EXPRESSION_SPREAD] * NUM_EXPRESSIONS, 2.5)
+        self._random = random  # as it is before the second action is drawn
+        self._begin()
 
     def __call__(self, time_s: float) -> Array:
-        while self._starts_s[-1] <= time_s:
-            self._starts_s.append(self._starts_s[-1] + self._random.uniform(1.5, 4))
-            self._blends_s.append(self._random.uniform(0.4, 0.9))
-            self._actions.append(self._draw())
-        now = int(np.searchsorted(self._starts_s, time_s, side="right")) - 1
-        before = max(now - 1, 0)
-        blend = _smooth((time_s - self._starts_s[now]) / self._blends_s[now])
-        controls = (1 - blend) * self._posed(before, time_s) + blend * self._posed(now, time_s)
+        before, now = self._at(time_s)
+        blend = _smooth((time_s - now.start_s) / now.blend_s)
+        controls = (1 - blend) * _posed(before.action, time_s) + blend * _posed(now.action, time_s)
         controls[self._swayed] += self._sway(time_s)
         return limited(controls)
 
@@ -361,25 +370,46 @@ class Motion:
         return self._expressions(time_s)
 
     def walks(self, time_s: float) -> bool:
-        self(time_s)
-        now = int(np.searchsorted(self._starts_s, time_s, side="right")) - 1
-        return any(wave.control == "left_hip_flex" for wave in self._actions[now].waves)
+        _, now = self._at(time_s)
+        return any(wave.control == "left_hip_flex" for wave in now.action.waves)
 
-    def _draw(self) -> Action:
-        action = self._repertoire[self._random.integers(len(self._repertoire))](self._random)
+    def _at(self, time_s: float) -> tuple[_Part, _Part]:
+        """The part before, and the one of that time, from 0 on; both are the first at first."""
+        if time_s < self._parts[1].start_s:
+            self._begin()
+        while self._parts[-1].start_s <= time_s:
+            self._parts.append(next(self._to_come))
+        pairs = reversed(list(pairwise(self._parts)))
+        return next((before, now) for before, now in pairs if now.start_s <= time_s)
+
+    def _begin(self) -> None:
+        self._parts = deque([self._first, self._first], maxlen=KEPT)
+        self._to_come = self._draw_all()
+
+    def _draw_all(self) -> Iterator[_Part]:
+        """All that follow the first; each time the same."""
+        random = copy.deepcopy(self._random)
+        start_s = self._first.start_s
+        while True:
+            start_s += random.uniform(1.5, 4)
+            yield _Part(start_s, random.uniform(0.4, 0.9), self._draw(random))
+
+    def _draw(self, random: Random) -> Action:
+        action = self._repertoire[random.integers(len(self._repertoire))](random)
         for name in [*action.pose, *STANDING]:  # nobody does it twice the same
             low, high = LIMITS[name]
             value = action.pose.get(name, STANDING.get(name, 0))
-            action.pose[name] = value + self._random.normal(0, 0.04 * (high - low))
+            action.pose[name] = value + random.normal(0, 0.04 * (high - low))
         return action
 
-    def _posed(self, index: int, time_s: float) -> Array:
-        action = self._actions[index]
-        controls = vector({**STANDING, **action.pose})
-        for wave in action.waves:
-            cycles = wave.rate_hz * time_s + wave.phase
-            controls[INDEX[wave.control]] += wave.amplitude * np.sin(2 * np.pi * cycles)
-        return controls
+
+def _posed(action: Action, time_s: float) -> Array:
+    """(C,) the pose with its waves."""
+    controls = vector({**STANDING, **action.pose})
+    for wave in action.waves:
+        cycles = wave.rate_hz * time_s + wave.phase
+        controls[INDEX[wave.control]] += wave.amplitude * np.sin(2 * np.pi * cycles)
+    return controls
 
 
 class _Glides:

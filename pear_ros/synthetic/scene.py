@@ -6,6 +6,8 @@ and the floor at `height_m` below.
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,6 +41,7 @@ Random = np.random.Generator
 
 SHAPE_SPREAD = 0.7  # of bodies, in the standard deviations of the body's own shapes
 STEP_S = 1 / 30  # of the simulated walk
+KEPT_STEPS = 300
 WALK_M_S, TURN_DEG_S = 1.0, 110.0
 FACING_CAMERA = Rotation.from_euler("x", 180, degrees=True)  # of an upright person
 
@@ -103,12 +106,16 @@ class Shot:
     time_s: float
     image: ImageArray  # (H, W, 3) RGB
     camera: Camera
-    people: People  # the truth, with vertices; of those whose box meets the image
+    people: People  # the truth, with vertices, of all, those outside of the image too
     visible: FloatArray  # (N,) part of a person's pixels that nobody hides; NaN: not asked for
 
 
 class Actor:
-    """One person of a scene: looks, motion, and the way on the floor."""
+    """One person of a scene: looks, motion, and the way on the floor.
+
+    The latest steps are kept; who asks for an earlier time waits until the whole way has been
+    walked again, which is the same.
+    """
 
     def __init__(
         self,
@@ -118,22 +125,31 @@ class Actor:
         random: Random,
     ) -> None:
         # Streams of their own: what is drawn for one must not depend on when another was asked.
-        looks, motion, self._random = random.spawn(3)
+        looks, motion, self._stream = random.spawn(3)
         self.shapes = cast.shapes(1, looks)
         self.colors = cast.wardrobe.colors(looks)  # (V, 3)
         self.motion = Motion(repertoire, motion)
         self._lane = lane
+        self._begin()
+
+    def _begin(self) -> None:
+        self._random = copy.deepcopy(self._stream)
         self._faces_deg = self._random.normal(0, 40)
         x, z = self._somewhere()
-        self._way = [(x, z, float(self._random.normal(0, 60)))]  # m, m, degrees; every STEP_S
+        start = (x, z, float(self._random.normal(0, 60)))
+        self._way = deque([start], maxlen=KEPT_STEPS)  # m, m, degrees; every STEP_S
+        self._steps = 1  # that were made, those included that are no longer kept
         self._goal = self._somewhere()
 
     def place(self, time_s: float) -> tuple[float, float, float]:
         """x, z, m, and the heading, degrees; at heading 0 a person faces the camera."""
         step = int(time_s / STEP_S)
-        while len(self._way) <= step + 1:
-            self._way.append(self._advance(len(self._way) * STEP_S))
-        begin, end = (np.array(self._way[i]) for i in (step, step + 1))
+        if step < self._steps - len(self._way):
+            self._begin()
+        while self._steps <= step + 1:
+            self._way.append(self._advance(self._steps * STEP_S))
+            self._steps += 1
+        begin, end = (np.array(self._way[i - self._steps]) for i in (step, step + 1))
         x, z, heading_deg = begin + (time_s / STEP_S - step) * (end - begin)
         return float(x), float(z), float(heading_deg)
 

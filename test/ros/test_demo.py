@@ -1,0 +1,58 @@
+"""What the demo says of answers whose errors are known."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
+pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
+
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from demo.errors import Errors
+from pear_ros.assets import load_assets
+from pear_ros.convert import humans_message, transforms_message
+from pear_ros.share import shared_file
+from pear_ros.synthetic.motion import HELD_OUT
+from pear_ros.synthetic.scene import Cast, Scene, Shot
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture(scope="module")
+def cast() -> Cast:
+    return Cast(load_assets(shared_file("standin/body.npz")))
+
+
+@pytest.fixture(scope="module")
+def shot(cast: Cast) -> Shot:
+    return Scene(cast, HELD_OUT, seed=4, people=3).shot(2.0, visibility=False)
+
+
+def numbers(table: str) -> list[float]:
+    """Medians and 95 % of all errors."""
+    return [float(x) for x in re.findall(r"([0-9.]+) (?:mm|cm|deg)", table)]
+
+
+def test_the_truth_is_without_error(cast: Cast, shot: Shot) -> None:
+    truth = humans_message(shot.people, Header(), shot.image.shape[:2])
+    errors = Errors(cast.body_model)
+    errors.add(truth, transforms_message(shot.people, Header()), truth)
+    table = errors.table()
+    assert numbers(table) == [0.0] * 14  # of seven errors
+    assert "people in 1 images: 3 true, 3 found, 3 of them matched, 0 of those without TF" in table
+
+
+def test_people_without_tf_are_counted(cast: Cast, shot: Shot) -> None:
+    truth = humans_message(shot.people, Header(), shot.image.shape[:2])
+    two = transforms_message(shot.people.rows(np.arange(2)), Header())
+    errors = Errors(cast.body_model)
+    errors.add(truth, two, truth)
+    assert "3 of them matched, 1 of those without TF" in errors.table()
+    errors.add(truth, TFMessage(), truth)
+    assert "6 of them matched, 4 of those without TF" in errors.table()
+    assert numbers(errors.table()) == [0.0] * 14
