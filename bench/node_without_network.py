@@ -26,7 +26,7 @@ class ConstantNetwork(PearNetwork):
 def load_constant(checkpoint: Path, config: NetworkConfig | None, *where: Any) -> ConstantNetwork:
     network = load_network(checkpoint, config, *where)
     with torch.inference_mode():
-        answer = network(torch.zeros(1, 256, 256, 3, dtype=torch.uint8))
+        answer = network(torch.zeros(1, 256, 256, 3, dtype=torch.uint8, device=network.device))
     network.__class__ = ConstantNetwork
     network.answer = answer
     return network

@@ -384,7 +384,10 @@ class Stopwatch:
 
 
 class Memory:
-    """Peaks, MiB: on a CPU of the process (resident), on a GPU of torch's tensors there."""
+    """Peaks, MiB: on a CPU of the process (resident), on a GPU of what torch keeps there.
+
+    Kept, not allocated: what a recorded graph works in is not allocated, but nobody else's either.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -392,16 +395,18 @@ class Memory:
 
     def now_mib(self) -> float:
         if self._device.type == "cuda":
-            return torch.cuda.memory_allocated(self._device) / 2**20
+            torch.cuda.empty_cache()
+            return torch.cuda.memory_reserved(self._device) / 2**20
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20
 
     def peak_mib(self, work: Callable[[], object]) -> float:
         """While `work` runs."""
         if self._device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
             work()
-            return torch.cuda.max_memory_allocated(self._device) / 2**20
+            return torch.cuda.max_memory_reserved(self._device) / 2**20
         with suppress(OSError):  # where Linux does not let us, the peak is the one since the start
             Path("/proc/self/clear_refs").write_text("5")
         work()

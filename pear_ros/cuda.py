@@ -4,29 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
+BATCHES = (1, 2, 4, 8, 16, 32)  # people; work is recorded for these numbers, others are padded
+
+T = TypeVar("T")
+
+
+@dataclass
+class Recorded(Generic[T]):
+    """Work that can be replayed on the stream that is current then."""
+
+    replay: Callable[[], None]
+    result: T  # of the last replay: the same tensors each time
+
 
 class CudaStream:
-    """A stream of its own; work on it is recorded once as a CUDA graph and then replayed."""
+    """A stream of its own; work on it is recorded as CUDA graphs, of which one runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
+        self.forget()
 
     @property
     def handle(self) -> int:
         return self._stream.cuda_stream
 
-    def record(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """What replays `enqueue` on the stream that is current then."""
-        with self.current():
-            enqueue()  # once outside of the graph: TensorRT does then what a new shape deferred
-        self.wait()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            enqueue()
-        return graph.replay
+    def record(self, work: Callable[[], T]) -> Recorded[T]:
+        """Runs it once, and records it."""
+        with torch.cuda.device(self._stream.device), torch.inference_mode():
+            with self.current():
+                work()  # what libraries do at their first call cannot be recorded
+            self.wait()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                result = work()
+        return Recorded(graph.replay, result)
+
+    def forget(self) -> None:
+        """To be called when all recordings have been dropped, before others are made.
+
+        Recordings share a pool of memory, as they run one after the other; it goes with them.
+        """
+        self._pool = torch.cuda.graph_pool_handle()
 
     def wait(self) -> None:
         """Until all that was enqueued is done."""
@@ -37,6 +62,8 @@ class CudaStream:
         """The stream is torch's current one: after all work before, before all work after."""
         outer = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(outer)
-        with torch.cuda.stream(self._stream):
-            yield
-        outer.wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:
+            outer.wait_stream(self._stream)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,16 +20,16 @@ from torch import Tensor
 
 from pear_ros.body_model import Bodies, BodyModel
 from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
-from pear_ros.crop import Squares, cut_crops, cut_on_device
-from pear_ros.cuda import CudaStream
+from pear_ros.crop import CROP_SIZE, Squares, cut_crops, cut_on_device
+from pear_ros.cuda import BATCHES, CudaStream, Recorded
 from pear_ros.network import Network
 from pear_ros.people import EhmParameters, Frame, map_tensors
 from pear_ros.shape_cache import ShapeCache, ShapeTable
 
-BATCHES = (1, 2, 4, 8, 16, 32)  # people; more are taken in turns
 PIXELS = 1 << 22  # of all images together there is room for at first
 
 Shapes = tuple[torch.Size, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,18 @@ class Estimates:
 Estimate = Callable[[Sequence[Frame], Squares, tuple[str, ...], bool], Estimates]
 
 
-def make_estimator(network: Network, body_model: BodyModel, hold_shapes_after: int) -> Estimate:
-    """The one for the network's device."""
+def make_estimator(
+    network: Network, body_model: BodyModel, hold_shapes_after: int, most_people: int
+) -> Estimate:
+    """The one for the network's device; more than `most_people` at a time are not expected."""
     if network.device.type == "cuda":
         stream = CudaStream(network.device)
-        return RecordedEstimator(network, body_model, hold_shapes_after, stream)
+        return RecordedEstimator(network, body_model, hold_shapes_after, stream, most_people)
     return Estimator(network, body_model, hold_shapes_after)
 
 
 class Estimator:
-    """Step by step. Not for several threads at once."""
+    """Step by step, on a CPU. Not for several threads at once."""
 
     def __init__(self, network: Network, body_model: BodyModel, hold_shapes_after: int) -> None:
         self._network = network
@@ -64,16 +66,14 @@ class Estimator:
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
         """Of N squares, one batch over all frames; `ids` tell whose shapes are whose."""
-        device = self._network.device
-        crops = torch.from_numpy(cut_crops(frames, squares)).to(device)  # (N, 256, 256, 3)
+        crops = torch.from_numpy(cut_crops(frames, squares))  # (N, 256, 256, 3)
         xywh = torch.from_numpy(squares.xywh)  # (N, 4) px
         intrinsics = intrinsics_of([frames[i].camera for i in squares.frame_index])  # (N, 4) px
-        turn = camera_from_crop(xywh, intrinsics).to(device)  # (N, 3, 3)
+        turn = camera_from_crop(xywh, intrinsics)  # (N, 3, 3)
         parameters = self._network(crops)  # of N people
         parameters = turned(parameters, turn)  # now in the cameras' axes, so the bodies are, too
         parameters, shape = self._shapes(ids, parameters, mesh)
         bodies = self._body_model(parameters, shape, mesh)  # (N, 55, 3), (N, V, 3) m
-        parameters, bodies = map_tensors(parameters, Tensor.cpu), map_tensors(bodies, Tensor.cpu)
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
 
@@ -86,38 +86,54 @@ class Stream(Protocol):
 
     def current(self) -> AbstractContextManager[None]: ...
 
-    def record(self, enqueue: Callable[[], None]) -> Callable[[], None]: ...
+    def record(self, work: Callable[[], T]) -> Recorded[T]: ...
+
+    def forget(self) -> None: ...
 
     def wait(self) -> None: ...
 
 
-@dataclass
-class _Recording:
-    """One batch size, with or without meshes."""
+@dataclass(frozen=True)
+class _Looked:
+    """What is between looking at B people and posing them."""
 
-    parts: list[Callable[[], None]]  # to be called in turn
     crops: Tensor  # (B, 256, 256, 3) uint8
     parameters: EhmParameters
-    packed: Tensor  # (B, K) all that comes back
-    shapes: Shapes  # of that, without the batch
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """All that comes back of B people."""
+
+    packed: Tensor  # (B, K)
+    shapes: Shapes  # of its parts, without the batch
 
 
 class RecordedEstimator:
-    """Like Estimator, on the network's device. Not for several threads at once."""
+    """Like Estimator, on the network's device. Not for several threads at once.
+
+    Two recordings make a step: to look (crops, network), and to pose, with or without meshes.
+    """
 
     def __init__(
-        self, network: Network, body_model: BodyModel, hold_shapes_after: int, stream: Stream
+        self,
+        network: Network,
+        body_model: BodyModel,
+        hold_shapes_after: int,
+        stream: Stream,
+        most_people: int = 1,
     ) -> None:
         self._network = network
         self._body_model = body_model
         self._stream = stream
         self._device = network.device
         self._shapes = ShapeTable(self._device, hold_shapes_after)
-        self._rows, self._host_rows = self._pair(BATCHES[-1], _Row.SIZE, torch.float64)
-        self._rows.copy_(torch.tensor(_Row.NOWHERE))
+        self._rows, self._host_rows = self._pair(BATCHES[-1], len(_Row.NOWHERE), torch.float64)
+        self._looks: dict[int, Recorded[_Looked]] = {}
+        self._poses: dict[tuple[int, bool], Recorded[_Posed]] = {}
         self._make_room(PIXELS)
-        for people in BATCHES:
-            self._recording(people, mesh=False)
+        for people in reversed(BATCHES[: BATCHES.index(_batch_of(most_people)) + 1]):
+            self._recordings(people, mesh=False)  # the largest first: the others use its memory
 
     def __call__(
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
@@ -150,23 +166,27 @@ class RecordedEstimator:
     def _run(self, rows: list[list[float]], mesh: bool) -> tuple[Tensor, Shapes]:
         """Packed estimates (N, K) on the CPU, of at most 32 people."""
         count = len(rows)
-        people = next(size for size in BATCHES if size >= count)
-        recording = self._recording(people, mesh)
-        host = torch.empty_like(recording.packed, device="cpu", pin_memory=self._is_cuda)
+        people = _batch_of(count)
+        look, pose = self._recordings(people, mesh)
+        host = torch.empty_like(pose.result.packed, device="cpu", pin_memory=self._is_cuda)
         if count:
             padding = [list(_Row.NOWHERE)] * (people - count)
             self._host_rows[:people] = torch.tensor(rows + padding, dtype=torch.float64)
             with self._stream.current():
                 self._rows[:people].copy_(self._host_rows[:people], non_blocking=True)
-                for part in recording.parts:
-                    part()
-                host[:count].copy_(recording.packed[:count], non_blocking=True)
+                look.replay()
+                if not self._network.can_be_recorded:
+                    self._ask(look.result)
+                pose.replay()
+                host[:count].copy_(pose.result.packed[:count], non_blocking=True)
             self._stream.wait()
-        return host[:count], recording.shapes
+        return host[:count], pose.result.shapes
 
     def _make_room(self, pixels: int) -> None:
         # A recording knows the address of what it works on.
-        self._recordings: dict[tuple[int, bool], _Recording] = {}
+        self._looks.clear()
+        self._poses.clear()
+        self._stream.forget()
         self._pixels, self._host_pixels = self._pair(pixels, 3, torch.uint8)
 
     def _pair(self, rows: int, columns: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -180,63 +200,55 @@ class RecordedEstimator:
 
     # --- What is recorded ---
 
-    def _recording(self, people: int, mesh: bool) -> _Recording:
-        if (people, mesh) not in self._recordings:
-            with torch.inference_mode():
-                self._recordings[people, mesh] = self._record(people, mesh)
-        return self._recordings[people, mesh]
-
-    def _record(self, people: int, mesh: bool) -> _Recording:
-        """Runs once and is recorded: from then on its tensors are those of every replay."""
-        row = _Row(self._rows[:people])
-        recording = _Recording([], torch.empty(0), _empty(), torch.empty(0), ())
-
-        def cut() -> None:
-            recording.crops = cut_on_device(self._pixels, row.first, row.size, row.xywh)
-
-        def ask() -> None:
-            recording.parameters = self._network(recording.crops)
-
-        def pose() -> None:
-            parameters = turned(recording.parameters, camera_from_crop(row.xywh, row.intrinsics))
-            parameters = self._shapes(parameters, row.shape_row, row.shape_share)
-            bodies = self._body_model(parameters, mesh=mesh)
-            translation = place_in_camera(
-                bodies.joints, parameters.camera_t, row.xywh, row.intrinsics
+    def _recordings(self, people: int, mesh: bool) -> tuple[Recorded[_Looked], Recorded[_Posed]]:
+        if (people, mesh) not in self._poses:
+            # Each runs once while it is recorded: at nobody.
+            self._rows.copy_(torch.tensor(_Row.NOWHERE))
+            row = _Row(self._rows[:people])
+            if people not in self._looks:
+                answer = None if self._network.can_be_recorded else self._answer_of(people)
+                self._looks[people] = self._stream.record(lambda: self._look(row, answer))
+            look = self._looks[people]
+            self._poses[people, mesh] = self._stream.record(
+                lambda: self._pose(row, look.result.parameters, mesh)
             )
-            tensors = _tensors(Estimates(parameters, bodies, translation))
-            recording.packed = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
-            recording.shapes = tuple(tensor.shape[1:] for tensor in tensors)
+        return self._looks[people], self._poses[people, mesh]
 
-        if self._network.can_be_recorded:
+    def _look(self, row: _Row, answer: EhmParameters | None) -> _Looked:
+        crops = cut_on_device(self._pixels, row.first, row.size, row.xywh)
+        return _Looked(crops, self._network(crops) if answer is None else answer)
 
-            def whole() -> None:
-                cut()
-                ask()
-                pose()
+    @torch.inference_mode()
+    def _answer_of(self, people: int) -> EhmParameters:
+        """Where `_ask` writes what a network says that records itself."""
+        crops = torch.zeros(people, CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8, device=self._device)
+        return map_tensors(self._network(crops), Tensor.clone)
 
-            recording.parts = [self._stream.record(whole)]
-            return recording
+    def _ask(self, looked: _Looked) -> None:
+        """Of a network that records itself: its answer, where the next recording expects it."""
+        answer = self._network(looked.crops)
+        for field in fields(EhmParameters):
+            getattr(looked.parameters, field.name).copy_(getattr(answer, field.name))
 
-        cut_again = self._stream.record(cut)
-        with self._stream.current():
-            ask()
-        asked = recording.parameters = map_tensors(recording.parameters, Tensor.clone)
+    def _pose(self, row: _Row, predicted: EhmParameters, mesh: bool) -> _Posed:
+        parameters = turned(predicted, camera_from_crop(row.xywh, row.intrinsics))
+        parameters = self._shapes(parameters, row.shape_row, row.shape_share)
+        bodies = self._body_model(parameters, mesh=mesh)
+        translation = place_in_camera(bodies.joints, parameters.camera_t, row.xywh, row.intrinsics)
+        tensors = _tensors(Estimates(parameters, bodies, translation))
+        packed = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
+        return _Posed(packed, tuple(tensor.shape[1:] for tensor in tensors))
 
-        def ask_again() -> None:
-            answer = self._network(recording.crops)
-            for field in fields(EhmParameters):
-                getattr(asked, field.name).copy_(getattr(answer, field.name))
 
-        recording.parts = [cut_again, ask_again, self._stream.record(pose)]
-        return recording
+def _batch_of(people: int) -> int:
+    """The smallest batch for so many, or the largest there is."""
+    return next((size for size in BATCHES if size >= people), BATCHES[-1])
 
 
 class _Row:
     """What the device is told of each of N people: a table (N, 13) float64, exact for any index."""
 
-    NOWHERE = (0.0, *(1, 1), *(0, 0, 1, 1), *(1, 1, 0, 0), *ShapeTable.NOBODY)  # one pixel
-    SIZE = len(NOWHERE)
+    NOWHERE = (0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0, *ShapeTable.NOBODY)  # an image of one pixel
 
     def __init__(self, table: Tensor) -> None:
         self._table = table
@@ -296,7 +308,3 @@ def _unpack(batches: Sequence[tuple[Tensor, Shapes]]) -> Estimates:
     return Estimates(
         EhmParameters(*others[:count]), Bodies(**{"vertices": None, **bodies}), translation
     )
-
-
-def _empty() -> EhmParameters:
-    return EhmParameters(*(torch.empty(0) for _ in fields(EhmParameters)))

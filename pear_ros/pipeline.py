@@ -52,7 +52,7 @@ class Pipeline:
         self.body_model = body_model
         self._network = network
         self._detector = detector
-        self._estimate = make_estimator(network, body_model, config.shape_frames)
+        self._estimate = make_estimator(network, body_model, config.shape_frames, config.max_people)
         self._trackers: dict[str, Tracker] = {}
         self._problems = problems
 
@@ -173,9 +173,9 @@ def load_pipeline(config: Config, problems: Problems) -> Pipeline:
     body_model = BodyModel(load_assets(Path(config.assets)), device)
     sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
     network = load_network(Path(config.checkpoint), sizes, device, dtype)
-    return Pipeline(
-        choose_network(network, config, problems), body_model, detector, config, problems
-    )
+    chosen = choose_network(network, config, problems)
+    del network  # beside an engine its memory is free, before the pipeline records what it does
+    return Pipeline(chosen, body_model, detector, config, problems)
 
 
 def _rows(parameters: EhmParameters, rows: IntArray) -> EhmParameters:

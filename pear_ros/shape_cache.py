@@ -75,9 +75,10 @@ class ShapeCache:
 
 
 class ShapeTable:
-    """What ShapeCache holds, as rows on a device: nothing is asked of the device, nothing compared.
+    """The means that ShapeCache holds, as rows on a device, of which nothing is asked.
 
-    Shapes are blended anew in each step: a GPU does it in microseconds.
+    Shapes are blended anew in each step: a GPU does it in microseconds. A mean that is not finite
+    begins anew with the next prediction, but its frames count on.
     """
 
     NOBODY = MOST_PEOPLE, 1.0  # what `enter` gives for one who is not to be remembered
@@ -85,7 +86,8 @@ class ShapeTable:
     def __init__(self, device: torch.device, hold_after: int) -> None:
         self._hold_after = hold_after
         self._rows: dict[str, tuple[int, int]] = {}  # row and frames of each person, newest last
-        self._means = torch.zeros(MOST_PEOPLE + 1, COEFFICIENTS, device=device)
+        # Not a number: nobody's mean is known yet.
+        self._means = torch.full((MOST_PEOPLE + 1, COEFFICIENTS), torch.nan, device=device)
 
     def enter(self, ids: tuple[str, ...]) -> list[tuple[int, float]]:
         """For each person the row, and the share of the new prediction in the mean."""
@@ -105,7 +107,7 @@ class ShapeTable:
         if not self._hold_after:
             return parameters
         predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
-        mean = self._means[rows]
+        mean = self._means.index_select(0, rows)
         known = mean.isfinite().all(1) & (shares < 1)
         used = torch.where(known[:, None], mean.lerp(predicted, shares[:, None]), predicted)
         self._means.index_copy_(0, rows, used)

@@ -86,7 +86,7 @@ class _Native:
             directions.numpy(),
             first.astype(np.int32),
             joints.astype(np.int32),
-            np.ascontiguousarray(weights[vertices, joints]),
+            np.ascontiguousarray(weights[vertices, joints], np.float32),
         )  # into which the struct points
         addresses = (part.ctypes.data for part in self._parts)
         self._struct = _Struct(len(weights), len(directions), weights.shape[1], *addresses)
@@ -97,7 +97,7 @@ class _Native:
         assert coefficients.shape == (count, s.num_columns)
         assert transforms.shape == (count, s.num_joints, 3, 4)
         inputs = [tensor.contiguous() for tensor in (rest, coefficients, transforms)]
-        assert all(tensor.dtype == torch.float32 for tensor in inputs)
+        assert all(tensor.dtype == torch.float32 and tensor.is_cpu for tensor in inputs)
         posed = torch.empty_like(inputs[0])
         addresses = [tensor.data_ptr() for tensor in (*inputs, posed)]
         _LIBRARY.pear_pose_surface(s, count, *addresses)

@@ -19,15 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pear_ros.crop import CROP_SIZE
-from pear_ros.cuda import CudaStream
+from pear_ros.cuda import BATCHES, CudaStream
 from pear_ros.errors import EngineError, StaleEngineError
 from pear_ros.export import INPUT, OUTPUTS, PROFILE
 from pear_ros.people import EhmParameters
 
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
-BATCHES = tuple(
-    1 << i for i in range(PROFILE[2].bit_length())
-)  # 1, 2, 4, ... 32; others are padded
 
 
 def require_version() -> str:
@@ -210,7 +207,8 @@ class TensorRTNetwork:
         def enqueue() -> None:
             _require(context.execute_async_v3(self._stream.handle), f"{people} people")
 
-        return _Recording(context, crops, outputs, shapes, self._stream.record(enqueue))
+        replay = self._stream.record(enqueue).replay
+        return _Recording(context, crops, outputs, shapes, replay)
 
 
 def _views(values: Tensor, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:

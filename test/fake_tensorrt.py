@@ -27,6 +27,8 @@ import onnx
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
+from pear_ros.cuda import Recorded
+
 MAGIC = b"fake engine\n"
 TIMINGS = b"fake timings\n"
 MEMORY_BYTES = 4096  # that an execution context wants
@@ -41,15 +43,20 @@ class HostStream:
     def __init__(self, device: Any) -> None:
         self.handle = 0x5EA
 
-    def record(self, enqueue: Callable[[], None]) -> Callable[[], None]:
+    def record(self, work: Callable[[], Any]) -> Recorded[Any]:
         with self.current():
-            enqueue()
+            work()
+        recorded = Recorded(lambda: None, work())
 
         def replay() -> None:
             assert HostStream.is_current, "the graph is replayed on another stream"
-            enqueue()
+            recorded.result = work()
 
-        return replay
+        recorded.replay = replay
+        return recorded
+
+    def forget(self) -> None:
+        pass
 
     def wait(self) -> None:
         pass

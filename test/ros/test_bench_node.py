@@ -65,7 +65,7 @@ def test_a_short_run(files: dict[str, Any], tmp_path: Path) -> None:
         ]  # fmt: skip
         printed = subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
     results = json.loads(output.read_text())["results"]
-    assert results[0]["sent"] == 4  # of two cameras
+    assert 0 < results[0]["sent"] <= 4  # of two cameras; a late camera leaves images out
     assert results[0]["answered"] > 0
     assert results[0]["found"] == 1
     assert 0 < results[0]["p50_ms"] <= results[0]["p99_ms"]
