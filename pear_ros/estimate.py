@@ -24,6 +24,7 @@ from pear_ros.crop import CROP_SIZE, Squares, cut_crops, cut_on_device
 from pear_ros.cuda import BATCHES, CudaStream, Recorded
 from pear_ros.network import Network
 from pear_ros.people import EhmParameters, Frame, map_tensors
+from pear_ros.problems import Problems
 from pear_ros.shape_cache import ShapeCache, ShapeTable
 
 PIXELS = 1 << 22  # of all images together there is room for at first
@@ -45,17 +46,31 @@ Estimate = Callable[[Sequence[Frame], Squares, tuple[str, ...], bool], Estimates
 
 
 def make_estimator(
-    network: Network, body_model: BodyModel, hold_shapes_after: int, most_people: int
+    network: Network,
+    body_model: BodyModel,
+    hold_shapes_after: int,
+    most_people: int,
+    problems: Problems,
 ) -> Estimate:
-    """The one for the network's device; more than `most_people` at a time are not expected."""
+    """The one for the network's device; more than `most_people` at a time are not expected.
+
+    Where a GPU's recordings cannot be made it computes step by step; that is told as a problem.
+    """
     if network.device.type == "cuda":
-        stream = CudaStream(network.device)
-        return RecordedEstimator(network, body_model, hold_shapes_after, stream, most_people)
+        try:
+            stream = CudaStream(network.device)
+            return RecordedEstimator(network, body_model, hold_shapes_after, stream, most_people)
+        except RuntimeError as error:  # of CUDA, such as no memory
+            problems.count(
+                "not_recorded",
+                "CUDA graphs cannot be recorded, so that each step is slower, and right "
+                f"nonetheless: {str(error).splitlines()[0]}; fewer max_people need less memory",
+            )
     return Estimator(network, body_model, hold_shapes_after)
 
 
 class Estimator:
-    """Step by step, on a CPU. Not for several threads at once."""
+    """Step by step. Not for several threads at once."""
 
     def __init__(self, network: Network, body_model: BodyModel, hold_shapes_after: int) -> None:
         self._network = network
@@ -66,14 +81,16 @@ class Estimator:
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
         """Of N squares, one batch over all frames; `ids` tell whose shapes are whose."""
-        crops = torch.from_numpy(cut_crops(frames, squares))  # (N, 256, 256, 3)
+        device = self._network.device
+        crops = torch.from_numpy(cut_crops(frames, squares)).to(device)  # (N, 256, 256, 3)
         xywh = torch.from_numpy(squares.xywh)  # (N, 4) px
         intrinsics = intrinsics_of([frames[i].camera for i in squares.frame_index])  # (N, 4) px
-        turn = camera_from_crop(xywh, intrinsics)  # (N, 3, 3)
+        turn = camera_from_crop(xywh, intrinsics).to(device)  # (N, 3, 3)
         parameters = self._network(crops)  # of N people
         parameters = turned(parameters, turn)  # now in the cameras' axes, so the bodies are, too
         parameters, shape = self._shapes(ids, parameters, mesh)
         bodies = self._body_model(parameters, shape, mesh)  # (N, 55, 3), (N, V, 3) m
+        parameters, bodies = map_tensors(parameters, Tensor.cpu), map_tensors(bodies, Tensor.cpu)
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
 

@@ -52,7 +52,9 @@ class Pipeline:
         self.body_model = body_model
         self._network = network
         self._detector = detector
-        self._estimate = make_estimator(network, body_model, config.shape_frames, config.max_people)
+        self._estimate = make_estimator(
+            network, body_model, config.shape_frames, config.max_people, problems
+        )
         self._trackers: dict[str, Tracker] = {}
         self._problems = problems
 

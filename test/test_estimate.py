@@ -20,9 +20,17 @@ from pear_ros.body_model import BodyModel
 from pear_ros.crop import cut_crop, cut_on_device, squares_of
 from pear_ros.cuda import BATCHES, CudaStream
 from pear_ros.decoder import HeadConfig
-from pear_ros.estimate import Estimate, Estimates, Estimator, RecordedEstimator, Stream
+from pear_ros.estimate import (
+    Estimate,
+    Estimates,
+    Estimator,
+    RecordedEstimator,
+    Stream,
+    make_estimator,
+)
 from pear_ros.network import NetworkConfig, PearNetwork
 from pear_ros.people import Boxes, Camera, EhmParameters, Frame
+from pear_ros.problems import Problems
 from pear_ros.shape_cache import MOST_PEOPLE, ShapeCache, ShapeTable
 from pear_ros.vit import BackboneConfig
 
@@ -174,6 +182,23 @@ def test_nothing_waits_inside_of_a_step(small_assets: BodyAssets) -> None:
     setup.stream.wait = lambda: waits.append(HostStream.is_current)  # type: ignore[method-assign]
     estimated(setup.found, frames_of([2, 3]), mesh=False)
     assert waits == [False]
+
+
+def test_without_recordings_it_goes_step_by_step(
+    small_body_model: BodyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(device: torch.device) -> None:
+        raise RuntimeError("CUDA out of memory\nmuch more")
+
+    monkeypatch.setattr(estimate, "CudaStream", no_memory)
+    told: list[str] = []
+    problems = Problems(told.append)
+    network = Tiny("cpu")
+    network.device = torch.device("cuda")
+    made = make_estimator(network, small_body_model, 0, 16, problems)
+    assert isinstance(made, Estimator)
+    assert problems.counts() == {"not_recorded": 1}
+    assert "CUDA out of memory; fewer max_people" in told[0]
 
 
 # --- Parts ----------------------------------------------------------------------------------------
