@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pear_ros.config import Config
-from pear_ros.errors import PearError, SettingError
+from pear_ros.errors import PearError
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from pear_ros.network import PearNetwork
@@ -234,17 +234,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     from pear_ros.bench import BenchOptions, bench
-    from pear_ros.share import shared_file
+    from pear_ros.share import checkpoint_or_demo, shared_file
 
-    checkpoint, sizes = options.checkpoint, options.network_config
-    if not checkpoint and options.random is None:
-        if sizes:
-            raise SettingError("--network-config belongs to --checkpoint or --random")
-        checkpoint = str(shared_file("demo/model.pt"))
-        sizes = str(shared_file("demo/network.json"))
+    checkpoint = options.checkpoint
+    if options.random is None:
+        checkpoint = checkpoint_or_demo(checkpoint, options.network_config)
     config = Config(
         checkpoint=checkpoint,
-        network_config=sizes,
+        network_config=options.network_config,
         assets=options.assets or str(shared_file("standin/body.npz")),
         device=options.device,
         engine=options.engine,

@@ -1,9 +1,9 @@
 """From what squares of images show to bodies in their cameras: what PEAR computes.
 
-`Estimator` computes as it reads, for a CPU. `RecordedEstimator` does the same on a GPU: the images
+`Estimator` computes as it reads, on a CPU. `RecordedEstimator` does the same on a GPU: the images
 go up once, everything stays there, one copy comes back, and nothing waits in between. What is to be
-done is recorded in a CUDA graph for each of a few batch sizes, so that starting hundreds of small
-operations costs nothing; other numbers of people are padded to the next.
+done is recorded in CUDA graphs for each of a few batch sizes, so that starting hundreds of small
+operations costs little; other numbers of people are padded to the next.
 """
 
 from __future__ import annotations
@@ -61,10 +61,11 @@ def make_estimator(
             stream = CudaStream(network.device)
             return RecordedEstimator(network, body_model, hold_shapes_after, stream, most_people)
         except RuntimeError as error:  # of CUDA, such as no memory
+            reason = str(error).partition("\n")[0]
             problems.count(
                 "not_recorded",
                 "CUDA graphs cannot be recorded, so that each step is slower, and right "
-                f"nonetheless: {str(error).splitlines()[0]}; fewer max_people need less memory",
+                f"nonetheless: {reason}; fewer max_people need less memory",
             )
     return Estimator(network, body_model, hold_shapes_after)
 
@@ -168,11 +169,11 @@ class RecordedEstimator:
     def _upload(self, frames: Sequence[Frame], seen: Iterable[int]) -> dict[int, int]:
         """Images of `seen` frames go up, in one copy; where in the pixels each begins."""
         images = {i: frames[i].image.reshape(-1, 3) for i in sorted(seen)}  # (H W, 3)
-        stops = np.cumsum([len(image) for image in images.values()], dtype=int)
-        total = int(stops[-1]) if len(stops) else 0
+        lengths = np.array([len(image) for image in images.values()], int)
+        total = int(lengths.sum())
         if total > len(self._pixels):
             self._make_room(2 * total)
-        first = dict(zip(images, (0, *stops.tolist()), strict=False))
+        first = dict(zip(images, (lengths.cumsum() - lengths).tolist(), strict=True))
         staged = self._host_pixels.numpy()
         for i, image in images.items():
             staged[first[i] : first[i] + len(image)] = image
@@ -321,7 +322,6 @@ def _unpack(batches: Sequence[tuple[Tensor, Shapes]]) -> Estimates:
     ]
     translation, *others = tensors
     count = len(fields(EhmParameters))
-    bodies = dict(zip((field.name for field in fields(Bodies)), others[count:], strict=False))
-    return Estimates(
-        EhmParameters(*others[:count]), Bodies(**{"vertices": None, **bodies}), translation
-    )
+    joints, rotations, *vertices = others[count:]
+    bodies = Bodies(joints, rotations, vertices[0] if vertices else None)
+    return Estimates(EhmParameters(*others[:count]), bodies, translation)

@@ -44,6 +44,7 @@ from pear_ros.people import (
     JOINT,
     Boxes,
     Camera,
+    EhmParameters,
     FloatArray,
     Frame,
     ImageArray,
@@ -217,10 +218,15 @@ def standing(truth: People, body_model: BodyModel) -> People:
     orientation = truth.parameters.global_orient[:, 0].double().numpy()
     controls = np.tile(vector(STANDING), (count, 1))
     parameters = parameters_of(orientation, controls, np.zeros((count, 50)), mean)
+    return posed(truth, parameters, body_model)
+
+
+def posed(people: People, parameters: EhmParameters, body_model: BodyModel) -> People:
+    """The same people, where they are, with other parameters."""
     bodies = body_model(parameters, mesh=True)
     assert bodies.vertices is not None
     return dataclasses.replace(
-        truth,
+        people,
         parameters=parameters,
         joints=bodies.joints.numpy(),
         rotations=bodies.rotations.numpy(),

@@ -199,7 +199,7 @@ MENDABLE = {
     "output": (["--output=nowhere/b.json"], "nowhere/b.json cannot be written"),
     "checkpoint": (["--checkpoint=c.pt"], "no checkpoint at c.pt"),
     "assets": (["--assets=a.npz"], "a.npz: there is no such file"),
-    "sizes without weights": (["--network-config=c.json"], "belongs to --checkpoint or --random"),
+    "sizes without weights": (["--network-config=c.json"], "give --checkpoint, too"),
     "random sizes": (["--random", "--network-config=c.json"], "c.json is not a network"),
     "random file": (["--random", "nowhere/r.pt"], "cannot be written to nowhere/r.pt"),
     "engine": (

@@ -25,6 +25,7 @@ from pear_ros.evaluate import (
     held_out_shots,
     markdown,
     pose_errors,
+    posed,
     rows_of,
     standing,
     summary,
@@ -59,15 +60,7 @@ def turned(people: People, cast: Cast, angle_deg: float) -> People:
     turn = Rotation.from_euler("y", angle_deg, degrees=True).as_matrix().astype(np.float32)
     orient = torch.from_numpy(turn) @ people.parameters.global_orient
     parameters = dataclasses.replace(people.parameters, global_orient=orient)
-    bodies = cast.body_model(parameters, mesh=True)
-    assert bodies.vertices is not None
-    return dataclasses.replace(
-        people,
-        parameters=parameters,
-        joints=bodies.joints.numpy(),
-        rotations=bodies.rotations.numpy(),
-        vertices=bodies.vertices.numpy(),
-    )
+    return posed(people, parameters, cast.body_model)
 
 
 def test_the_truth_is_without_error(assets: BodyAssets, shot: Shot) -> None:

@@ -107,8 +107,8 @@ def some_tokens(network: PearNetwork, crops: Tensor, kept: Tensor) -> Tensor:
 def choose_tokens(parts: Tensor, count: int) -> Tensor:
     """(N, T, S) -> (N, count) tokens in order: the person's, and some of what is around.
 
-    Most of a crop is background. A network learns twice as fast where it sees half of the tokens,
-    and at the end a while with all of them.
+    Most of a crop is background: with fewer tokens a CPU learns from more crops in the same time.
+    At the end a network needs a while with all of them (docs/training.md).
     """
     is_person = (parts != NOBODY).any(-1)
     order = (is_person + torch.rand(is_person.shape, device=parts.device)).argsort(
