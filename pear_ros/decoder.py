@@ -5,6 +5,7 @@ Module names are those of the published checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,31 +183,34 @@ class Head(nn.Module):
     def forward(self, context: Tensor) -> EhmParameters:  # (B, T, context_dim)
         token = self.transformer(context)  # (B, dim)
 
-        poses = self.smplx_poses_decoder(token)  # (B, 312)
-        offset = F.pad(
-            self.init_body_pose[:, INITIAL_POSE], (0, poses.shape[1] - INITIAL_POSE.stop)
-        )
-        rotations = matrix_from_6d((poses + offset).unflatten(-1, (52, 6)))  # (B, 52, 3, 3)
-        scales = self.smplx_scale_decoder(token)  # (B, 6)
-        flame_poses = self.flame_poses_decoder(token)  # (B, 14)
+        return read_out(lambda name: getattr(self, f"{name}_decoder")(token), self.init_body_pose)
 
-        tx_ty, scale = self.cam_decoder(token).split((2, 1), 1)  # (B, 2), (B, 1)
-        tz = CROP_FOCAL / (scale + INITIAL_SCALE + 1e-9)  # (B, 1)
 
-        return EhmParameters(
-            global_orient=rotations[:, GLOBAL_ORIENT],
-            body_pose=rotations[:, BODY_POSE],
-            left_hand_pose=rotations[:, LEFT_HAND_POSE],
-            right_hand_pose=rotations[:, RIGHT_HAND_POSE],
-            betas=self.smplx_shape_decoder(token),
-            expression=self.smplx_expression_decoder(token),
-            hand_scale=scales[:, HAND_SCALE],
-            head_scale=scales[:, HEAD_SCALE],
-            flame_eye_pose=flame_poses[:, EYE_POSE],
-            flame_global_pose=flame_poses[:, FLAME_GLOBAL_POSE],
-            flame_jaw_pose=flame_poses[:, JAW_POSE],
-            flame_eyelids=flame_poses[:, EYELIDS],
-            flame_betas=self.flame_shape_decoder(token),
-            flame_expression=self.flame_expression_decoder(token),
-            camera_t=torch.cat((tx_ty, tz), dim=-1),
-        )
+def read_out(decoded: Callable[[str], Tensor], init_body_pose: Tensor) -> EhmParameters:
+    """What the decoders' values (B, ...) mean, by the decoders' names; (1, 318) 6D."""
+    poses = decoded("smplx_poses")  # (B, 312)
+    offset = F.pad(init_body_pose[:, INITIAL_POSE], (0, poses.shape[1] - INITIAL_POSE.stop))
+    rotations = matrix_from_6d((poses + offset).unflatten(-1, (52, 6)))  # (B, 52, 3, 3)
+    scales = decoded("smplx_scale")  # (B, 6)
+    flame_poses = decoded("flame_poses")  # (B, 14)
+
+    tx_ty, scale = decoded("cam").split((2, 1), 1)  # (B, 2), (B, 1)
+    tz = CROP_FOCAL / (scale + INITIAL_SCALE + 1e-9)  # (B, 1)
+
+    return EhmParameters(
+        global_orient=rotations[:, GLOBAL_ORIENT],
+        body_pose=rotations[:, BODY_POSE],
+        left_hand_pose=rotations[:, LEFT_HAND_POSE],
+        right_hand_pose=rotations[:, RIGHT_HAND_POSE],
+        betas=decoded("smplx_shape"),
+        expression=decoded("smplx_expression"),
+        hand_scale=scales[:, HAND_SCALE],
+        head_scale=scales[:, HEAD_SCALE],
+        flame_eye_pose=flame_poses[:, EYE_POSE],
+        flame_global_pose=flame_poses[:, FLAME_GLOBAL_POSE],
+        flame_jaw_pose=flame_poses[:, JAW_POSE],
+        flame_eyelids=flame_poses[:, EYELIDS],
+        flame_betas=decoded("flame_shape"),
+        flame_expression=decoded("flame_expression"),
+        camera_t=torch.cat((tx_ty, tz), dim=-1),
+    )

@@ -21,24 +21,10 @@ from torch import Tensor
 from pear_ros.assets import BodyAssets
 from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
-from pear_ros.decoder import (
-    BODY_POSE,
-    CROP_FOCAL,
-    EYE_POSE,
-    EYELIDS,
-    FLAME_GLOBAL_POSE,
-    GLOBAL_ORIENT,
-    HAND_SCALE,
-    HEAD_SCALE,
-    INITIAL_POSE,
-    INITIAL_SCALE,
-    JAW_POSE,
-    LEFT_HAND_POSE,
-    RIGHT_HAND_POSE,
-)
+from pear_ros.decoder import read_out
 from pear_ros.network import IMAGE_MEAN, IMAGE_STD, NetworkConfig
 from pear_ros.people import EhmParameters, FloatArray, Frame, ImageArray, map_tensors
-from pear_ros.rotation import matrix_from_6d, matrix_from_axis_angle
+from pear_ros.rotation import matrix_from_axis_angle
 
 SHAPES = 300  # coefficients of SMPL-X; PEAR's 200 are padded with zeros
 BODY_EYES, HEAD_EYES = slice(23, 25), slice(3, 5)  # joints of SMPL-X, of FLAME
@@ -186,29 +172,7 @@ class PublishedNetwork:
         def decoded(name: str) -> Tensor:
             return self._linear(f"head.{name}_decoder", token)
 
-        poses = decoded("smplx_poses")  # (1, 312)
-        poses[:, INITIAL_POSE] += self._state["head.init_body_pose"][:, INITIAL_POSE]
-        rotations = matrix_from_6d(poses.unflatten(-1, (-1, 6)))  # (1, 52, 3, 3)
-        scales, flame_poses = decoded("smplx_scale"), decoded("flame_poses")
-        camera = decoded("cam") + token.new_tensor((0, 0, INITIAL_SCALE))
-        tz = CROP_FOCAL / (camera[:, 2:] + 1e-9)
-        return EhmParameters(
-            global_orient=rotations[:, GLOBAL_ORIENT],
-            body_pose=rotations[:, BODY_POSE],
-            left_hand_pose=rotations[:, LEFT_HAND_POSE],
-            right_hand_pose=rotations[:, RIGHT_HAND_POSE],
-            betas=decoded("smplx_shape"),
-            expression=decoded("smplx_expression"),
-            hand_scale=scales[:, HAND_SCALE],
-            head_scale=scales[:, HEAD_SCALE],
-            flame_eye_pose=flame_poses[:, EYE_POSE],
-            flame_global_pose=flame_poses[:, FLAME_GLOBAL_POSE],
-            flame_jaw_pose=flame_poses[:, JAW_POSE],
-            flame_eyelids=flame_poses[:, EYELIDS],
-            flame_betas=decoded("flame_shape"),
-            flame_expression=decoded("flame_expression"),
-            camera_t=torch.cat((camera[:, :2], tz), -1),
-        )
+        return read_out(decoded, self._state["head.init_body_pose"])
 
 
 def attention(qkv: Tensor, heads: int) -> Tensor:
