@@ -126,6 +126,30 @@ def test_parts_are_where_the_joints_are(batch: Batch) -> None:
     assert found(uv + 0.3) < 0.3
 
 
+def test_points_of_the_body_are_where_its_parts_turn_them(
+    batch: Batch, body_model: BodyModel
+) -> None:
+    """Seen from a part's joint, a pixel lies where the part's rotation takes the point it shows."""
+    rotations = body_model(batch.parameters).rotations
+    person, token, pixel = (batch.parts != NOBODY).nonzero(as_tuple=True)
+    part = batch.parts[person, token, pixel].long()
+    row = 16 * (token // 12) + 4 * (pixel // 4) + 2
+    column = 16 * (token % 12) + 4 * (pixel % 4) + 2
+    uv = torch.stack((column - 96, row - 128), -1) / 128  # (P, 2)
+    points = batch.surface[person, token, pixel].float()  # (P, 3)
+    turned = torch.einsum("pij,pj->pi", rotations[person, part], points)[:, :2]
+    off = uv - batch.joints_uv[person, part]
+
+    def agree(joints: list[int], points: torch.Tensor) -> float:
+        of_part = torch.isin(part, torch.tensor(joints))
+        pairs = torch.stack((off[of_part].flatten(), points[of_part].flatten()))
+        return float(pairs.corrcoef()[0, 1])
+
+    for name in ("head", "pelvis", "spine3", "left_knee"):
+        assert agree([JOINT[name]], turned) > 0.8, name
+        assert agree([JOINT[name]], points[:, :2]) < 0.7, name  # not turned
+
+
 def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
     """Colours change most where the person ends."""
     assert batch.crops.shape == (24, CROP_SIZE, CROP_SIZE - 64, 3)
@@ -205,16 +229,21 @@ def test_tokens_are_taught_what_they_see(batch: Batch, body_model: BodyModel) ->
     person = torch.arange(len(part))[:, None]
     turns = rotations[person, part][..., :2].mT.flatten(2)  # the first two columns
     truth = TokenAnswers(
-        kept, torch.zeros(24, 72, 55), (share + 1e-9).log(), turns, batch.joints[person, part]
+        kept,
+        torch.zeros(24, 72, 55),
+        (share + 1e-9).log(),
+        turns,
+        batch.joints[person, part],
+        batch.surface[person, kept].float().flatten(2),
     )
     right = token_losses(truth, batch, rotations)
     assert right["part_turns"] < 1e-6
-    assert right["part_places"] == 0
+    assert right["part_places"] == right["surface"] == 0
     shuffled = dataclasses.replace(
-        truth, **{n: getattr(truth, n).roll(7, 1) for n in ("parts", "turns", "places")}
+        truth, **{n: getattr(truth, n).roll(7, 1) for n in ("parts", "turns", "places", "surface")}
     )
     wrong = token_losses(shuffled, batch, rotations)
-    for name in ("parts", "part_turns", "part_places"):
+    for name in ("parts", "part_turns", "part_places", "surface"):
         assert wrong[name] > right[name] + 0.05, name
 
 
@@ -382,11 +411,11 @@ def test_each_stage_has_its_folder() -> None:
 
 def test_tokens_that_see_nobody_teach_no_pose(batch: Batch) -> None:
     nobody = dataclasses.replace(batch, parts=torch.full_like(batch.parts, NOBODY))
-    answers = {"heatmaps": 55, "parts": NOBODY + 1, "turns": 6, "places": 3}
+    answers = {"heatmaps": 55, "parts": NOBODY + 1, "turns": 6, "places": 3, "surface": 48}
     zeros = {name: torch.zeros(24, 9, size) for name, size in answers.items()}
     tokens = TokenAnswers(torch.arange(9).expand(24, -1), **zeros)
     losses = token_losses(tokens, nobody, torch.eye(3).expand(24, 55, 3, 3))
-    assert losses["part_turns"] == losses["part_places"] == 0
+    assert losses["part_turns"] == losses["part_places"] == losses["surface"] == 0
 
 
 def test_targets_come_with_the_crops(assets: BodyAssets) -> None:

@@ -51,6 +51,7 @@ HIDDEN = 0.2  # part of the crops in which another person stands before or behin
 TOKEN_PX = 16
 TOKENS = (CROP_SIZE // TOKEN_PX) * ((CROP_SIZE - 64) // TOKEN_PX)  # of a crop
 PART_PX = 4  # every so many pixels are enough to know what a token sees
+PIXELS = (TOKEN_PX // PART_PX) ** 2  # that are known, of a token
 NOBODY = NUM_JOINTS
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
 WHOLE = 0.8  # part of a person's box that is in the image, at least
@@ -68,6 +69,7 @@ class Batch:
     parts: (
         Tensor  # (N, 192, 16) uint8: joint that moves what 16 pixels of each token show, or NOBODY
     )
+    surface: Tensor  # (N, 192, 16, 3) float16: which point of the body each of these pixels shows
     target: Target | None = None  # what stage 2 compares pictures with
 
     def to(self, device: torch.device) -> Batch:
@@ -80,6 +82,7 @@ class Batch:
             there(self.joints),
             there(self.joints_uv),
             there(self.parts),
+            there(self.surface),
             None if self.target is None else self.target.to(device),
         )
 
@@ -99,6 +102,7 @@ class CropMaker:
         joint = assets.body_weights.argmax(1).astype(np.uint8)  # (V,)
         # -1, where nobody is, indexes what follows the last face.
         self._part_of_face = np.append(joint[assets.body_faces[:, 0]], np.uint8(NOBODY))
+        self._point_of_face = points_of_faces(assets, self._part_of_face[:-1])
         self._repertoire = repertoire
         self._random = random = np.random.default_rng(seed)
         self._motions = [Motion(repertoire, stream) for stream in random.spawn(MOTIONS)]
@@ -114,9 +118,9 @@ class CropMaker:
         parameters, vertices, joints = self._bodies(count)
         crops = np.empty((count, CROP_SIZE, CROP_SIZE - 64, 3), np.uint8)
         joints_uv = np.empty((count, joints.shape[1], 2), np.float32)
-        parts = np.empty(
-            (count, *(side // PART_PX for side in (CROP_SIZE, CROP_SIZE - 64))), np.uint8
-        )
+        size = tuple(side // PART_PX for side in (CROP_SIZE, CROP_SIZE - 64))
+        parts = np.empty((count, *size), np.uint8)
+        surface = np.empty((count, *size, 3), np.float16)
         squares = np.empty((count, 4), np.float32)
         cameras = []
         targets = []
@@ -130,7 +134,7 @@ class CropMaker:
             if self._make_target is not None:
                 face_colors = looks[0][self._cast.faces].mean(1)  # (F, 3)
                 targets.append(self._make_target(drawn.people, drawn.faces, face_colors))
-            parts[i] = self._parts(drawn)
+            parts[i], surface[i] = self._shown(drawn)
             crops[i] = self._photographed(drawn.image, xywh)[:, SEEN]
             centre = xywh[:2] + xywh[2:] / 2
             joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
@@ -144,6 +148,7 @@ class CropMaker:
             relative @ turn,  # row vectors: turned back
             torch.from_numpy(joints_uv),
             by_token(torch.from_numpy(parts)),
+            by_token(torch.from_numpy(surface)),
             Target.stack(targets) if targets else None,
         )
 
@@ -248,14 +253,14 @@ class CropMaker:
             lighting=random_lighting(random),
         )  # fmt: skip
 
-    def _parts(self, drawn: Rendering) -> NDArray[np.uint8]:
-        """(64, 48) of the crop's person; others are nobody."""
+    def _shown(self, drawn: Rendering) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        """Parts (64, 48) and points (64, 48, 3) of the crop's person; others are nobody."""
         seen = (
             slice(PART_PX // 2, None, PART_PX),
             slice(SEEN.start + PART_PX // 2, SEEN.stop, PART_PX),
         )
-        parts = self._part_of_face[drawn.faces[seen]]
-        return np.where(drawn.people[seen] == 0, parts, np.uint8(NOBODY))
+        faces = np.where(drawn.people[seen] == 0, drawn.faces[seen], -1)
+        return self._part_of_face[faces], self._point_of_face[faces]
 
     def _photographed(self, image: ImageArray, xywh: FloatArray) -> ImageArray:
         """What a camera makes of it: its sharpness, exposure and noise, its image's borders."""
@@ -284,11 +289,26 @@ class CropMaker:
         return np.asarray(exposed, np.uint8)
 
 
-def by_token(parts: Tensor) -> Tensor:
-    """(N, 64, 48) -> (N, 192, 16): the pixels of each token together."""
+def points_of_faces(assets: BodyAssets, parts: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """(F + 1, 3): a face's centre on the body at rest, from the joint of its part (F,).
+
+    In sizes of that part, so that a finger's points are as far from each other as a trunk's. The
+    last is nobody's.
+    """
+    centres = assets.body_template[assets.body_faces].mean(1)  # (F, 3)
+    joints = assets.body_joint_regressor @ assets.body_template  # (55, 3)
+    off = centres - joints[parts]
+    squares = np.bincount(parts, (off**2).sum(1), NOBODY)
+    faces = np.bincount(parts, minlength=NOBODY)
+    sizes = np.sqrt(squares / faces.clip(min=1)).clip(min=1e-3)  # (55,)
+    return np.vstack((off / sizes[parts, None], np.zeros((1, 3)))).astype(np.float16)
+
+
+def by_token(pixels: Tensor) -> Tensor:
+    """(N, 64, 48, ...) -> (N, 192, 16, ...): the pixels of each token together."""
     side = TOKEN_PX // PART_PX
-    tokens = parts.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, 16, 4, 12, 4)
-    return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
+    tokens = pixels.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, 16, 4, 12, 4, ...)
+    return tokens.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 class Batches(IterableDataset[Batch]):

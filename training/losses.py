@@ -26,7 +26,8 @@ WEIGHTS: dict[str, float] = {
     "joints_3d": 10.0,
     "hands_3d": 20.0,
     "orientation": 4.0,
-    "turned_ends": 4.0,
+    "turned_head": 4.0,
+    "turned_wrists": 3.0,
     "body_pose": 4.0,
     "hands": 2.0,
     "face": 0.3,
@@ -35,12 +36,19 @@ WEIGHTS: dict[str, float] = {
     "head_scale": 5.0,
     "heatmap": 0.5,
     "parts": 1.0,
-    "part_turns": 4.0,
+    "part_turns": 6.0,
     "part_places": 4.0,
+    "surface": 2.0,
 }
-ENDS = [JOINT[name] for name in ("head", "left_wrist", "right_wrist")]  # what TF has frames of
+HEAD = JOINT["head"]
+WRISTS = [JOINT["left_wrist"], JOINT["right_wrist"]]
 BODY_JOINTS = 25  # of the 55; the others are the hands'
 LEAST_SEEN = 0.25  # of a token, for it to know a part's pose
+# Of the forty tokens that show a person one or two show the head, and as many a hand: counted like
+# the others they would hardly be heard (docs/training.md).
+LOUDNESS = torch.ones(NOBODY)  # (55,) by the joint that a token shows
+LOUDNESS[[HEAD, JOINT["jaw"], JOINT["left_eye"], JOINT["right_eye"]]] = 8.0
+LOUDNESS[[*WRISTS, *range(JOINT["left_index1"], NOBODY)]] = 3.0
 NEAREST_TZ = 1.0  # m; a camera that is nearer is no answer, and would divide by almost nothing
 
 
@@ -53,6 +61,7 @@ class TokenAnswers:
     parts: Tensor  # (N, K, 56) which part of the body a token shows
     turns: Tensor  # (N, K, 6) the rotation of that part, 6D
     places: Tensor  # (N, K, 3) m, its joint from the pelvis
+    surface: Tensor  # (N, K, 48) the point of the body that each of its 16 pixels shows
 
 
 def stage_1(
@@ -78,7 +87,8 @@ def stage_1(
         # from the wrist: the hand's own pose, not the arm's
         "hands_3d": (_from_wrists(relative) - _from_wrists(batch.joints)).abs().mean(),
         "orientation": _apart(predicted.global_orient, truth.global_orient),
-        "turned_ends": _apart(bodies.rotations[:, ENDS], true_bodies.rotations[:, ENDS]),
+        "turned_head": _apart(bodies.rotations[:, HEAD], true_bodies.rotations[:, HEAD]),
+        "turned_wrists": _apart(bodies.rotations[:, WRISTS], true_bodies.rotations[:, WRISTS]),
         "body_pose": _apart(predicted.body_pose, truth.body_pose),
         "hands": _apart(predicted.left_hand_pose, truth.left_hand_pose)
         + _apart(predicted.right_hand_pose, truth.right_hand_pose),
@@ -113,14 +123,19 @@ def token_losses(tokens: TokenAnswers, batch: Batch, rotations: Tensor) -> dict[
     seen_parts = seen[..., :NOBODY]
     part = seen_parts.argmax(-1)  # (N, K) the part that most of a token shows
     is_seen = seen_parts.sum(-1) >= LEAST_SEEN * parts.shape[-1]  # (N, K)
+    weights = is_seen * LOUDNESS.to(part.device)[part]  # (N, K)
     person = torch.arange(len(part), device=part.device)[:, None]
     turns_off = matrix_from_6d(tokens.turns) - rotations[person, part]  # (N, K, 3, 3)
     places_off = tokens.places - batch.joints[person, part]  # (N, K, 3)
+    points = batch.surface.flatten(2).gather(1, rows.expand(-1, -1, tokens.surface.shape[-1]))
+    points_off = (tokens.surface - points).unflatten(-1, (-1, 3)).abs().mean(-1)  # (N, K, 16)
+    pixel_weights = (parts != NOBODY) * weights[..., None]
     return {
         "heatmap": heatmap_loss(tokens.heatmaps, batch.joints_uv, tokens.kept),
         "parts": -(seen * tokens.parts.log_softmax(-1)).sum(-1).mean() / parts.shape[-1],
-        "part_turns": _size(turns_off[is_seen]),
-        "part_places": _size(places_off[is_seen]),
+        "part_turns": _mean(turns_off.abs().mean((-2, -1)), weights),
+        "part_places": _mean(places_off.abs().mean(-1), weights),
+        "surface": _mean(points_off, pixel_weights),
     }
 
 
@@ -157,9 +172,9 @@ def _apart(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().mean()
 
 
-def _size(off: Tensor) -> Tensor:
-    """Mean absolute value; 0 of nothing."""
-    return off.abs().sum() / max(off.numel(), 1)
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted; 0 of nothing."""
+    return (values * weights).sum() / weights.sum().clamp(min=1)
 
 
 def _from_wrists(joints: Tensor) -> Tensor:

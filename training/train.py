@@ -41,7 +41,7 @@ from pear_ros.synthetic.motion import TRAINING
 from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.vit import BackboneConfig
 from training.cpu import MatrixPatchEmbed, for_cpu
-from training.data import NOBODY, TOKENS, Batch, Batches
+from training.data import NOBODY, PIXELS, TOKENS, Batch, Batches
 from training.losses import WEIGHTS, TokenAnswers, stage_1, total
 from training.pixel_loss import PixelLoss
 
@@ -60,15 +60,21 @@ class Student(nn.Module):
     """The network, and what helps its backbone to learn and is thrown away.
 
     The published PEAR begins with a backbone that was taught to find joints (ViTPose); this one
-    learns along the way which token each joint is in, which part of the body a token shows, and
-    how and where that part is.
+    learns along the way which token each joint is in, which part of the body a token shows, how
+    and where that part is, and which points of the body its pixels show.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.backbone.embed_dim
         self.network = PearNetwork(config)
-        sizes = {"heatmaps": NUM_JOINTS, "parts": NOBODY + 1, "turns": 6, "places": 3}
+        sizes = {
+            "heatmaps": NUM_JOINTS,
+            "parts": NOBODY + 1,
+            "turns": 6,
+            "places": 3,
+            "surface": 3 * PIXELS,
+        }
         self.aids = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
         initialise(self.network)
 
