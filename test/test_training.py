@@ -84,7 +84,7 @@ def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
         "left_hand_pose": {"hands", "hands_3d"},
         "flame_expression": {"face"},
         "flame_jaw_pose": {"face"},
-        "betas": {"shape", "joints_3d", "vertices"},
+        "betas": {"shape", "size", "joints_3d", "vertices"},
         "head_scale": {"head_scale"},
         "camera_t": {"joints_2d", "hands_2d"},
     }.items():

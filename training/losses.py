@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ WEIGHTS: dict[str, float] = {
     "face": 0.3,
     "vertices": 10.0,
     "shape": 0.005,
+    "size": 15.0,
     "head_scale": 5.0,
     "heatmap": 0.5,
     "parts": 1.0,
@@ -42,6 +44,17 @@ WEIGHTS: dict[str, float] = {
 }
 HEAD = JOINT["head"]
 WRISTS = [JOINT["left_wrist"], JOINT["right_wrist"]]
+# Bones, whose lengths tell how tall somebody is in any pose: the arms', the legs', the spine's.
+BONES = [
+    (JOINT[f"{side}{upper}"], JOINT[f"{side}{lower}"])
+    for sides, *chain in (
+        (("left_", "right_"), "hip", "knee", "ankle"),
+        (("left_", "right_"), "shoulder", "elbow", "wrist"),
+        (("",), "pelvis", "spine1", "spine2", "spine3", "neck"),
+    )
+    for side in sides
+    for upper, lower in pairwise(chain)
+]
 BODY_JOINTS = 25  # of the 55; the others are the hands'
 LEAST_SEEN = 0.25  # of a token, for it to know a part's pose
 # Of the forty tokens that show a person one or two show the head, and as many a hand: counted like
@@ -106,6 +119,8 @@ def stage_1(
         ).abs().mean(),
         "shape": (predicted.betas - truth.betas).square().sum(1).mean()
         + (predicted.flame_betas - truth.flame_betas).square().sum(1).mean(),
+        # How far away a person is, is its size in the crop by this.
+        "size": (_size(joints) / _size(batch.joints)).log().abs().mean(),
         "head_scale": (predicted.head_scale - truth.head_scale).abs().mean(),
     }  # fmt: skip
     if tokens is not None:
@@ -170,6 +185,12 @@ def heatmap_loss(
 def _apart(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of rotation matrices."""
     return (a - b).abs().mean()
+
+
+def _size(joints: Tensor) -> Tensor:
+    """(N, 55, 3) -> (N,) m: all bones, one after the other."""
+    upper, lower = zip(*BONES, strict=True)
+    return (joints[:, upper] - joints[:, lower]).norm(dim=-1).sum(1)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
