@@ -345,6 +345,11 @@ def test_the_trainer_goes_on_where_it_stopped(
     runs = json.loads((folder / "options.json").read_text())
     assert [(run["after_step"], run["steps"]) for run in runs] == [(0, "3"), (3, "3"), (3, "4")]
 
+    # The mean of the weights goes on, and begins anew where the network sees other tokens.
+    assert stored(folder)["averaged"] == 4
+    assert train.main([*tiny, "--steps", "5", "--tokens", "72"]) == 0
+    assert stored(folder)["averaged"] == 1
+
 
 def test_a_network_that_begins_has_the_sizes_beside_it(tiny: list[str], tmp_path: Path) -> None:
     larger = dataclasses.replace(TINY, head=dataclasses.replace(TINY.head, depth=2))

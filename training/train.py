@@ -173,6 +173,7 @@ class Training:
             for group in optimizer.param_groups:
                 group["full_lr"] = group["lr"]
         self.step = 0
+        self.averaged = 0  # steps that are in the average
         self.rows: list[dict[str, float]] = []
         options.output.mkdir(parents=True, exist_ok=True)
         if stored:
@@ -201,6 +202,9 @@ class Training:
             for group, own in zip(optimizer.param_groups, ours, strict=True):
                 group.update(own)
         self.step, self.rows = state["step"], state["rows"]
+        # Weights that knew other tokens are no part of the mean: they see people of another size.
+        if state.get("tokens") == self.options.tokens:
+            self.averaged = state["averaged"]
         print(f"{self._last}: goes on after step {self.step}, {self.student.network.description}")
 
     def save(self) -> None:
@@ -210,6 +214,8 @@ class Training:
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "tokens": self.options.tokens,
+            "averaged": self.averaged,
             "step": self.step,
             "rows": self.rows,
         }
@@ -248,7 +254,8 @@ class Training:
                 group["lr"] = group["full_lr"] * self.learning_rate()
             optimizer.step()
         self.step += 1
-        keep = min(AVERAGE, self.step / (self.step + 10))
+        self.averaged += 1
+        keep = min(AVERAGE, self.averaged / (self.averaged + 10))
         with torch.no_grad():
             now = self.student.network.state_dict()
             for name, mean in self.average.state_dict().items():
