@@ -83,6 +83,12 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
+    """One token asks, so keys and values of all tokens need not be made.
+
+    The question is taken into the tokens' space, and what the tokens answer is pooled there:
+    q . (K x) = (K^T q) . x, and the mean of V x is V of the mean.
+    """
+
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         inner = config.heads * config.dim_head
@@ -92,12 +98,13 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, config.dim))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:  # (B, 1, dim), (B, T, context_dim)
-        k, v = self.to_kv(context).chunk(2, dim=-1)  # each (B, T, inner)
-        q, k, v = (
-            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.to_q(x), k, v)
-        )  # (B, heads, 1 or T, dim_head)
-        out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, 1, dim_head)
-        return self.to_out(out.transpose(1, 2).flatten(2))  # (B, 1, dim)
+        to_k, to_v = self.to_kv.weight.unflatten(0, (2, self.heads, -1))  # (heads, D, context_dim)
+        q = self.to_q(x)[:, 0].unflatten(-1, (self.heads, -1))  # (B, heads, D)
+        question = ((q * q.shape[-1] ** -0.5).transpose(0, 1) @ to_k).transpose(0, 1)
+        attention = (question @ context.mT).softmax(-1)  # (B, heads, T)
+        pooled = attention @ context  # (B, heads, context_dim)
+        answer = (pooled.transpose(0, 1) @ to_v.mT).transpose(0, 1)  # (B, heads, D)
+        return self.to_out(answer.flatten(1)[:, None])  # (B, 1, dim)
 
 
 class FeedForward(nn.Module):

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pear_ros.decoder import CrossAttention
 from pear_ros.network import IMAGE_MEAN, IMAGE_STD
 from pear_ros.vit import Attention, PatchEmbed
 
@@ -58,22 +57,6 @@ class MatrixAttention(Attention):
         return self.proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
 
 
-class PooledCrossAttention(CrossAttention):
-    """One token asks, so keys and values of all tokens need not be made.
-
-    The question is taken into the tokens' space, and what the tokens answer is pooled there:
-    q . (K x) = (K^T q) . x, and the mean of V x is V of the mean.
-    """
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:  # (B, 1, dim), (B, T, C)
-        to_k, to_v = self.to_kv.weight.unflatten(0, (2, self.heads, -1))  # each (heads, D, C)
-        q = self.to_q(x)[:, 0].unflatten(-1, (self.heads, -1))  # (B, heads, D)
-        question = torch.einsum("bhd,hdc->bhc", q * q.shape[-1] ** -0.5, to_k)
-        attention = (question @ context.mT).softmax(-1)  # (B, heads, T)
-        answer = torch.einsum("bhc,hdc->bhd", attention @ context, to_v)
-        return self.to_out(answer.flatten(1)[:, None])  # (B, 1, dim)
-
-
 def for_cpu(network: nn.Module) -> None:
     """Changes how a network computes; its weights and its answers stay."""
     for module in network.modules():
@@ -81,5 +64,3 @@ def for_cpu(network: nn.Module) -> None:
             module.__class__ = MatrixPatchEmbed
         elif isinstance(module, Attention):
             module.__class__ = MatrixAttention
-        elif isinstance(module, CrossAttention):
-            module.__class__ = PooledCrossAttention
