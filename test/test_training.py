@@ -433,3 +433,12 @@ def test_targets_come_with_the_crops(assets: BodyAssets) -> None:
     right, wrong = (loss(people, batch.target) for people in (truth, moved))
     for name in ("body_parts", "body_colors", "body_normals"):
         assert wrong[name] > 1.5 * right[name], name
+
+
+def test_the_log_keeps_losses_that_are_no_more(tmp_path: Path) -> None:
+    train.write_log([{"step": 50, "old": 2}, {"step": 100, "new": 3}], tmp_path)
+    with (tmp_path / "log.csv").open() as file:
+        assert list(csv.DictReader(file)) == [
+            {"step": "50", "old": "2", "new": ""},
+            {"step": "100", "old": "", "new": "3"},
+        ]

@@ -308,19 +308,20 @@ def write_log(rows: list[dict[str, float]], folder: Path) -> None:
     """log.csv and curves.png: each column against the steps, its axis logarithmic."""
     if not rows:
         return
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     with (folder / "log.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]), restval="", extrasaction="ignore")
+        writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
 
     from matplotlib.figure import Figure  # here, as it takes a second to import
 
-    names = [name for name in rows[-1] if name not in ("step", "seconds")]
-    columns = 4
-    height = -(-len(names) // columns)
-    figure = Figure(figsize=(3 * columns, 2.2 * height), layout="constrained")
+    names = [name for name in columns if name not in ("step", "seconds")]
+    width = 4
+    height = -(-len(names) // width)
+    figure = Figure(figsize=(3 * width, 2.2 * height), layout="constrained")
     for place, name in enumerate(names, 1):
-        axes = figure.add_subplot(height, columns, place)
+        axes = figure.add_subplot(height, width, place)
         points = [(row["step"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), linewidth=1)
         axes.set_yscale("log")
