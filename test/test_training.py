@@ -370,6 +370,12 @@ def test_what_a_trainer_cannot_begin_with(
     assert train.main([*tiny, "--stage", "2"]) == 1  # in the folder of stage 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "out/last.pt is not of stage 2" in line
+    older = stored(tmp_path / "out")
+    del older["averaged"]
+    torch.save(older, tmp_path / "out" / "last.pt")
+    assert train.main(tiny) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out/last.pt is not of stage 1 of this trainer: give another folder" in line
     (tmp_path / "file").touch()
     assert train.main([*tiny, "--output", str(tmp_path / "file")]) == 1
     assert "Traceback" not in capsys.readouterr().err

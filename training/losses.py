@@ -57,8 +57,8 @@ BONES = [
 ]
 BODY_JOINTS = 25  # of the 55; the others are the hands'
 LEAST_SEEN = 0.25  # of a token, for it to know a part's pose
-# Of the forty tokens that show a person one or two show the head, and as many a hand: counted like
-# the others they would hardly be heard (docs/training.md).
+# Of the forty tokens that show a person three show mostly the head, one a hand: counted like the
+# others they would hardly be heard (docs/training.md).
 LOUDNESS = torch.ones(NOBODY)  # (55,) by the joint that a token shows
 LOUDNESS[[HEAD, JOINT["jaw"], JOINT["left_eye"], JOINT["right_eye"]]] = 8.0
 LOUDNESS[[*WRISTS, *range(JOINT["left_index1"], NOBODY)]] = 3.0
@@ -120,7 +120,7 @@ def stage_1(
         "shape": (predicted.betas - truth.betas).square().sum(1).mean()
         + (predicted.flame_betas - truth.flame_betas).square().sum(1).mean(),
         # How far away a person is, is its size in the crop by this.
-        "size": (_size(joints) / _size(batch.joints)).log().abs().mean(),
+        "size": (_bone_length_m(joints) / _bone_length_m(batch.joints)).log().abs().mean(),
         "head_scale": (predicted.head_scale - truth.head_scale).abs().mean(),
     }  # fmt: skip
     if tokens is not None:
@@ -187,8 +187,8 @@ def _apart(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().mean()
 
 
-def _size(joints: Tensor) -> Tensor:
-    """(N, 55, 3) -> (N,) m: all bones, one after the other."""
+def _bone_length_m(joints: Tensor) -> Tensor:
+    """(N, 55, 3) -> (N,): all of BONES, one after the other."""
     upper, lower = zip(*BONES, strict=True)
     return (joints[:, upper] - joints[:, lower]).norm(dim=-1).sum(1)
 

@@ -184,7 +184,8 @@ class Training:
     def _stored(self) -> dict[str, Any]:
         """Raises SettingError where another stage left it."""
         state: dict[str, Any] = torch.load(self._last, map_location=self.device, weights_only=True)
-        if state.get("stage") != self.options.stage:
+        is_ours = state.get("stage") == self.options.stage and "averaged" in state
+        if not is_ours:
             raise SettingError(
                 f"{self._last} is not of stage {self.options.stage} of this trainer: give another "
                 "folder as --output"
@@ -203,7 +204,7 @@ class Training:
                 group.update(own)
         self.step, self.rows = state["step"], state["rows"]
         # Weights that knew other tokens are no part of the mean: they see people of another size.
-        if state.get("tokens") == self.options.tokens:
+        if state["tokens"] == self.options.tokens:
             self.averaged = state["averaged"]
         print(f"{self._last}: goes on after step {self.step}, {self.student.network.description}")
 
