@@ -384,7 +384,7 @@ class Stopwatch:
 
 
 class Memory:
-    """Peaks, MiB: on a CPU of the process (resident), on a GPU of what torch keeps there.
+    """Peaks, MiB: on a CPU of the process (resident), on a GPU of what torch takes there.
 
     Kept, not allocated: what a recorded graph works in is not allocated, but nobody else's either.
     """
@@ -406,7 +406,7 @@ class Memory:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
             work()
-            return torch.cuda.max_memory_reserved(self._device) / 2**20
+            return torch.cuda.max_memory_reserved(self._device) / 2**20 - self.start_mib
         with suppress(OSError):  # where Linux does not let us, the peak is the one since the start
             Path("/proc/self/clear_refs").write_text("5")
         work()

@@ -27,23 +27,31 @@ class CudaStream:
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
-        self.forget()
+        self._pool = torch.cuda.graph_pool_handle()
 
     @property
     def handle(self) -> int:
         return self._stream.cuda_stream
 
     def record(self, work: Callable[[], T]) -> Recorded[T]:
-        """Runs it once, and records it."""
+        """Runs it once, and records it. Raises what `work` does, RuntimeError where CUDA cannot."""
         with torch.cuda.device(self._stream.device), torch.inference_mode():
             with self.current():
                 work()  # what libraries do at their first call cannot be recorded
             self.wait()
+            outer = torch.cuda.current_stream()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-            ):
-                result = work()
+            try:
+                with torch.cuda.graph(
+                    graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+                ):
+                    result = work()
+            except Exception as error:
+                # torch leaves the broken recording's stream and pool in use, and the reason in the
+                # context of the error that it raises when the recording ends.
+                torch.cuda.set_stream(outer)
+                self._pool = torch.cuda.graph_pool_handle()
+                raise error.__context__ or error from None
         return Recorded(graph.replay, result)
 
     def forget(self) -> None:
@@ -63,7 +71,7 @@ class CudaStream:
         outer = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(outer)
         try:
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.device(self._stream.device), torch.cuda.stream(self._stream):
                 yield
         finally:
             outer.wait_stream(self._stream)

@@ -27,7 +27,7 @@ from pear_ros.people import EhmParameters, Frame, map_tensors
 from pear_ros.problems import Problems
 from pear_ros.shape_cache import ShapeCache, ShapeTable
 
-PIXELS = 1 << 22  # of all images together there is room for at first
+PIXELS = 1 << 23  # of all images together there is room for at first: one of 3840x2160
 
 Shapes = tuple[torch.Size, ...]
 T = TypeVar("T")
@@ -52,22 +52,16 @@ def make_estimator(
     most_people: int,
     problems: Problems,
 ) -> Estimate:
-    """The one for the network's device; more than `most_people` at a time are not expected.
+    """The one for the network's device; more than `most_people` at a time are not expected."""
+    step_by_step = Estimator(network, body_model, hold_shapes_after)
+    if network.device.type != "cuda":
+        return step_by_step
 
-    Where a GPU's recordings cannot be made it computes step by step; that is told as a problem.
-    """
-    if network.device.type == "cuda":
-        try:
-            stream = CudaStream(network.device)
-            return RecordedEstimator(network, body_model, hold_shapes_after, stream, most_people)
-        except RuntimeError as error:  # of CUDA, such as no memory
-            reason = str(error).partition("\n")[0]
-            problems.count(
-                "not_recorded",
-                "CUDA graphs cannot be recorded, so that each step is slower, and right "
-                f"nonetheless: {reason}; fewer max_people need less memory",
-            )
-    return Estimator(network, body_model, hold_shapes_after)
+    def recorded() -> Estimate:
+        stream = CudaStream(network.device)
+        return RecordedEstimator(network, body_model, hold_shapes_after, stream, most_people)
+
+    return RecordedWherePossible(recorded, step_by_step, problems)
 
 
 class Estimator:
@@ -94,6 +88,43 @@ class Estimator:
         parameters, bodies = map_tensors(parameters, Tensor.cpu), map_tensors(bodies, Tensor.cpu)
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
+
+
+class RecordedWherePossible:
+    """Step by step from when a recording cannot be made or used; that is told as a problem.
+
+    Recordings are made at first, and later for meshes, larger batches and larger images.
+    """
+
+    def __init__(
+        self, recorded: Callable[[], Estimate], step_by_step: Estimate, problems: Problems
+    ) -> None:
+        self._step_by_step = step_by_step
+        self._problems = problems
+        self._recorded: Estimate | None = None
+        try:
+            self._recorded = recorded()
+        except RuntimeError as error:  # of CUDA, such as no memory
+            self._give_up(error)
+
+    def __call__(
+        self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
+    ) -> Estimates:
+        if self._recorded is not None:
+            try:
+                return self._recorded(frames, squares, ids, mesh)
+            except RuntimeError as error:
+                self._give_up(error)
+        return self._step_by_step(frames, squares, ids, mesh)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        self._recorded = None  # and its memory
+        reason = str(error).partition("\n")[0]
+        self._problems.count(
+            "not_recorded",
+            "CUDA graphs cannot be recorded, so that each step is slower, and right nonetheless: "
+            f"{reason}; fewer max_people need less memory",
+        )
 
 
 # --- Recorded -------------------------------------------------------------------------------------

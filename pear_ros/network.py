@@ -132,11 +132,11 @@ class PearNetwork(nn.Module):
         """
         margin = (crops.shape[2] - self.config.backbone.img_size[1]) // 2
         image = crops.float()  # first of all: TensorRT does nothing else with uint8
-        image = image[:, :, margin : crops.shape[2] - margin] / 255
+        image = image[:, :, margin : crops.shape[2] - margin]
         # Numbers, not tensors: those would have to be copied to the device, which a CUDA graph
         # cannot do.
         channels = zip(image.unbind(-1), IMAGE_MEAN, IMAGE_STD, strict=True)
-        return torch.stack([(channel - mean) / std for channel, mean, std in channels], 1)
+        return torch.stack([(c - 255 * mean) / (255 * std) for c, mean, std in channels], 1)
 
 
 def choose_device(device: str) -> torch.device:
@@ -194,7 +194,7 @@ def load_network(
 
     Raises CheckpointError where the file cannot be read or its keys or shapes differ.
     """
-    torch.backends.cudnn.allow_tf32 = False  # float32 is meant where it stands
+    _compute_as_written()
     with torch.device("meta"):
         network = PearNetwork(config or _sizes_beside(checkpoint))
     stored = _flatten(_read(checkpoint, map_location="meta"), checkpoint)
@@ -214,6 +214,17 @@ def load_network(
     if fold:
         network.head.fold()
     return network.eval().requires_grad_(False)
+
+
+def _compute_as_written() -> None:
+    """float32 is meant where it stands, and sums of float16 are summed up in float32.
+
+    For the whole process, as torch has it. NVIDIA's containers begin with less exact sums.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 def _sizes_beside(checkpoint: Path) -> NetworkConfig:

@@ -52,8 +52,9 @@ class Pipeline:
         self.body_model = body_model
         self._network = network
         self._detector = detector
+        most_people = config.max_people * max(1, len(config.cameras))
         self._estimate = make_estimator(
-            network, body_model, config.shape_frames, config.max_people, problems
+            network, body_model, config.shape_frames, most_people, problems
         )
         self._trackers: dict[str, Tracker] = {}
         self._problems = problems

@@ -25,7 +25,11 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
     zero = torch.zeros_like(x)
     cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
     angle = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None]
-    sin_over_angle = torch.sinc(angle / torch.pi)  # sinc(x) = sin(pi x) / (pi x)
-    half = torch.sinc(angle / (2 * torch.pi))
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + sin_over_angle * cross + 0.5 * half**2 * (cross @ cross)
+    return identity + _sinc(angle) * cross + 0.5 * _sinc(angle / 2) ** 2 * (cross @ cross)
+
+
+def _sinc(x: Tensor) -> Tensor:
+    """sin(x) / x, 1 at 0. torch.sinc is compiled on a GPU when it is first used; this is not."""
+    is_zero = x == 0
+    return torch.where(is_zero, 1, x.sin() / torch.where(is_zero, 1, x))

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from pear_ros.estimate import (
     Estimates,
     Estimator,
     RecordedEstimator,
+    RecordedWherePossible,
     Stream,
     make_estimator,
 )
@@ -47,10 +49,10 @@ class Tiny:
 
     description = "tiny"
 
-    def __init__(self, device: str, can_be_recorded: bool = True) -> None:
+    def __init__(self, device: str, can_be_recorded: bool = True, width: int = 24) -> None:
         torch.manual_seed(0)
-        backbone = BackboneConfig(embed_dim=24, depth=1, num_heads=2)
-        head = HeadConfig(context_dim=24, dim=32, depth=2, heads=2, dim_head=16, mlp_dim=32)
+        backbone = BackboneConfig(embed_dim=width, depth=1, num_heads=2)
+        head = HeadConfig(context_dim=width, dim=32, depth=2, heads=2, dim_head=16, mlp_dim=32)
         self._network = PearNetwork(NetworkConfig(backbone, head)).eval().to(device)
         with torch.no_grad():
             for values in self._network.parameters():
@@ -58,6 +60,11 @@ class Tiny:
         self.device = torch.device(device)
         self.can_be_recorded = can_be_recorded
         self.batches: list[int] = []
+
+    def halve(self) -> Tiny:
+        """The backbone in float16, as it is by default on CUDA."""
+        self._network.backbone.half()
+        return self
 
     def __call__(self, crops: Tensor) -> EhmParameters:
         self.batches.append(len(crops))
@@ -196,9 +203,40 @@ def test_without_recordings_it_goes_step_by_step(
     network = Tiny("cpu")
     network.device = torch.device("cuda")
     made = make_estimator(network, small_body_model, 0, 16, problems)
-    assert isinstance(made, Estimator)
     assert problems.counts() == {"not_recorded": 1}
     assert "CUDA out of memory; fewer max_people" in told[0]
+    network.device = torch.device("cpu")
+    frames = frames_of([2])
+    right = Estimator(network, small_body_model, 0)
+    assert_same(estimated(made, frames, True), estimated(right, frames, True), atol=0)
+
+
+@pytest.mark.parametrize("what", ["mesh", "larger image"])
+def test_recordings_that_fail_later_lose_no_image(
+    small_assets: BodyAssets, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "PIXELS", 100_000)
+    setup = Setup(small_assets, "cpu", recorded=True)
+    told: list[str] = []
+    problems = Problems(told.append)
+    made = RecordedWherePossible(lambda: setup.found, setup.right, problems)
+    frames = frames_of([2])
+    assert_same(estimated(made, frames, mesh=False), estimated(setup.right, frames, mesh=False))
+    assert len(setup.network.batches) > 0
+    assert not problems.counts()
+
+    def no_memory(work: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(setup.stream, "record", no_memory)
+    setup.network.batches.clear()
+    frames = frames_of([2], scale=1 if what == "mesh" else 3)
+    mesh = what == "mesh"
+    for _ in range(2):
+        assert_same(estimated(made, frames, mesh), estimated(setup.right, frames, mesh), atol=0)
+    assert not setup.network.batches  # the recordings are not tried again
+    assert problems.counts() == {"not_recorded": 1}
+    assert "each step is slower" in told[0]
 
 
 # --- Parts ----------------------------------------------------------------------------------------
@@ -296,3 +334,31 @@ def test_cuda_graphs_do_not_wait(small_assets: BodyAssets) -> None:
         stack.callback(torch.cuda.set_sync_debug_mode, "default")
         torch.cuda.set_sync_debug_mode("error")
         estimated(setup.found, frames, mesh=True)
+
+
+@NO_CUDA
+def test_float16_is_recorded_in_a_thread_of_its_own(small_assets: BodyAssets) -> None:
+    """As in the node: its worker records what was not at first. Heads are as wide as PEAR's."""
+    network = Tiny("cuda", width=160).halve()
+    body_model = BodyModel(small_assets, "cuda")
+    found = RecordedEstimator(network, body_model, 0, CudaStream(network.device), most_people=4)
+    right = Estimator(network, body_model, 0)
+    frames = frames_of([3])
+    with ThreadPoolExecutor(1) as worker:
+        for mesh in (False, True, False):
+            estimates = worker.submit(estimated, found, frames, mesh).result()
+            assert_same(estimates, estimated(right, frames, mesh), 1e-2)
+
+
+@NO_CUDA
+def test_a_recording_that_fails_leaves_the_stream_to_others() -> None:
+    stream = CudaStream(torch.device("cuda"))
+    ones = torch.ones(3, device="cuda")
+    with pytest.raises(RuntimeError, match="captur"):  # the host waits for the device
+        stream.record(lambda: ones.sum().item())
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    recorded = stream.record(lambda: ones + 1)
+    with stream.current():
+        recorded.replay()
+    stream.wait()
+    assert recorded.result.tolist() == [2, 2, 2]
