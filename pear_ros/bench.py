@@ -384,9 +384,10 @@ class Stopwatch:
 
 
 class Memory:
-    """Peaks, MiB: on a CPU of the process (resident), on a GPU of what torch takes there.
+    """Peaks, MiB: on a CPU of the process (resident), on a GPU of what torch keeps there.
 
-    Kept, not allocated: what a recorded graph works in is not allocated, but nobody else's either.
+    Kept since the start, not allocated: what a recorded graph works in is not allocated, but nobody
+    else's either.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -47,15 +47,17 @@ class CudaStream:
                 ):
                     result = work()
             except Exception as error:
-                # torch leaves the broken recording's stream and pool in use, and the reason in the
-                # context of the error that it raises when the recording ends.
+                # torch leaves the stream and the pool of a broken recording in use (before 2.13 its
+                # memory, too, for good), and the reason in the context of the error that it raises
+                # when the recording ends.
                 torch.cuda.set_stream(outer)
-                self._pool = torch.cuda.graph_pool_handle()
-                raise error.__context__ or error from None
+                self.forget()
+                cause = error.__context__
+                raise cause if isinstance(cause, RuntimeError) else error from None
         return Recorded(graph.replay, result)
 
     def forget(self) -> None:
-        """To be called when all recordings have been dropped, before others are made.
+        """Those that follow share no memory with the recordings before, which are to be dropped.
 
         Recordings share a pool of memory, as they run one after the other; it goes with them.
         """

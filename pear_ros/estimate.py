@@ -8,6 +8,7 @@ operations costs little; other numbers of people are padded to the next.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -115,15 +116,16 @@ class RecordedWherePossible:
                 return self._recorded(frames, squares, ids, mesh)
             except RuntimeError as error:
                 self._give_up(error)
+            gc.collect()  # an error and what it failed in hold each other, and memory
         return self._step_by_step(frames, squares, ids, mesh)
 
     def _give_up(self, error: RuntimeError) -> None:
-        self._recorded = None  # and its memory
+        self._recorded = None
         reason = str(error).partition("\n")[0]
         self._problems.count(
             "not_recorded",
-            "CUDA graphs cannot be recorded, so that each step is slower, and right nonetheless: "
-            f"{reason}; fewer max_people need less memory",
+            "CUDA graphs cannot be recorded or used, so that each step is slower, its answers the "
+            f"same: {reason}; fewer max_people or cameras need less memory",
         )
 
 

@@ -93,7 +93,7 @@ class Network(Protocol):
 
 
 class PearNetwork(nn.Module):
-    """Backbone in the chosen dtype, head in float32: it is 1 % of the work and feeds divisions."""
+    """Backbone in the chosen dtype, head in float32: it is little work and feeds divisions."""
 
     can_be_recorded = True
 
@@ -194,7 +194,7 @@ def load_network(
 
     Raises CheckpointError where the file cannot be read or its keys or shapes differ.
     """
-    _compute_as_written()
+    compute_as_written()
     with torch.device("meta"):
         network = PearNetwork(config or _sizes_beside(checkpoint))
     stored = _flatten(_read(checkpoint, map_location="meta"), checkpoint)
@@ -216,10 +216,10 @@ def load_network(
     return network.eval().requires_grad_(False)
 
 
-def _compute_as_written() -> None:
+def compute_as_written() -> None:
     """float32 is meant where it stands, and sums of float16 are summed up in float32.
 
-    For the whole process, as torch has it. NVIDIA's containers begin with less exact sums.
+    For the whole process, as torch has it; some containers of NVIDIA's allow TF32 from the start.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
