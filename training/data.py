@@ -54,6 +54,7 @@ PART_PX = 4  # every so many pixels are enough to know what a token sees
 PIXELS = (TOKEN_PX // PART_PX) ** 2  # that are known, of a token
 NOBODY = NUM_JOINTS
 OUTLINE = 7  # every so many vertices are enough to know how large a body is
+CLEAR = 0.5  # part of the pictures that are as a rendered camera's: well exposed, without noise
 WHOLE = 0.8  # part of a person's box that is in the image, at least
 BOX_JITTER = 0.08  # how far a detector's box is off, in its size
 
@@ -205,7 +206,7 @@ class CropMaker:
         while True:
             focal_px = random.uniform(0.6, 1.4) * width
             camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
-            size_px = np.exp(random.uniform(np.log(130), np.log(500)))
+            size_px = np.exp(random.uniform(np.log(150), np.log(500)))
             depth_m = focal_px * np.ptp(vertices[:, 1]) / size_px
             middle = (vertices.min(0) + vertices.max(0)) / 2
             uv = random.uniform((0.1 * width, 0.3 * height), (0.9 * width, 0.7 * height))
@@ -270,8 +271,20 @@ class CropMaker:
             side = round(CROP_SIZE / lost)
             small = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
             image = cv2.resize(small, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
-        elif random.random() < 0.3:
+        elif random.random() < 0.15:
             image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.2))
+        if random.random() > CLEAR:
+            image = self._exposed(image)
+        zoom = CROP_SIZE / xywh[2]
+        left, top = np.clip(-xywh[:2] * zoom, 0, CROP_SIZE).astype(int)
+        right, bottom = np.clip((IMAGE_SIZE - xywh[:2]) * zoom, 0, CROP_SIZE).astype(int)
+        image[:top] = image[bottom:] = 0
+        image[:, :left] = image[:, right:] = 0
+        return np.asarray(image, np.uint8)
+
+    def _exposed(self, image: ImageArray) -> ImageArray:
+        """Brighter or darker, its white and its contrast off, with noise."""
+        random = self._random
         levels = np.arange(256) / 255
         gain = random.uniform(0.7, 1.25) * random.uniform(0.92, 1.08, 3)  # (3,)
         curve = levels[:, None] ** random.uniform(0.6, 1.2)  # (256, 1)
@@ -281,11 +294,6 @@ class CropMaker:
             noise = np.empty(exposed.shape, np.int16)
             cv2.randn(noise, 0, random.uniform(1, 7))
             exposed = cv2.add(exposed, noise, dtype=cv2.CV_8U)
-        zoom = CROP_SIZE / xywh[2]
-        left, top = np.clip(-xywh[:2] * zoom, 0, CROP_SIZE).astype(int)
-        right, bottom = np.clip((IMAGE_SIZE - xywh[:2]) * zoom, 0, CROP_SIZE).astype(int)
-        exposed[:top] = exposed[bottom:] = 0
-        exposed[:, :left] = exposed[:, right:] = 0
         return np.asarray(exposed, np.uint8)
 
 

@@ -23,24 +23,24 @@ from training.data import NOBODY, Batch
 
 WEIGHTS: dict[str, float] = {
     "joints_2d": 10.0,
-    "hands_2d": 10.0,
+    "hands_2d": 5.0,
     "joints_3d": 10.0,
     "hands_3d": 20.0,
     "orientation": 4.0,
-    "turned_head": 4.0,
+    "turned_head": 9.0,
     "turned_wrists": 3.0,
     "body_pose": 4.0,
     "hands": 2.0,
     "face": 0.3,
-    "vertices": 10.0,
-    "shape": 0.005,
-    "size": 15.0,
+    "vertices": 15.0,
+    "shape": 0.02,
+    "size": 4.0,
     "head_scale": 5.0,
-    "heatmap": 0.5,
+    "heatmap": 0.25,
     "parts": 1.0,
-    "part_turns": 6.0,
+    "part_turns": 8.0,
     "part_places": 4.0,
-    "surface": 2.0,
+    "surface": 8.0,
 }
 HEAD = JOINT["head"]
 WRISTS = [JOINT["left_wrist"], JOINT["right_wrist"]]

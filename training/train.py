@@ -50,7 +50,6 @@ SMALL = NetworkConfig(
     HeadConfig(context_dim=192, dim=256, depth=5, heads=4, dim_head=64, mlp_dim=512),
 )
 PIXEL_WEIGHTS = {"body": 3.0, "left_hand": 1.0, "right_hand": 1.0, "head": 1.0}  # by view
-ALIGNED = {"joints_2d": 30.0, "hands_2d": 30.0}  # stage 2's, three times those of stage 1
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 250
 VERTEX_STEP = 20  # every so many vertices are compared
@@ -394,7 +393,7 @@ def run(options: argparse.Namespace) -> None:
                 name: options.pixel_weight * PIXEL_WEIGHTS[name.rsplit("_", 1)[0]]
                 for name in pixels
             }
-            weights = WEIGHTS | ALIGNED | of_pixels
+            weights = WEIGHTS | of_pixels
             losses |= pixels
         loss = total(losses, weights)
         training.update(loss)

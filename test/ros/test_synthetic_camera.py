@@ -47,9 +47,8 @@ CAMERA = SyntheticCameraConfig(
 )
 TO_COMPARE = 30  # at least, of 40 images; two people in each
 # Medians of TF against the truth: position in the camera's frame, turn of the head.
-AIM_M, AIM_DEG = 0.12, 10.0
-# What the committed network holds; `WRONG` answers do not.
-MOST_M, MOST_DEG = 0.32, 20.0
+MOST_M, AIM_DEG = 0.12, 10.0
+MOST_DEG = 15.0  # what the committed network holds; `WRONG` answers hold neither
 MIRROR = np.diag((-1.0, 1.0, 1.0))  # of the optical x axis
 
 
@@ -255,7 +254,7 @@ def with_the_other_hand(placed: dict[str, Placed]) -> dict[str, Placed]:
 WRONG = [mirrored, turned_the_other_way, with_the_other_hand]
 
 
-def test_heads_and_hands_are_about_where_they_are(placed: dict[str, Placed]) -> None:
+def test_heads_and_hands_are_where_they_are(placed: dict[str, Placed]) -> None:
     off_m, off_deg = medians(placed)
     print(f"medians: {off_m:.3f} m, head {off_deg:.1f} degrees")
     assert off_m <= MOST_M
@@ -273,7 +272,6 @@ def test_wrong_answers_are_farther_off(
 @pytest.mark.xfail(
     strict=True, reason="the demo network is not good enough: docs/evaluation.md has its errors"
 )
-def test_heads_and_hands_are_where_they_are(placed: dict[str, Placed]) -> None:
-    off_m, off_deg = medians(placed)
-    assert off_m <= AIM_M
+def test_heads_are_turned_as_they_are(placed: dict[str, Placed]) -> None:
+    _, off_deg = medians(placed)
     assert off_deg <= AIM_DEG
