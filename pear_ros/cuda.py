@@ -47,9 +47,9 @@ class CudaStream:
                 ):
                     result = work()
             except Exception as error:
-                # torch leaves the stream and the pool of a broken recording in use (before 2.13 its
-                # memory, too, for good), and the reason in the context of the error that it raises
-                # when the recording ends.
+                # torch leaves the stream and the pool of a broken recording in use (some versions
+                # its memory, too), and the reason in the context of the error that it raises when
+                # the recording ends.
                 torch.cuda.set_stream(outer)
                 self.forget()
                 cause = error.__context__
