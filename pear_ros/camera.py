@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.decoder import CROP_FOCAL
-from pear_ros.people import Camera, EhmParameters, FloatArray
+from pear_ros.people import NUM_BODY_JOINTS, Camera, EhmParameters, FloatArray
 
 NEAREST_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
 GAUSS_NEWTON_STEPS = 3
+FINGER_SAY = 15**-0.5  # of a joint's: a hand's fifteen count as one (docs/frames.md)
 
 
 def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> FloatArray:
@@ -74,8 +75,9 @@ def place_in_camera(
     `joints` (N, J, 3), m, are of bodies turned by `camera_from_crop`, the pelvis first; `camera_t`
     (N, 3), `crop_xywh` (N, 4) px, `intrinsics` (N, 4) fx, fy, cx, cy px. A translation minimises
     the squared distances, px, between where the camera and where the crop's camera sees the joints:
-    linear least squares, then Gauss-Newton. No joint comes nearer than NEAREST_M. A row that cannot
-    be placed (`tz` not positive, anything not finite) is NaN.
+    linear least squares, then Gauss-Newton. A finger's joint says less than another. No joint comes
+    nearer than NEAREST_M. A row that cannot be placed (`tz` not positive, anything not finite) is
+    NaN.
 
     Any device; nothing waits for the device, and nothing depends on the data but the numbers.
     """
@@ -94,6 +96,7 @@ def place_in_camera(
 
     # The network saw no joint that lies outside of the crop: its say fades.
     focal = focal * half_crops.abs().amax(-1, keepdim=True).clamp(min=1) ** -8  # (N, J, 2)
+    focal[:, NUM_BODY_JOINTS:] *= FINGER_SAY
     nearest = NEAREST_M - z.amin(1)  # (N, 1)
 
     def in_front(translation: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ JOINT_NAMES: tuple[str, ...] = (
 """The 55 joints in SMPL-X's order."""
 JOINT: dict[str, int] = {name: i for i, name in enumerate(JOINT_NAMES)}
 NUM_JOINTS = len(JOINT_NAMES)
+NUM_BODY_JOINTS = JOINT["left_index1"]  # those that come first; the others are the fingers'
 
 
 @dataclass(frozen=True)

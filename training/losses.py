@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pear_ros.body_model import BodyModel
 from pear_ros.decoder import CROP_FOCAL
-from pear_ros.people import JOINT, EhmParameters
+from pear_ros.people import JOINT, NUM_BODY_JOINTS, EhmParameters
 from pear_ros.rotation import matrix_from_6d
 from training.data import NOBODY, Batch
 
@@ -55,7 +55,6 @@ BONES = [
     for side in sides
     for upper, lower in pairwise(chain)
 ]
-BODY_JOINTS = 25  # of the 55; the others are the hands'
 LEAST_SEEN = 0.25  # of a token, for it to know a part's pose
 # Of the forty tokens that show a person three show mostly the head, one a hand: counted like the
 # others they would hardly be heard (docs/training.md).
@@ -94,9 +93,9 @@ def stage_1(
     off_2d = F.smooth_l1_loss(uv, batch.joints_uv, beta=0.02, reduction="none").clamp(max=1)
     off_3d = (relative - batch.joints).abs()
     losses = {
-        "joints_2d": off_2d[:, :BODY_JOINTS].mean(),
-        "hands_2d": off_2d[:, BODY_JOINTS:].mean(),
-        "joints_3d": off_3d[:, :BODY_JOINTS].mean(),
+        "joints_2d": off_2d[:, :NUM_BODY_JOINTS].mean(),
+        "hands_2d": off_2d[:, NUM_BODY_JOINTS:].mean(),
+        "joints_3d": off_3d[:, :NUM_BODY_JOINTS].mean(),
         # from the wrist: the hand's own pose, not the arm's
         "hands_3d": (_from_wrists(relative) - _from_wrists(batch.joints)).abs().mean(),
         "orientation": _apart(predicted.global_orient, truth.global_orient),
