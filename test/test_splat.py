@@ -16,14 +16,13 @@ from torch import Tensor
 
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
-from pear_ros.camera import crop_camera_translation, project_to_crop
-from pear_ros.people import JOINT, EhmParameters, map_tensors
+from pear_ros.camera import crop_camera_translation, intrinsics_of, project_to_crop
+from pear_ros.people import JOINT, Camera, EhmParameters, map_tensors
 from pear_ros.renderer import Rendering, render
 from pear_ros.rotation import matrix_from_axis_angle
 from pear_ros.synthetic.shapes import ShapeSampler
 from training.pixel_loss import SAMPLES, PixelLoss, Target
 from training.splat import (
-    CROP_CAMERA,
     HEAD,
     LEFT_HAND,
     PARTS,
@@ -33,8 +32,11 @@ from training.splat import (
     splat,
     spread_points,
 )
+from training.true_camera import TrueCameras
 
 COUNT = 4
+CROP_CAMERA = Camera(24 * 128, 24 * 128, 128, 128)
+"""Sees the crop: `render` with it and bodies moved by `crop_camera_translation` draws one."""
 PX_PER_M_AT_1_M = CROP_CAMERA.fx
 VIEWS = ("body", "left_hand", "right_hand", "head")
 
@@ -97,6 +99,12 @@ def people(standin: BodyAssets, model: BodyModel) -> EhmParameters:
     return dataclasses.replace(p, camera_t=camera_t)
 
 
+def crop_cameras(count: int) -> TrueCameras:
+    """As if the crops were pictures of their own cameras: people are placed exactly."""
+    squares = torch.tensor((0.0, 0, 256, 256)).repeat(count, 1)
+    return TrueCameras(squares, intrinsics_of([CROP_CAMERA] * count))
+
+
 def draw(model: BodyModel, people: EhmParameters) -> list[Rendering]:
     """Each person alone in a crop, by triangles."""
     vertices = model(people, mesh=True).vertices
@@ -118,7 +126,10 @@ def target(loss: PixelLoss, crops: list[Rendering], face_colors: NDArray[np.floa
 
 def values_of(loss: PixelLoss, people: EhmParameters, target: Target) -> dict[str, float]:
     with torch.no_grad():
-        return {name: float(value) for name, value in loss(people, target).items()}
+        return {
+            name: float(value)
+            for name, value in loss(people, target, crop_cameras(len(people.camera_t))).items()
+        }
 
 
 def shifted(people: EhmParameters, right_px: float, down_px: float) -> EhmParameters:
@@ -168,7 +179,7 @@ def test_other_bodies_have_other_counts(small_assets: BodyAssets) -> None:
     nobody = np.full((256, 256), -1, np.int32)
     colors = np.ones((len(small_assets.body_faces), 3), np.float32)
     target = loss.make_target(nobody, nobody, colors)
-    total = torch.stack([*loss(p, Target.stack([target, target])).values()]).sum()
+    total = torch.stack([*loss(p, Target.stack([target, target]), crop_cameras(2)).values()]).sum()
     total.backward()
     assert p.camera_t.grad is not None
     assert p.camera_t.grad.isfinite().all()
@@ -179,7 +190,8 @@ def test_other_bodies_have_other_counts(small_assets: BodyAssets) -> None:
 
 def test_points_are_projected_as_elsewhere(model: BodyModel, people: EhmParameters) -> None:
     joints = model(people).joints
-    uv = project_points(joints, people.camera_t).uv.numpy()
+    cameras = crop_cameras(COUNT)
+    uv = project_points(cameras.placed(joints, joints, people.camera_t), cameras).uv.numpy()
     expected = project_to_crop(joints.numpy(), people.camera_t.numpy(), 256)
     np.testing.assert_allclose(uv - 0.5, expected, atol=0.01)  # our 0 is the pixel's corner
 
@@ -216,7 +228,7 @@ def test_a_splat_has_its_mass_and_place() -> None:
 
 def test_splats_look_like_the_mesh(loss: PixelLoss, people: EhmParameters, target: Target) -> None:
     with torch.no_grad():
-        pictures = loss.draw(people, target)
+        pictures = loss.draw(people, target, crop_cameras(COUNT))
     # Measured over 32 people: body 0.86, hands 0.77, head 0.91.
     for view, least in zip(VIEWS, (0.82, 0.7, 0.7, 0.85), strict=True):
         parts, _ = pictures[view]
@@ -290,7 +302,7 @@ def test_every_parameter_that_moves_the_body_gets_a_gradient(
     loss: PixelLoss, people: EhmParameters, target: Target
 ) -> None:
     p = map_tensors(shifted(people, 2, 1), lambda x: x.clone().requires_grad_())
-    torch.stack([*loss(p, target).values()]).sum().backward()
+    torch.stack([*loss(p, target, crop_cameras(COUNT)).values()]).sum().backward()
     moving = [p for p in fields(EhmParameters) if p.name not in ("hand_scale", "flame_global_pose")]
     for field in moving:
         gradient = getattr(p, field.name).grad
@@ -317,7 +329,7 @@ def test_gradients_are_finite(
         target = Target.stack([loss.make_target(nobody, nobody, face_colors)] * COUNT)
     p = dataclasses.replace(people, camera_t=torch.tensor(camera_t).float().repeat(COUNT, 1))
     p = map_tensors(p, lambda x: x.clone().requires_grad_())
-    total = torch.stack([*loss(p, target).values()]).sum()
+    total = torch.stack([*loss(p, target, crop_cameras(COUNT)).values()]).sum()
     assert total.isfinite()
     assert total < 100
     total.backward()
@@ -375,7 +387,7 @@ def test_wrong_bodies_find_back(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
     scale = torch.tensor([1, 1, 0.03])
     for _ in range(100):
-        losses = loss(with_turns(start, turns, camera * scale), target)
+        losses = loss(with_turns(start, turns, camera * scale), target, crop_cameras(COUNT))
         optimizer.zero_grad()
         torch.stack([*losses.values()]).sum().backward()
         optimizer.step()

@@ -14,6 +14,7 @@ import torch
 
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
+from pear_ros.camera import place_in_camera, turned
 from pear_ros.crop import CROP_SIZE, cut_crop
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.people import JOINT, EhmParameters
@@ -48,7 +49,7 @@ def body_model(assets: BodyAssets) -> BodyModel:
     return BodyModel(assets)
 
 
-def fitted(batch: Batch, body_model: BodyModel) -> EhmParameters:
+def fitted(batch: Batch, body_model: BodyModel, through_true_camera: bool = False) -> EhmParameters:
     """The truth with the crop camera that explains the joints in the crop best."""
     joints = body_model(batch.parameters).joints
     camera_t = torch.zeros(len(joints), 3)
@@ -58,7 +59,11 @@ def fitted(batch: Batch, body_model: BodyModel) -> EhmParameters:
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = (to_crop(joints, camera_t) - batch.joints_uv).square().sum()
+        if through_true_camera:
+            uv = batch.cameras.project(batch.cameras.placed(joints, joints, camera_t)) / 128 - 1
+        else:
+            uv = to_crop(joints, camera_t)
+        loss = (uv - batch.joints_uv).square().sum()
         loss.backward()
         return loss
 
@@ -72,6 +77,27 @@ def test_the_truth_has_no_loss_but_perspective(batch: Batch, body_model: BodyMod
     perspective = {"joints_2d", "hands_2d"}
     for name, loss in losses.items():
         assert loss < (0.02 if name in perspective else 1e-6), name
+
+
+def test_through_the_true_camera_the_truth_has_no_loss(batch: Batch, body_model: BodyModel) -> None:
+    truth = fitted(batch, body_model, through_true_camera=True)
+    for name, loss in stage_1(truth, batch, body_model, None, through_true_camera=True).items():
+        assert loss < 1e-5, name
+
+
+def test_bodies_are_placed_as_by_the_node(batch: Batch, body_model: BodyModel) -> None:
+    """Turned into the camera's axes, and moved to where its picture shows them."""
+    truth = fitted(batch, body_model, through_true_camera=True)
+    joints = body_model(truth).joints
+    placed = batch.cameras.placed(joints, joints, truth.camera_t)
+    in_camera = body_model(turned(truth, batch.cameras.turn)).joints
+    expected = (
+        in_camera
+        + place_in_camera(
+            in_camera, truth.camera_t, batch.cameras.squares, batch.cameras.intrinsics
+        )[:, None]
+    )
+    torch.testing.assert_close(placed, expected, rtol=0, atol=1e-4)
 
 
 def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
@@ -436,7 +462,7 @@ def test_targets_come_with_the_crops(assets: BodyAssets) -> None:
     truth = fitted(batch, model)
     assert batch.target is not None
     moved = dataclasses.replace(truth, camera_t=truth.camera_t + torch.tensor((0.15, 0, 0)))
-    right, wrong = (loss(people, batch.target) for people in (truth, moved))
+    right, wrong = (loss(people, batch.target, batch.cameras) for people in (truth, moved))
     for name in ("body_parts", "body_colors", "body_normals"):
         assert wrong[name] > 1.5 * right[name], name
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from pear_ros.assets import BodyAssets
-from pear_ros.camera import camera_from_crop, intrinsics_of, project, turned
+from pear_ros.camera import intrinsics_of, project, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
 from pear_ros.people import NUM_JOINTS, Camera, EhmParameters, FloatArray, ImageArray, map_tensors
 from pear_ros.renderer import Rendering, render
@@ -37,6 +37,7 @@ from pear_ros.synthetic.scene import (
     random_lighting,
 )
 from training.pixel_loss import Target, TargetMaker
+from training.true_camera import TrueCameras
 
 Array = NDArray[np.float64]
 Random = np.random.Generator
@@ -71,6 +72,7 @@ class Batch:
         Tensor  # (N, 192, 16) uint8: joint that moves what 16 pixels of each token show, or NOBODY
     )
     surface: Tensor  # (N, 192, 16, 3) float16: which point of the body each of these pixels shows
+    cameras: TrueCameras
     target: Target | None = None  # what stage 2 compares pictures with
 
     def to(self, device: torch.device) -> Batch:
@@ -84,6 +86,7 @@ class Batch:
             there(self.joints_uv),
             there(self.parts),
             there(self.surface),
+            map_tensors(self.cameras, there),
             None if self.target is None else self.target.to(device),
         )
 
@@ -141,7 +144,8 @@ class CropMaker:
             joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
             squares[i] = xywh
             cameras.append(camera)
-        turn = camera_from_crop(torch.from_numpy(squares), intrinsics_of(cameras))  # (N, 3, 3)
+        true_cameras = TrueCameras(torch.from_numpy(squares), intrinsics_of(cameras))
+        turn = true_cameras.turn  # (N, 3, 3)
         relative = torch.from_numpy(joints - joints[:, :1])
         return Batch(
             torch.from_numpy(crops),
@@ -150,6 +154,7 @@ class CropMaker:
             torch.from_numpy(joints_uv),
             by_token(torch.from_numpy(parts)),
             by_token(torch.from_numpy(surface)),
+            true_cameras,
             Target.stack(targets) if targets else None,
         )
 

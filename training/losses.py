@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pear_ros.body_model import BodyModel
+from pear_ros.crop import CROP_SIZE
 from pear_ros.decoder import CROP_FOCAL
 from pear_ros.people import JOINT, NUM_BODY_JOINTS, EhmParameters
 from pear_ros.rotation import matrix_from_6d
 from training.data import NOBODY, Batch
+from training.true_camera import NEAREST_TZ
 
 WEIGHTS: dict[str, float] = {
     "joints_2d": 10.0,
@@ -61,7 +63,6 @@ LEAST_SEEN = 0.25  # of a token, for it to know a part's pose
 LOUDNESS = torch.ones(NOBODY)  # (55,) by the joint that a token shows
 LOUDNESS[[HEAD, JOINT["jaw"], JOINT["left_eye"], JOINT["right_eye"]]] = 8.0
 LOUDNESS[[*WRISTS, *range(JOINT["left_index1"], NOBODY)]] = 3.0
-NEAREST_TZ = 1.0  # m; a camera that is nearer is no answer, and would divide by almost nothing
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,17 @@ class TokenAnswers:
 
 
 def stage_1(
-    predicted: EhmParameters, batch: Batch, body_model: BodyModel, tokens: TokenAnswers | None
+    predicted: EhmParameters,
+    batch: Batch,
+    body_model: BodyModel,
+    tokens: TokenAnswers | None,
+    through_true_camera: bool = False,
 ) -> dict[str, Tensor]:
-    """Losses by name, each a mean over the batch; of the vertices that the body model has."""
+    """Losses by name, each a mean over the batch; of the vertices that the body model has.
+
+    Joints in the crop are where the crop's camera sees them or, as in stage 2, where the true one
+    sees the body that is placed in it.
+    """
     truth = batch.parameters
     bodies = body_model(predicted, mesh=True)
     with torch.no_grad():
@@ -87,7 +96,11 @@ def stage_1(
     assert bodies.vertices is not None
     assert true_bodies.vertices is not None
     joints = bodies.joints  # (N, 55, 3)
-    uv = to_crop(joints, predicted.camera_t)
+    if through_true_camera:
+        placed = batch.cameras.placed(joints, joints, predicted.camera_t)
+        uv = batch.cameras.project(placed) / (CROP_SIZE / 2) - 1
+    else:
+        uv = to_crop(joints, predicted.camera_t)
     relative = joints - joints[:, :1]
     # A joint that is off by more than half of the crop pulls no more: it would outweigh the others.
     off_2d = F.smooth_l1_loss(uv, batch.joints_uv, beta=0.02, reduction="none").clamp(max=1)

@@ -35,6 +35,7 @@ from training.splat import (
     splat,
     spread_points,
 )
+from training.true_camera import TrueCameras
 
 SEEN = (slice(None), slice(32, -32))  # rows and columns of the crop that the network gets
 SAMPLES = 4  # along each side of a cell
@@ -221,14 +222,16 @@ class PixelLoss:
         rest = torch.as_tensor(assets.body_joint_regressor @ assets.body_template)
         self._bones_m = float(self._bones(rest))
 
-    def __call__(self, predicted: EhmParameters, target: Target) -> dict[str, Tensor]:
+    def __call__(
+        self, predicted: EhmParameters, target: Target, cameras: TrueCameras
+    ) -> dict[str, Tensor]:
         """`<view>_parts`, `<view>_colors` and `<view>_normals`, means over N people.
 
         Views are body, left_hand, right_hand and head. A close-up counts by the square of its
         overlap with the truth, so its loss may rise while it gets better.
         """
         losses = {}
-        for name, (parts, colors) in self.draw(predicted, target).items():
+        for name, (parts, colors) in self.draw(predicted, target, cameras).items():
             maps, sigma = target.views[name], self._sigma
             known = _blurred(maps.known / SAMPLES**2, sigma)  # (N, H, W)
             share = 1 / (SAMPLES**2 * known.clamp(min=LEAST_KNOWN))
@@ -251,14 +254,21 @@ class PixelLoss:
             losses[f"{name}_colors"], losses[f"{name}_normals"] = albedo.mean(), normals.mean()
         return losses
 
-    def draw(self, predicted: EhmParameters, target: Target) -> dict[str, tuple[Tensor, Tensor]]:
+    def draw(
+        self, predicted: EhmParameters, target: Target, cameras: TrueCameras
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """In each view of the target: parts (N, K, H, W) 0 to 1 and mean colours (N, 6, H, W)."""
         bodies = self._model(predicted, mesh=True)
         assert bodies.vertices is not None
-        projected = project_points(bodies.vertices, predicted.camera_t)
+        placed = cameras.placed(bodies.vertices, bodies.joints, predicted.camera_t)
+        projected = project_points(placed, cameras)
         with torch.no_grad():
-            turned = self._weights @ bodies.rotations[:, :, 2]  # (N, P, 3) last rows of rotations
-            facing = -(turned * self._normals).sum(-1)  # (N, P)
+            ray = placed / projected.depth_m[..., None]  # (N, P, 3), as long as its depth is 1
+            # The normals, turned as the joints' rotations are, against the rays.
+            rotations = cameras.turn[:, None] @ bodies.rotations  # (N, 55, 3, 3)
+            mixed = (self._weights @ rotations.flatten(2)).unflatten(2, (3, 3))  # (N, P, 3, 3)
+            turned = (mixed @ self._normals[..., None])[..., 0]
+            facing = -(turned * ray).sum(-1)  # (N, P)
             grown = self._bones(bodies.joints) / self._bones_m  # (N,)
             spacing_px = grown[:, None] * self._spacing_m * projected.px_per_m  # (N, P)
             area_px = spacing_px**2 * facing * not_hidden(projected, facing, CELL_PX, SLACK_M)

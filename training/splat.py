@@ -20,16 +20,12 @@ from torch import Tensor
 
 from pear_ros.assets import BodyAssets
 from pear_ros.crop import CROP_SIZE
-from pear_ros.decoder import CROP_FOCAL
-from pear_ros.people import JOINT_NAMES, Camera
+from pear_ros.people import JOINT_NAMES
 from pear_ros.renderer import NEAREST_M, vertex_normals
+from training.true_camera import TrueCameras
 
 Ints = NDArray[np.int64]
 Array = NDArray[np.float32]
-
-_HALF_PX = CROP_SIZE / 2
-CROP_CAMERA = Camera(CROP_FOCAL * _HALF_PX, CROP_FOCAL * _HALF_PX, _HALF_PX, _HALF_PX)
-"""Sees the crop: `render` with it and bodies moved by `crop_camera_translation` draws one."""
 
 # --- Parts ----------------------------------------------------------------------------------------
 
@@ -165,24 +161,23 @@ class Projected:
     is_before: Tensor  # (N, P) the camera
 
 
-def project_points(vertices: Tensor, camera_t: Tensor) -> Projected:
-    """(N, P, 3) m and (N, 3); the crop's pixel 0 has its centre at 0, as `cut_crop` has it."""
-    depth = vertices[..., 2] + camera_t[:, None, 2]
+def project_points(placed: Tensor, cameras: TrueCameras) -> Projected:
+    """(N, P, 3) m, in the frames of the cameras."""
+    depth = placed[..., 2].detach()
     clamped = depth.clamp(min=NEAREST_M)
-    xy = vertices[..., :2] - camera_t[:, None, :2]
-    uv = CROP_CAMERA.cx + 0.5 + CROP_CAMERA.fx * xy / clamped[..., None]
+    uv = cameras.project(placed) + 0.5
     return Projected(
         uv.clamp(-_FARTHEST_PX, _FARTHEST_PX),
-        clamped.detach(),
-        CROP_CAMERA.fx / clamped.detach(),
-        (depth > NEAREST_M).detach(),
+        clamped,
+        cameras.focal_px / clamped,
+        depth > NEAREST_M,
     )
 
 
 @torch.no_grad()
 def not_hidden(
     projected: Projected,
-    facing: Tensor,  # (N, P) cosine of the angle between normal and ray, 1 to the camera
+    facing: Tensor,  # (N, P) cosine of the angle between normal and ray, 1 to the camera; or more
     cell_px: float,
     slack_m: float,
 ) -> Tensor:

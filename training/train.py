@@ -385,10 +385,11 @@ def run(options: argparse.Namespace) -> None:
         batch = drawn.to(device)
         kept = choose_tokens(batch.parts, options.tokens)
         predicted, tokens = training.student(batch.crops, kept, autocast)
-        losses = stage_1(predicted, batch, body_model, None if pixel_loss else tokens)
+        aids = None if pixel_loss else tokens
+        losses = stage_1(predicted, batch, body_model, aids, pixel_loss is not None)
         weights = WEIGHTS
         if pixel_loss is not None and batch.target is not None:
-            pixels = pixel_loss(predicted, batch.target)
+            pixels = pixel_loss(predicted, batch.target, batch.cameras)
             of_pixels = {
                 name: options.pixel_weight * PIXEL_WEIGHTS[name.rsplit("_", 1)[0]]
                 for name in pixels
