@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pear_ros.assets import Array, BodyAssets
+from pear_ros.array_files import Array
+from pear_ros.assets import BodyAssets
 from pear_ros.people import JOINT, EhmParameters, FloatArray
 from pear_ros.rotation import matrix_from_axis_angle
 from pear_ros.surface import Surface, blended, columns_first

@@ -341,7 +341,7 @@ def _run_node(command: str, *arguments: str) -> int:
 
 
 def _check_assets(options: argparse.Namespace) -> int:
-    from pear_ros.assets import check_assets
+    from pear_ros.downloads import check_assets
 
     report = check_assets(options.directory)
     print(report)
@@ -349,7 +349,7 @@ def _check_assets(options: argparse.Namespace) -> int:
 
 
 def _convert_assets(options: argparse.Namespace) -> int:
-    from pear_ros.assets import convert_assets
+    from pear_ros.downloads import convert_assets
 
     convert_assets(options.directory, options.output)
     print(f"wrote {options.output}")

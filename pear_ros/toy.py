@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from pear_ros import assets
+from pear_ros import downloads
 from pear_ros.decoder import CROP_FOCAL, EYELIDS, INITIAL_SCALE, HeadConfig
 from pear_ros.errors import SettingError
 from pear_ros.network import NetworkConfig, PearNetwork
@@ -94,7 +94,7 @@ def write_toy(directory: Path, seed: int = 0) -> ToyFiles:
             torch.save({name: part.state_dict() for name, part in parts.items()}, file)
     except OSError as error:
         raise SettingError(f"{directory}: cannot be written: {error.strerror or error}") from error
-    assets.convert_assets(files.assets_directory, files.assets)
+    downloads.convert_assets(files.assets_directory, files.assets)
     return files
 
 
@@ -106,7 +106,7 @@ def write_body(directory: Path, m: Mannequin) -> None:
     rows = regressor(m.vertices, m.weights, m.joints, m.parents)  # (55, V)
     shapedirs = _shapedirs(m.shape, m.expression)
     model = _model(m.vertices, m.faces, shapedirs, rows, m.weights, m.parents)
-    np.savez_compressed(directory / assets.BODY.name, allow_pickle=False, **model)
+    np.savez_compressed(directory / downloads.BODY.name, allow_pickle=False, **model)
 
 
 def write_head(directory: Path, m: Mannequin, random: np.random.Generator) -> None:
@@ -139,12 +139,15 @@ def write_head(directory: Path, m: Mannequin, random: np.random.Generator) -> No
         "boundary": height < BOUNDARY_MASK_Y,
         "face": (height > m.joints[JOINT["head"], 1]) & (depth > m.joints[JOINT["left_eye"], 2]),
     }
-    _write_pickle(directory / assets.HEAD.name, model)
+    _write_pickle(directory / downloads.HEAD.name, model)
     _write_pickle(
-        directory / assets.MASKS.name, {name: np.flatnonzero(mask) for name, mask in masks.items()}
+        directory / downloads.MASKS.name,
+        {name: np.flatnonzero(mask) for name, mask in masks.items()},
     )
-    np.save(directory / assets.VERTEX_IDS.name, ids)
-    for file, eyelid in zip((assets.LEFT_EYELID, assets.RIGHT_EYELID), m.eyelids, strict=True):
+    np.save(directory / downloads.VERTEX_IDS.name, ids)
+    for file, eyelid in zip(
+        (downloads.LEFT_EYELID, downloads.RIGHT_EYELID), m.eyelids, strict=True
+    ):
         np.save(directory / file.name, eyelid[ids])
 
 

@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent / "data"))
 import make_assets
 from samples import DATA
 
-from pear_ros.assets import BodyAssets, convert_assets, load_assets
+from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
+from pear_ros.downloads import convert_assets
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
 
 SMALL = make_assets.Sizes(body_vertices=150, body_faces=70, head_vertices=60, head_faces=30)
@@ -76,3 +77,11 @@ def front_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("front") / "network.pt"
     torch.save(tree, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def small_downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a stand-in body, with other counts than SMPL-X's; not to be changed."""
+    folder = tmp_path_factory.mktemp("small")
+    make_assets.write(folder, 3, SMALL)
+    return folder

