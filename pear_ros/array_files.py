@@ -1,6 +1,6 @@
 """Arrays from files that nobody vouches for: read without unpickling, and checked.
 
-Whatever is wrong with a file is a BrokenFileError, whose text follows the file's name.
+What is wrong with a file's content is a BrokenFileError, whose text follows the file's name.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class BodyAssets:
 
 
 def load_assets(path: Path) -> BodyAssets:
-    """Load the file that `convert_assets` wrote.
+    """Load the file that `save_assets` wrote.
 
     Raises AssetError when the file is missing, truncated, of another program or of an older
     version, or when an array has another type, shape or range than `BodyAssets` says.

@@ -25,7 +25,7 @@ from pear_ros.people import NUM_BODY_JOINTS, Camera, EhmParameters, FloatArray
 
 NEAREST_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
 GAUSS_NEWTON_STEPS = 3
-FINGER_SAY = 15**-0.5  # of a joint's: a hand's fifteen count as one (docs/frames.md)
+FINGER_SAY = 15**-0.5  # in px, so that a hand's fifteen joints count as one (docs/frames.md)
 
 
 def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> FloatArray:
@@ -72,12 +72,12 @@ def place_in_camera(
 ) -> Tensor:
     """Translations (N, 3), m, that put bodies in the optical frames of their cameras.
 
-    `joints` (N, J, 3), m, are of bodies turned by `camera_from_crop`, the pelvis first; `camera_t`
-    (N, 3), `crop_xywh` (N, 4) px, `intrinsics` (N, 4) fx, fy, cx, cy px. A translation minimises
-    the squared distances, px, between where the camera and where the crop's camera sees the joints:
-    linear least squares, then Gauss-Newton. A finger's joint says less than another. No joint comes
-    nearer than NEAREST_M. A row that cannot be placed (`tz` not positive, anything not finite) is
-    NaN.
+    `joints` (N, J, 3), m, in the order of JOINT_NAMES, are of bodies turned by `camera_from_crop`;
+    `camera_t` (N, 3), `crop_xywh` (N, 4) px, `intrinsics` (N, 4) fx, fy, cx, cy px. A translation
+    minimises the squared distances, px, between where the camera and where the crop's camera sees
+    the joints, a finger's weighing a fifteenth: linear least squares, then Gauss-Newton. No joint
+    comes nearer than NEAREST_M. A row that cannot be placed (`tz` not positive, anything not
+    finite) is NaN.
 
     Any device; nothing waits for the device, and nothing depends on the data but the numbers.
     """

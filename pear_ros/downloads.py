@@ -180,7 +180,7 @@ def _read_directory(directory: Path) -> tuple[AssetReport, BodyAssets | None]:
     head = read(HEAD, _read_head)
     body_count = None if body is None else len(body["body_template"])
     head_count = None if head is None else len(head["head_template"])
-    ids = read(VERTEX_IDS, lambda path: _read_vertexids_below(path, head_count, body_count))
+    ids = read(VERTEX_IDS, lambda path: _read_vertex_ids(path, head_count, body_count))
     pasted = read(MASKS, lambda path: _read_pasted(path, head_count))
     left = read(LEFT_EYELID, lambda path: _read_eyelid(path, head_count))
     right = read(RIGHT_EYELID, lambda path: _read_eyelid(path, head_count))
@@ -271,7 +271,7 @@ def _model(content: Mapping[str, Any], joints: int, shapes: int) -> dict[str, Ar
     }
 
 
-def _read_vertexids_below(path: Path, head_count: int | None, body_count: int | None) -> Array:
+def _read_vertex_ids(path: Path, head_count: int | None, body_count: int | None) -> Array:
     ids = ids_below("the vertex ids", read_npy(path), (None,), body_count)
     if head_count not in (None, len(ids)):
         raise BrokenFileError(f"has {len(ids)} vertices, {HEAD.name} has {head_count}")

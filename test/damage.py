@@ -1,4 +1,4 @@
-"""Files that are changed, for tests of what is said of broken ones."""
+"""Changes to arrays, for tests of what is said of broken files."""
 
 from __future__ import annotations
 

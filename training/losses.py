@@ -1,4 +1,4 @@
-"""What stage 1 teaches: parameters, joints in space, joints in the crop.
+"""What both stages teach: parameters, joints in space, joints in the crop.
 
 The published losses leave the global orientation and the camera to the projected joints, as labels
 of real pictures are guesses; the truth of rendered people is exact, so the orientation is taught

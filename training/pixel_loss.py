@@ -264,7 +264,7 @@ class PixelLoss:
         projected = project_points(placed, cameras)
         with torch.no_grad():
             ray = placed / projected.depth_m[..., None]  # (N, P, 3), as long as its depth is 1
-            # The normals, turned as the joints' rotations are, against the rays.
+            # Normals are turned as skin is, by a mix of the joints' rotations.
             rotations = cameras.turn[:, None] @ bodies.rotations  # (N, 55, 3, 3)
             mixed = (self._weights @ rotations.flatten(2)).unflatten(2, (3, 3))  # (N, P, 3, 3)
             turned = (mixed @ self._normals[..., None])[..., 0]

@@ -177,7 +177,7 @@ def project_points(placed: Tensor, cameras: TrueCameras) -> Projected:
 @torch.no_grad()
 def not_hidden(
     projected: Projected,
-    facing: Tensor,  # (N, P) cosine of the angle between normal and ray, 1 to the camera; or more
+    facing: Tensor,  # (N, P) -normal by the ray of depth 1: on the axis the cosine between them
     cell_px: float,
     slack_m: float,
 ) -> Tensor:

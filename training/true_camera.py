@@ -8,7 +8,6 @@ Stage 2 places bodies as the node does and looks at them through the real lens.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +17,7 @@ from pear_ros.camera import camera_from_crop, place_in_camera
 from pear_ros.crop import CROP_SIZE
 from pear_ros.renderer import NEAREST_M
 
-NEAREST_TZ = 1.0  # m; a crop's camera that is nearer is no answer: it divides by almost nothing
+NEAREST_TZ = 1.0  # m; a crop's camera that is nearer is no answer, and gradients grow without end
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,6 @@ class TrueCameras:
 
     squares: Tensor  # (N, 4) xywh, px, of what was cut from the images
     intrinsics: Tensor  # (N, 4) fx, fy, cx, cy, px
-
-    def to(self, device: torch.device) -> TrueCameras:
-        return dataclasses.replace(
-            self, squares=self.squares.to(device), intrinsics=self.intrinsics.to(device)
-        )
 
     @property
     def turn(self) -> Tensor:
