@@ -24,7 +24,7 @@ from pear_ros.decoder import CROP_FOCAL
 from pear_ros.people import NUM_BODY_JOINTS, Camera, EhmParameters, FloatArray
 
 NEAREST_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
-GAUSS_NEWTON_STEPS = 3
+GAUSS_NEWTON_STEPS = 4
 FINGER_SAY = 15**-0.5  # in px, so that a hand's fifteen joints count as one (docs/frames.md)
 
 
@@ -106,11 +106,15 @@ def place_in_camera(
     depth = intrinsics[:, None, :1] * tz / (CROP_FOCAL * half[..., :1]) + z  # (N, J, 1) m
     scale = focal / depth.clamp(min=NEAREST_M)
     translation = in_front(_least_squares(scale, seen, scale * (xy - seen * z)))
+    last = torch.zeros_like(translation)
     for _ in range(GAUSS_NEWTON_STEPS):
         placed = joints + translation[:, None]
         scale, slope = focal / placed[..., 2:], placed[..., :2] / placed[..., 2:]
         step = _least_squares(scale, slope, focal * (slope - seen))
-        translation = in_front(translation + step)
+        # Where a step turns back by a share of the last, the minimum lies between.
+        back = -(step * last).sum(1, keepdim=True) / (last * last).sum(1, keepdim=True).clamp(1e-18)
+        last = step / (1 + back.clamp(0, 1))
+        translation = in_front(translation + last)
     translation = translation.float()
     good = translation.isfinite().all(-1, keepdim=True) & (tz[:, 0] > 0)
     return translation.masked_fill(~good, torch.nan)
