@@ -191,6 +191,40 @@ def test_nothing_waits_inside_of_a_step(small_assets: BodyAssets) -> None:
     assert waits == [False]
 
 
+class ReadsAValue(Tiny):
+    def __call__(self, crops: Tensor) -> EhmParameters:
+        assert crops[0, 0, 0, 0].item() < 256
+        return super().__call__(crops)
+
+
+class BringsFromTheHost(Tiny):
+    def __call__(self, crops: Tensor) -> EhmParameters:
+        people = super().__call__(crops)
+        return dataclasses.replace(people, camera_t=people.camera_t + torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("network", "refusal"),
+    [
+        (Tiny, None),
+        (ReadsAValue, "cannot be called on meta tensors"),
+        (BringsFromTheHost, "not on the expected device meta"),
+    ],
+)
+def test_recordings_stay_on_their_device(
+    small_assets: BodyAssets, network: type[Tiny], refusal: str | None
+) -> None:
+    """As CUDA graphs must. Torch's `meta` device has no values, and mixes with no other."""
+    body_model = BodyModel(small_assets, "meta")
+    stream = HostStream(None)
+    raises = pytest.raises(RuntimeError, match=refusal) if refusal else contextlib.nullcontext()
+    with raises:
+        found = RecordedEstimator(network("meta", width=160).halve(), body_model, 0, stream, 2)
+        looked, posed = found._recordings(2, mesh=True)
+        assert looked.result.crops.is_meta
+        assert posed.result.packed.is_meta
+
+
 def test_without_recordings_it_goes_step_by_step(
     small_body_model: BodyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

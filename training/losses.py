@@ -29,7 +29,7 @@ WEIGHTS: dict[str, float] = {
     "joints_3d": 10.0,
     "hands_3d": 20.0,
     "orientation": 4.0,
-    "turned_head": 9.0,
+    "turned_head": 14.0,
     "turned_wrists": 3.0,
     "body_pose": 4.0,
     "hands": 2.0,
