@@ -30,7 +30,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
 from pear_ros.camera import intrinsics_of, place_in_camera
-from pear_ros.convert import image_message, mesh_markers, rgb_from_message
+from pear_ros.convert import image_message, mesh_markers, rgb_from_message, stamp_ns
 from pear_ros.network import NetworkConfig, load_network
 from pear_ros.people import Boxes, Camera, EhmParameters, FloatArray, IntArray, People
 from pear_ros.renderer import render
@@ -247,8 +247,8 @@ def bench_node(toy: ToyFiles) -> None:
     processing_s: list[float] = []
 
     def receive(message: HumanArray) -> None:
-        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        latencies_s.append((node.get_clock().now().nanoseconds - stamp_ns) * 1e-9)
+        sent_ns = stamp_ns(message.header)
+        latencies_s.append((node.get_clock().now().nanoseconds - sent_ns) * 1e-9)
         processing_s.append(message.processing_time)
 
     node.create_subscription(HumanArray, "/pear/humans", receive, 10)

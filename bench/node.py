@@ -34,6 +34,7 @@ from tqdm import tqdm
 from pear_ros.assets import load_assets
 from pear_ros.bench import hardware
 from pear_ros.cli import image_size
+from pear_ros.convert import stamp_ns
 from pear_ros.errors import PearError
 from pear_ros.network import choose_device
 from pear_ros.share import shared_file
@@ -93,11 +94,11 @@ class Recorder(Node):
             )
 
     def _receive(self, camera: str, message: HumanArray) -> None:
-        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        if stamp_ns < self._since_ns:
+        sent_ns = stamp_ns(message.header)
+        if sent_ns < self._since_ns:
             return
-        latency_s = (self.get_clock().now().nanoseconds - stamp_ns) * 1e-9
-        self.latencies_s[camera, stamp_ns] = latency_s
+        latency_s = (self.get_clock().now().nanoseconds - sent_ns) * 1e-9
+        self.latencies_s[camera, sent_ns] = latency_s
         self.people.append(len(message.humans))
 
     def restart(self) -> None:

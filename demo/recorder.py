@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from pear_ros.convert import rgb_from_message
+from pear_ros.convert import rgb_from_message, stamp_ns
 from pear_ros.people import ImageArray
 
 OUTPUTS = {
@@ -90,7 +90,3 @@ def _header(message: Any) -> Any:
         return message.header
     parts = getattr(message, "markers", None) or getattr(message, "transforms", None)
     return parts[0].header if parts else None
-
-
-def stamp_ns(header: Any) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

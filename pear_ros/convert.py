@@ -65,6 +65,10 @@ COEFFICIENTS = {
 # In
 
 
+def stamp_ns(header: Header) -> int:
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
 def rgb_from_message(msg: Image | CompressedImage) -> ImageArray:
     """(H, W, 3) RGB; may be a view of the message. Raises ImageError that says what is wrong."""
     if isinstance(msg, CompressedImage):

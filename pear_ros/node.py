@@ -9,8 +9,8 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,26 +27,23 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from pear_ros import convert
-from pear_ros.camera import assumed_camera
 from pear_ros.config import Config
-from pear_ros.errors import ImageError, PearError, SettingError
+from pear_ros.errors import PearError, SettingError
+from pear_ros.frame_reader import FrameReader
 from pear_ros.gate import Gate
 from pear_ros.mailbox import Mailbox
 from pear_ros.msg import HumanArray
-from pear_ros.overlay import draw_people
 from pear_ros.parameters import as_setting, declare_parameters
-from pear_ros.people import Boxes, Camera, Frame, ImageArray, People
+from pear_ros.people import Boxes, Frame, People
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
+from pear_ros.views import OF_MESHES, Views
 
 RESULTS = QoSProfile(depth=10)  # reliable
-MESH_OUTPUTS = {"markers", "points", "overlay"}
-RESTART_S = 1.0  # a stamp that jumps back further is a clock or a recording that starts again
 
 
 @dataclass(frozen=True)
@@ -61,16 +58,15 @@ class Job:
 
 @dataclass
 class Source:
-    """One camera: its gate and what is remembered of it."""
+    """One camera: what its images go through, and what comes of them."""
 
     name: str
     topic: str
     gate: Gate[Image | CompressedImage]
-    publishers: dict[str, Any] = field(default_factory=dict)
+    read: FrameReader
+    publishers: dict[str, Any]
+    views: Views
     info: CameraInfo | None = None
-    last_stamp_ns: int | None = None
-    shown: dict[str, set[str]] = field(default_factory=dict)  # ids with a marker, by topic
-    overlay_due_s: float = -np.inf  # of the monotonic clock
 
 
 class PearNode(LifecycleNode):
@@ -128,17 +124,17 @@ class PearNode(LifecycleNode):
             if self.config.detector == "topic":
                 _detections_type()
             started_s = time.monotonic()
-            self._pipeline = load_pipeline(self.config, self._problems)
+            self._pipeline = pipeline = load_pipeline(self.config, self._problems)
             self._tf = self._create_output(TFMessage, "/tf", QoSProfile(depth=100))
             for name in self.config.cameras or ("",):
-                self._sources[name] = self._make_source(name)
+                self._sources[name] = self._make_source(name, pipeline)
         except Exception as error:  # rclpy would swallow it: memory of a GPU, a bad QoS, ...
             self._tell_failure("configure", error)
             self._free()
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(
             f"loaded {self.config.checkpoint} and {self.config.assets} "
-            f"in {time.monotonic() - started_s:.1f} s: {self._pipeline.description}"
+            f"in {time.monotonic() - started_s:.1f} s: {pipeline.description}"
         )
         self._state = "inactive"
         return super().on_configure(state)
@@ -148,10 +144,10 @@ class PearNode(LifecycleNode):
         reason = str(error) if is_known else traceback.format_exc()
         self.get_logger().error(f"cannot {transition}: {reason}")
 
-    def _make_source(self, name: str) -> Source:
+    def _make_source(self, name: str, pipeline: Pipeline) -> Source:
         prefix = f"{name}/" if name else ""
         suffix = "/compressed" if self.config.image_transport == "compressed" else ""
-        source = Source(name, self.resolve_topic_name(f"{prefix}image{suffix}"), self._make_gate())
+        topic = self.resolve_topic_name(f"{prefix}image{suffix}")
         types = {
             "humans": HumanArray,
             "markers": MarkerArray,
@@ -159,9 +155,13 @@ class PearNode(LifecycleNode):
             "points": PointCloud2,
             "overlay": Image,
         }
-        for output, kind in types.items():
-            source.publishers[output] = self._create_output(kind, f"~/{prefix}{output}", RESULTS)
-        return source
+        publishers = {
+            output: self._create_output(kind, f"~/{prefix}{output}", RESULTS)
+            for output, kind in types.items()
+        }
+        read = FrameReader(name, topic, self._problems, pipeline.forget)
+        views = Views(publishers, pipeline.body_model, self._problems)
+        return Source(name, topic, self._make_gate(), read, publishers, views)
 
     def _make_gate(self) -> Gate[Image | CompressedImage]:
         return Gate(
@@ -278,7 +278,7 @@ class PearNode(LifecycleNode):
 
     def _on_image(self, source: Source, message: Image | CompressedImage) -> None:
         self._counts["images_received"] += 1
-        source.gate.put_image(_stamp_ns(message.header), message, time.monotonic())
+        source.gate.put_image(convert.stamp_ns(message.header), message, time.monotonic())
         self._release(source)
 
     def _on_lost(self, source: Source, lost: QoSMessageLostInfo) -> None:
@@ -297,7 +297,7 @@ class PearNode(LifecycleNode):
 
     def _on_detections(self, source: Source, detections: Any) -> None:
         boxes = convert.boxes_from_detections(detections, self.config.person_class)
-        source.gate.put_boxes(_stamp_ns(detections.header), boxes)
+        source.gate.put_boxes(convert.stamp_ns(detections.header), boxes)
         self._release(source)
 
     def _release_all(self) -> None:
@@ -352,82 +352,24 @@ class PearNode(LifecycleNode):
             if not wanted[name]:
                 self._counts["images_unwatched"] += 1
                 del jobs[name]
-            elif frame := self._frame(self._sources[name], job):
+            elif frame := self._sources[name].read(job.message, job.info, job.boxes, self.config):
                 frames[name] = frame
-        mesh = any(MESH_OUTPUTS & wanted[name] for name in frames)
+        mesh = any(OF_MESHES & wanted[name] for name in frames)
         people_by_frame = self._pipeline.step(list(frames.values()), mesh) if frames else []
         for (name, frame), people in zip(frames.items(), people_by_frame, strict=True):
             source = self._sources[name]
             job = jobs[name]
             if self._attempt(partial(self._answer, source, job, frame, people, wanted[name])):
                 del jobs[name]
-            self._attempt(partial(self._show, source, job, frame, people, wanted[name]))
+            header, overlay_rate_hz = job.message.header, self.config.overlay_rate_hz
+            show = source.views.publish
+            self._attempt(partial(show, wanted[name], frame, people, header, overlay_rate_hz))
 
     def _wanted(self, source: Source) -> set[str]:
         wanted = {k for k, p in source.publishers.items() if p.get_subscription_count()}
         if self._tf.get_subscription_count():
             wanted.add("tf")
         return wanted
-
-    def _frame(self, source: Source, job: Job) -> Frame | None:
-        """The image with its camera; None, counted, where it cannot be used."""
-        header = job.message.header
-        if not self._is_in_order(source, _stamp_ns(header)):
-            return None
-        try:
-            image = convert.rgb_from_message(job.message)
-        except ImageError as error:
-            self._problems.count(
-                "bad_images", f"{source.topic}: {error}; check the camera driver", source.name
-            )
-            return None
-        camera = self._camera(source, job.info, image)
-        return Frame(image, camera, _stamp_ns(header) * 1e-9, source.name, job.boxes)
-
-    def _is_in_order(self, source: Source, stamp_ns: int) -> bool:
-        behind_ns = 0 if source.last_stamp_ns is None else source.last_stamp_ns - stamp_ns
-        if 0 < behind_ns <= RESTART_S * 1e9:
-            self._problems.count(
-                "stamps_backwards",
-                f"{source.topic}: an image is {behind_ns * 1e-9:.3f} s older than the one before; "
-                "it is dropped: check that one camera alone publishes there",
-                source.name,
-            )
-            return False
-        if behind_ns > 0:
-            assert self._pipeline is not None
-            self._pipeline.forget(source.name)
-            self._problems.count(
-                "clock_restarts",
-                f"{source.topic}: stamps jumped back by {behind_ns * 1e-9:.1f} s; "
-                "taken as a new start, people get new ids",
-                source.name,
-            )
-        source.last_stamp_ns = stamp_ns
-        return True
-
-    def _camera(self, source: Source, info: CameraInfo | None, image: ImageArray) -> Camera:
-        height, width = image.shape[:2]
-        camera = None
-        if info is not None:
-            rectified = self.config.rectified
-            camera = convert.camera_from_info(info, width, height, rectified)
-        if camera is not None:
-            return camera
-        why = "no camera_info came"
-        if info is not None:
-            name, matrix = ("P", info.p) if self.config.rectified else ("K", info.k)
-            why = (
-                f"camera_info ({info.width}x{info.height}, {name} {np.asarray(matrix).tolist()}) "
-                f"is no calibration of the {width}x{height} images"
-            )
-        self._problems.count(
-            "images_uncalibrated",
-            f"{source.topic}: {why}; a field of view of {self.config.assumed_fov_deg} degrees is "
-            "assumed and is_metric is false: calibrate the camera, or set assumed_fov_deg",
-            source.name,
-        )
-        return assumed_camera(width, height, self.config.assumed_fov_deg)
 
     def _answer(
         self, source: Source, job: Job, frame: Frame, people: People, wanted: set[str]
@@ -445,47 +387,6 @@ class PearNode(LifecycleNode):
         self._counts["images_answered"] += 1
         self._counts["people"] += len(people)
         self._latencies_s.append(elapsed_s)
-
-    def _show(
-        self, source: Source, job: Job, frame: Frame, people: People, wanted: set[str]
-    ) -> None:
-        assert self._pipeline is not None
-        header, publishers = job.message.header, source.publishers
-        faces, bones = self._pipeline.body_model.faces, self._pipeline.body_model.bones
-        if "skeletons" in wanted:
-            gone = self._gone(source, "skeletons", people.ids)
-            publishers["skeletons"].publish(convert.skeleton_markers(people, bones, header, gone))
-        if "markers" in wanted:
-            gone = self._gone(source, "markers", people.ids)
-            publishers["markers"].publish(convert.mesh_markers(people, faces, header, gone))
-        if "points" in wanted:
-            self._publish_points(source, people, header)
-        if "overlay" in wanted and self._is_overlay_due(source):
-            drawn = draw_people(frame.image, people, faces, frame.camera)
-            publishers["overlay"].publish(convert.image_message(drawn, header))
-
-    def _gone(self, source: Source, output: str, ids: Iterable[str]) -> set[str]:
-        """Whose marker was shown and must go."""
-        before = source.shown.get(output, set())
-        source.shown[output] = set(ids)
-        return before - source.shown[output]
-
-    def _publish_points(self, source: Source, people: People, header: Header) -> None:
-        try:
-            source.publishers["points"].publish(convert.cloud_message(people, header))
-        except ImportError:
-            self._problems.count(
-                "points_unavailable",
-                "the topic points needs the ROS package sensor_msgs_py, which is not installed",
-            )
-
-    def _is_overlay_due(self, source: Source) -> bool:
-        now_s, period_s = time.monotonic(), 1 / self.config.overlay_rate_hz
-        if now_s < source.overlay_due_s:
-            return False
-        # A period of credit, or jitter would halve a rate near the camera's own.
-        source.overlay_due_s = max(source.overlay_due_s, now_s - period_s) + period_s
-        return True
 
     # Diagnostics
 
@@ -508,10 +409,6 @@ class PearNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _stamp_ns(header: Header) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
 def _detections_type() -> Any:

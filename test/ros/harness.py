@@ -28,12 +28,18 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60.0  # of what must happen; a test goes on as soon as it has
 WIDTH, HEIGHT = 640, 480
 FOCAL_PX = 600.0
+BOXES = [  # x0, y0, x1, y1 px, score
+    (20, 40, 180, 440, 0.9),
+    (240, 100, 400, 460, 0.8),
+    (450, 20, 630, 300, 0.7),
+]
 RELIABLE = QoSProfile(depth=1000)
 ENVIRONMENT = {
     "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=16MB",
@@ -379,6 +385,11 @@ def test_picture() -> np.ndarray:
 
 
 test_picture.__test__ = False  # type: ignore[attr-defined]
+
+
+def round_trip(message: Any) -> Any:
+    """What comes out where a message was sent."""
+    return deserialize_message(serialize_message(message), type(message))
 
 
 def stamp_ns(message: Any) -> int:
