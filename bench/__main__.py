@@ -29,10 +29,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
-from pear_ros.camera import intrinsics_of, place_in_camera
+from pear_ros.camera import intrinsics_of
 from pear_ros.convert import image_message, mesh_markers, rgb_from_message, stamp_ns
 from pear_ros.network import NetworkConfig, load_network
 from pear_ros.people import Boxes, Camera, EhmParameters, FloatArray, IntArray, People
+from pear_ros.placement import place_in_camera
 from pear_ros.renderer import render
 from pear_ros.toy import ToyFiles, write_toy
 from pear_ros.toy_body import build_mannequin

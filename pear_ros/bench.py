@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from pear_ros.assets import load_assets
 from pear_ros.body_model import BodyModel
-from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
+from pear_ros.camera import camera_from_crop, intrinsics_of, turned
 from pear_ros.config import Config
 from pear_ros.crop import cut_crops, squares_of
 from pear_ros.engine import choose_network
@@ -44,6 +44,7 @@ from pear_ros.network import (
 )
 from pear_ros.people import Boxes, Camera, Frame, People, map_tensors
 from pear_ros.pipeline import load_pipeline
+from pear_ros.placement import place_in_camera
 from pear_ros.problems import Problems
 from pear_ros.published import PublishedPipeline
 

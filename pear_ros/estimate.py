@@ -1,9 +1,9 @@
 """From what squares of images show to bodies in their cameras: what PEAR computes.
 
 `Estimator` computes as it reads, on a CPU. `RecordedEstimator` does the same on a GPU: the images
-go up once, everything stays there, one copy comes back, and nothing waits in between. What is to be
-done is recorded in CUDA graphs for each of a few batch sizes, so that starting hundreds of small
-operations costs little; other numbers of people are padded to the next.
+go up once, bodies stay there until they are posed, one copy comes back, and nothing waits in
+between. What is to be done is recorded in CUDA graphs for each of a few batch sizes, so that
+starting hundreds of small operations costs little; other numbers of people are padded to the next.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from pear_ros.body_model import Bodies, BodyModel
-from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
+from pear_ros.camera import camera_from_crop, intrinsics_of, turned
 from pear_ros.crop import CROP_SIZE, Squares, cut_crops, cut_on_device
 from pear_ros.cuda import BATCHES, CudaStream, Recorded
 from pear_ros.network import Network
 from pear_ros.people import EhmParameters, Frame, map_tensors
+from pear_ros.placement import place_in_camera
 from pear_ros.problems import Problems
 from pear_ros.shape_cache import ShapeCache, ShapeTable
 
@@ -79,8 +80,7 @@ class Estimator:
         """Of N squares, one batch over all frames; `ids` tell whose shapes are whose."""
         device = self._network.device
         crops = torch.from_numpy(cut_crops(frames, squares)).to(device)  # (N, 256, 256, 3)
-        xywh = torch.from_numpy(squares.xywh)  # (N, 4) px
-        intrinsics = intrinsics_of([frames[i].camera for i in squares.frame_index])  # (N, 4) px
+        xywh, intrinsics = _seen_by(frames, squares)  # (N, 4), (N, 4) px
         turn = camera_from_crop(xywh, intrinsics).to(device)  # (N, 3, 3)
         parameters = self._network(crops)  # of N people
         parameters = turned(parameters, turn)  # now in the cameras' axes, so the bodies are, too
@@ -89,6 +89,12 @@ class Estimator:
         parameters, bodies = map_tensors(parameters, Tensor.cpu), map_tensors(bodies, Tensor.cpu)
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
+
+
+def _seen_by(frames: Sequence[Frame], squares: Squares) -> tuple[Tensor, Tensor]:
+    """(N, 4) xywh and (N, 4) fx, fy, cx, cy of their cameras, px."""
+    intrinsics = intrinsics_of([frames[i].camera for i in squares.frame_index])
+    return torch.from_numpy(squares.xywh), intrinsics
 
 
 class RecordedWherePossible:
@@ -197,7 +203,12 @@ class RecordedEstimator:
         ]
         most = BATCHES[-1]
         batches = [rows[start : start + most] for start in range(0, len(rows), most)]
-        return _unpack([self._run(batch, mesh) for batch in batches or [[]]])
+        parameters, bodies = _unpack([self._run(batch, mesh) for batch in batches or [[]]])
+        # Not recorded: its many steps on few numbers take a CPU less time than a GPU to start them.
+        translation = place_in_camera(
+            bodies.joints, parameters.camera_t, *_seen_by(frames, squares)
+        )
+        return Estimates(parameters, bodies, translation)
 
     def _upload(self, frames: Sequence[Frame], seen: Iterable[int]) -> dict[int, int]:
         """Images of `seen` frames go up, in one copy; where in the pixels each begins."""
@@ -215,7 +226,7 @@ class RecordedEstimator:
         return first
 
     def _run(self, rows: list[list[float]], mesh: bool) -> tuple[Tensor, Shapes]:
-        """Packed estimates (N, K) on the CPU, of at most 32 people."""
+        """Packed parameters and bodies (N, K) on the CPU, of at most 32 people."""
         count = len(rows)
         people = _batch_of(count)
         look, pose = self._recordings(people, mesh)
@@ -284,9 +295,7 @@ class RecordedEstimator:
     def _pose(self, row: _Row, predicted: EhmParameters, mesh: bool) -> _Posed:
         parameters = turned(predicted, camera_from_crop(row.xywh, row.intrinsics))
         parameters = self._shapes(parameters, row.shape_row, row.shape_share)
-        bodies = self._body_model(parameters, mesh=mesh)
-        translation = place_in_camera(bodies.joints, parameters.camera_t, row.xywh, row.intrinsics)
-        tensors = _tensors(Estimates(parameters, bodies, translation))
+        tensors = _tensors(parameters, self._body_model(parameters, mesh=mesh))
         packed = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
         return _Posed(packed, tuple(tensor.shape[1:] for tensor in tensors))
 
@@ -338,23 +347,19 @@ class _Row:
         return self._table[:, 12].float()
 
 
-def _tensors(estimates: Estimates) -> list[Tensor]:
+def _tensors(parameters: EhmParameters, bodies: Bodies) -> list[Tensor]:
     """All, vertices last if there are any."""
-    parts = (estimates.parameters, estimates.bodies)
+    parts = (parameters, bodies)
     values = [getattr(part, field.name) for part in parts for field in fields(part)]
-    return [estimates.translation, *(value for value in values if value is not None)]
+    return [value for value in values if value is not None]
 
 
-def _unpack(batches: Sequence[tuple[Tensor, Shapes]]) -> Estimates:
+def _unpack(batches: Sequence[tuple[Tensor, Shapes]]) -> tuple[EhmParameters, Bodies]:
     _, shapes = batches[0]
     packed = torch.cat([rows for rows, _ in batches])  # (N, K)
     pieces = packed.split([math.prod(shape) for shape in shapes], 1)
-    tensors = [
-        piece.unflatten(1, shape) if shape else piece[:, 0]
-        for piece, shape in zip(pieces, shapes, strict=True)
-    ]
-    translation, *others = tensors
+    tensors = [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes, strict=True)]
     count = len(fields(EhmParameters))
-    joints, rotations, *vertices = others[count:]
+    joints, rotations, *vertices = tensors[count:]
     bodies = Bodies(joints, rotations, vertices[0] if vertices else None)
-    return Estimates(EhmParameters(*others[:count]), bodies, translation)
+    return EhmParameters(*tensors[:count]), bodies

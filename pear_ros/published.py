@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.assets import BodyAssets
-from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, turned
+from pear_ros.camera import camera_from_crop, intrinsics_of, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
 from pear_ros.decoder import read_out
 from pear_ros.network import IMAGE_MEAN, IMAGE_STD, NetworkConfig
 from pear_ros.people import EhmParameters, FloatArray, Frame, ImageArray, map_tensors
+from pear_ros.placement import place_in_camera
 from pear_ros.rotation import matrix_from_axis_angle
 
 SHAPES = 300  # coefficients of SMPL-X; PEAR's 200 are padded with zeros

@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pear_ros.assets import BodyAssets
 from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain
-from pear_ros.camera import camera_from_crop, place_in_camera, turned
+from pear_ros.camera import camera_from_crop, turned
 from pear_ros.people import EhmParameters, map_tensors
+from pear_ros.placement import place_in_camera
 from pear_ros.rotation import matrix_from_6d
 from pear_ros.surface import Surface, skin
 

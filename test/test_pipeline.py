@@ -18,7 +18,6 @@ from pear_ros.body_model import BodyModel
 from pear_ros.camera import (
     camera_from_crop,
     intrinsics_of,
-    place_in_camera,
     project,
     project_to_crop,
     turned,
@@ -37,6 +36,7 @@ from pear_ros.people import (
     map_tensors,
 )
 from pear_ros.pipeline import Pipeline, load_pipeline
+from pear_ros.placement import place_in_camera
 from pear_ros.problems import Problems
 
 ROOT = Path(__file__).parents[1]

@@ -1,265 +1,262 @@
-"""What the turn and the placement are worth: people of known pose, as an ideal PEAR would see them.
+"""The placement, in torch and in C: exact cases, properties, both the same.
 
-PEAR's training teaches the global orientation through the projected joints only. So an ideal
-network answers with the orientation and the crop camera that reproject a person's joints best; the
-body's pose and shape are given to it. docs/frames.md has the numbers.
+test_ideal_network.py measures what it is worth.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from samples import SIZES
 from scipy.optimize import least_squares
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pear_ros import camera
-from pear_ros.assets import load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import camera_from_crop, intrinsics_of, place_in_camera, project
-from pear_ros.people import JOINT, Camera, EhmParameters
-
-Array = NDArray[np.float64]
-
-STANDIN = Path(__file__).parents[1] / "assets/standin/body.npz"
-CAMERA = Camera(800, 800, 640, 360)
-COUNT = 60
-
-
-@functools.cache
-def posed_joints() -> tuple[Array, Array]:
-    """(N, 55, 3) m, (N, 3, 3): joints and orientation of upright people who look anywhere."""
-    random = np.random.default_rng(1)
-
-    def mild(joints: int, spread_rad: float) -> Array:
-        turns = Rotation.from_rotvec(random.normal(0, spread_rad, (COUNT * joints, 3)))
-        return turns.as_matrix().reshape(COUNT, joints, 3, 3)
-
-    upright = Rotation.from_rotvec((np.pi, 0, 0)).as_matrix()
-    yaw = Rotation.from_rotvec(random.uniform(-np.pi, np.pi, (COUNT, 1)) * (0, 1, 0)).as_matrix()
-    orientation = mild(1, 0.1)[:, 0] @ upright @ yaw
-    body_pose = mild(21, 0.15)
-    for name, side in (("left_shoulder", -1), ("right_shoulder", 1)):  # arms hang
-        body_pose[:, JOINT[name] - 1] @= Rotation.from_rotvec((0, 0, side * 1.1)).as_matrix()
-    poses = {
-        "global_orient": orientation[:, None], "body_pose": body_pose,
-        "left_hand_pose": mild(15, 0.15), "right_hand_pose": mild(15, 0.15),
-    }  # fmt: skip
-    values = {name: torch.zeros(COUNT, size) for name, size in SIZES.items()}
-    values |= {name: torch.from_numpy(pose.astype(np.float32)) for name, pose in poses.items()}
-    values["head_scale"] = torch.ones(COUNT, 3)
-    bodies = BodyModel(load_assets(STANDIN))(EhmParameters(**values))
-    return bodies.joints.numpy().astype(np.float64), orientation
-
-
-@dataclasses.dataclass
-class Answers:
-    """An ideal network's answers for people of known joints, and what becomes of them."""
-
-    truth: Array  # (N, 55, 3) m, in the camera
-    turn: Array  # (N, 3, 3) camera_from_crop
-    answered: Array  # (N, 3, 3) turn of the body from the truth in the camera's axes
-    camera_t: Array  # (N, 3)
-    squares: Array  # (N, 4) xywh, px
-
-    @property
-    def crop_joints(self) -> Array:
-        """(N, 55, 3) m in the crop camera's axes, without its translation."""
-        return about_pelvis(self.answered, self.bodies)
-
-    @property
-    def bodies(self) -> Array:
-        return posed_joints()[0]
-
-    @property
-    def seen(self) -> Array:
-        """(N, 55, 2) px, where the crop's camera puts the answered joints."""
-        half_crops = crop_projection(self.crop_joints, self.camera_t)
-        half = self.squares[:, None, 2:] / 2
-        return self.squares[:, None, :2] + half * (1 + half_crops)
-
-
-def about_pelvis(turn: Array, joints: Array) -> Array:  # (N, 3, 3), (N, J, 3)
-    pelvis = joints[:, :1]
-    return (joints - pelvis) @ turn.swapaxes(1, 2) + pelvis
-
-
-def crop_projection(joints: Array, camera_t: Array) -> Array:
-    """(..., J, 3) m, (..., 3) -> (..., J, 2), -1 to 1 in the crop: the published camera."""
-    t = camera_t[..., None, :]
-    return 24 * (joints[..., :2] - t[..., :2]) / (joints[..., 2:] + t[..., 2:])
-
-
-def squares_around(pixels: Array) -> Array:  # (N, J, 2) -> (N, 4) xywh
-    low, high = pixels.min(1), pixels.max(1)
-    side = 1.25 * (high - low).max(1, keepdims=True)
-    return np.concatenate(((low + high - side) / 2, side, side), 1)
-
-
-def best_answer(joints: Array, half_crops: Array) -> Array:
-    """(6,) turn of the body (rotation vector), tx, ty, log tz with the least reprojection error."""
-    pelvis = joints[0]
-
-    def error(x: Array) -> Array:
-        turned = Rotation.from_rotvec(x[:3]).apply(joints - pelvis) + pelvis
-        found = crop_projection(turned, np.array((x[3], x[4], np.exp(x[5]))))
-        return (found - half_crops).ravel()
-
-    return least_squares(error, (0, 0, 0, 0, 0, np.log(30)), method="lm").x
-
-
-@functools.cache
-def answers(distance_m: float, off_axis_deg: float) -> Answers:
-    """People at a distance along rays of an angle to the optical axis, on all sides of it."""
-    joints, _ = posed_joints()
-    angle = np.radians(off_axis_deg)
-    around = np.random.default_rng(2).uniform(-np.pi, np.pi, COUNT)
-    ray = np.stack(
-        (
-            np.sin(angle) * np.cos(around),
-            np.sin(angle) * np.sin(around),
-            0 * around + np.cos(angle),
-        ),
-        -1,
-    )
-    truth = joints - joints[:, :1] + distance_m * ray[:, None]
-    assert (truth[..., 2] > 0.1).all()
-    pixels = project_wide(truth)
-    squares = squares_around(pixels)
-    half_crops = (pixels - squares[:, None, :2]) / squares[:, None, 2:] * 2 - 1
-    x = np.array([best_answer(j, n) for j, n in zip(joints, half_crops, strict=True)])
-    turn = camera_from_crop(*rows(squares))
-    return Answers(
-        truth=truth,
-        turn=turn.numpy(),
-        answered=Rotation.from_rotvec(x[:, :3]).as_matrix(),
-        camera_t=np.concatenate((x[:, 3:5], np.exp(x[:, 5:])), 1),
-        squares=squares,
-    )
-
-
-def rows(squares: Array) -> tuple[Tensor, Tensor]:
-    """Squares and intrinsics as the placement takes them."""
-    return torch.from_numpy(squares), intrinsics_of([CAMERA] * len(squares)).double()
-
-
-def project_wide(points: Array) -> Array:
-    return project(points, CAMERA).astype(np.float64)
-
-
-def angles_deg(a: Array, b: Array) -> Array:
-    """(N, 3, 3) twice -> (N,)."""
-    return np.degrees(Rotation.from_matrix(a.swapaxes(1, 2) @ b).magnitude())
-
-
-def exact(a: Answers) -> tuple[Array, Array]:
-    """Turned joints (N, 55, 3) and their placement (N, 3)."""
-    joints = about_pelvis(a.turn, a.crop_joints)
-    translation = place_in_camera(
-        torch.from_numpy(joints), torch.from_numpy(a.camera_t), *rows(a.squares)
-    )
-    return joints, translation.numpy().astype(np.float64)
-
-
-def closed_form(a: Answers) -> tuple[Array, Array]:
-    """The same without turn: the person keeps its size and its place in the image."""
-    tx, ty, tz = a.camera_t.T
-    side = a.squares[:, 2]
-    depth = CAMERA.fx * tz / (12 * side)
-    x = -tx + (a.squares[:, 0] + side / 2 - CAMERA.cx) * depth / CAMERA.fx
-    y = -ty + (a.squares[:, 1] + side / 2 - CAMERA.cy) * depth / CAMERA.fy
-    return a.crop_joints, np.stack((x, y, depth), -1)
-
-
-def medians(a: Answers, joints: Array, translation: Array) -> tuple[float, float, float]:
-    """Errors of the pelvis' depth and of all joints, m, and to where the crop showed them, px."""
-    placed = joints + translation[:, None]
-    depth = np.abs((placed - a.truth)[:, 0, 2])
-    distance = np.linalg.norm(placed - a.truth, axis=-1).mean(1)
-    pixels = np.sqrt(((project_wide(placed) - a.seen) ** 2).sum(-1).mean(1))
-    return float(np.median(depth)), float(np.median(distance)), float(np.median(pixels))
-
-
-# --- The orientation -----------------------------------------------------------------------------
-
-IDENTITY = np.eye(3)[None]
-
-
-# Degrees off the axis; from the answered orientation to the true one, without and with the turn.
-@pytest.mark.parametrize(
-    ("off_axis_deg", "as_it_is_deg", "turned_deg"),
-    [(0, 2.3, 2.9), (10, 9.7, 3.6), (20, 19.0, 5.4), (30, 29.0, 8.6)],
+from pear_ros import placement
+from pear_ros.camera import (
+    camera_from_crop,
+    crop_camera_translation,
+    intrinsics_of,
+    project,
+    project_to_crop,
 )
-def test_answers_are_true_in_the_axes_of_the_crop(
-    off_axis_deg: float, as_it_is_deg: float, turned_deg: float
-) -> None:
-    """Medians of people 3 m away; what remains is perspective, which the crop camera hardly has."""
-    a = answers(3, off_axis_deg)
-    as_it_is = angles_deg(a.answered, IDENTITY)
-    turned = angles_deg(a.turn @ a.answered, IDENTITY)
-    assert np.median(as_it_is) == pytest.approx(as_it_is_deg, abs=0.3)
-    assert np.median(turned) == pytest.approx(turned_deg, abs=0.3)
+from pear_ros.people import NUM_BODY_JOINTS, Camera, FloatArray
+from pear_ros.placement import NEAREST_M, place_in_camera
+
+NAN, INF = float("nan"), float("inf")
+SQUARE = (100.0, 50.0, 400.0, 400.0)  # xywh, px; its centre is (300, 250)
 
 
-def test_far_away_the_turn_is_nearly_all_there_is() -> None:
-    """The rest is that an image shows things at its side longer, by 1.5 % here."""
-    a = answers(50, 10)
-    assert np.median(angles_deg(a.answered, IDENTITY)) == pytest.approx(10, abs=0.3)
-    assert np.median(angles_deg(a.turn @ a.answered, IDENTITY)) < 1
+def random_people(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Points (N, 40, 3) m within half a metre, crop cameras (N, 3), squares (N, 4) px."""
+    random = np.random.default_rng(8)
+    points = random.uniform(-0.5, 0.5, (count, 40, 3))
+    camera_t = random.uniform((-0.5, -0.5, 8), (0.5, 0.5, 30), (count, 3))
+    side = random.uniform(100, 600, (count, 1))
+    corner = random.uniform(-100, 900, (count, 2))
+    squares = np.concatenate((corner, side, side), 1)
+    points, camera_t, squares = (torch.from_numpy(a).float() for a in (points, camera_t, squares))
+    return points, camera_t, squares
 
 
-# --- The translation -----------------------------------------------------------------------------
+def in_image(points: FloatArray, camera_t: FloatArray, square: FloatArray) -> FloatArray:
+    """Where the crop's camera sees the points, in px of the image."""
+    return project_to_crop(points[None], camera_t[None], float(square[2]))[0] + square[:2]
 
 
-# Distance, m, and degrees off the axis; medians of pelvis' depth, joints, m, and px.
-@pytest.mark.parametrize(
-    ("place", "least_squares", "closed"),
-    [
-        ((1, 0), (0.048, 0.106, 72.5), (0.060, 0.088, 73)),
-        ((1, 30), (0.075, 0.146, 118), (0.117, 0.211, 196)),
-        ((1.5, 0), (0.021, 0.056, 26.6), (0.055, 0.066, 26.1)),
-        ((1.5, 30), (0.052, 0.102, 51.1), (0.135, 0.221, 100.3)),
-        ((3, 0), (0.014, 0.026, 5.6), (0.047, 0.051, 5.7)),
-        ((3, 30), (0.084, 0.098, 14.4), (0.197, 0.267, 46.0)),
-        ((6, 0), (0.011, 0.015, 1.1), (0.040, 0.041, 1.2)),
-        ((6, 30), (0.127, 0.148, 5.5), (0.418, 0.484, 23.6)),
-    ],
-    ids=str,
-)
-def test_placement_against_the_closed_form(
-    place: tuple[float, float],
-    least_squares: tuple[float, float, float],
-    closed: tuple[float, float, float],
-) -> None:
-    a = answers(*place)
-    assert medians(a, *exact(a)) == pytest.approx(least_squares, rel=0.1, abs=0.01)
-    assert medians(a, *closed_form(a)) == pytest.approx(closed, rel=0.1, abs=0.01)
+@pytest.fixture(params=["torch", "C"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`place_in_camera` in torch, as with gradients and off the CPU, or in C."""
+    if request.param == "torch":
+        monkeypatch.setattr(placement, "_place_on_cpu", placement._place)
+    return request.param
 
 
-# Worst of COUNT people, m, after one more step of Gauss and Newton each.
-@pytest.mark.parametrize(
-    ("place", "moved_m"),
-    [
-        ((1, 30), (0.2, 0.05, 0.02, 0.006, 0.003)),
-        ((3, 30), (0.1, 1e-3, 1e-4, 1e-6, 1e-6)),
-        ((6, 0), (0.1, 1e-3, 1e-5, 1e-6, 1e-6)),
-    ],
-    ids=str,
-)
-def test_gauss_newton_converges(
-    monkeypatch: pytest.MonkeyPatch, place: tuple[float, float], moved_m: tuple[float, ...]
-) -> None:
-    def after(steps: int) -> Array:
-        monkeypatch.setattr(camera, "GAUSS_NEWTON_STEPS", steps)
-        return exact(answers(*place))[1]
+def placed_in(camera: Camera, joints: Tensor, camera_t: Tensor, squares: Tensor) -> Tensor:
+    """`place_in_camera` of joints in the crop cameras' axes, everyone in one camera."""
+    intrinsics = intrinsics_of([camera] * len(joints))
+    return place_in_camera(in_camera(camera, joints, squares), camera_t, squares, intrinsics)
 
-    best = after(30)
-    for steps, bound in enumerate(moved_m):
-        assert np.linalg.norm(after(steps) - best, axis=1).max() < bound, steps
+
+def in_camera(camera: Camera, joints: Tensor, squares: Tensor) -> Tensor:
+    """Joints (N, J, 3) turned about the first."""
+    turn = camera_from_crop(squares, intrinsics_of([camera] * len(joints)))
+    return (joints - joints[:, :1]) @ turn.mT + joints[:, :1]
+
+
+def test_in_the_crop_camera_itself_placement_is_exact(way: str) -> None:
+    joints, camera_t, squares = random_people(20)
+    focal, centre = 12 * squares[:, 2:], squares[:, :2] + squares[:, 2:] / 2
+    found = place_in_camera(joints, camera_t, squares, torch.cat((focal, centre), 1))
+    expected = crop_camera_translation(camera_t.numpy())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_who_is_flat_on_the_axis_is_placed_exactly(way: str) -> None:
+    """Any focal length shows the same; pixels need not be square."""
+    joints, camera_t, squares = random_people(20)
+    joints[..., 2] = 0
+    focal = torch.tensor((600.0, 600)).repeat(20, 1)
+    centre = squares[:, :2] + squares[:, 2:] / 2
+    found = place_in_camera(joints, camera_t, squares, torch.cat((focal, centre), 1))
+    tx, ty, tz = camera_t.T
+    expected = torch.stack((-tx, -ty, 600 * tz / (12 * squares[:, 2])), 1)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("camera", [Camera(900, 900, 640, 360), Camera(600, 700, 300, 500)])
+def test_no_translation_reprojects_better(way: str, camera: Camera) -> None:
+    """Other code minimises the same pixel errors."""
+    joints, camera_t, squares = random_people(12)
+    joints *= 0.5
+    camera_t[:, :2] *= 0.5
+    camera_t[:, 2] += 20  # all joints are in the crop
+    found = placed_in(camera, joints, camera_t, squares)
+    for turned_joints, p, t, square, translation in zip(
+        in_camera(camera, joints, squares).numpy(),
+        joints.numpy(),
+        camera_t.numpy(),
+        squares.numpy(),
+        found.numpy(),
+        strict=True,
+    ):
+        seen = in_image(p, t, square)
+        half_crops = (seen - square[:2]) / square[2:] * 2 - 1
+        assert np.abs(half_crops).max() < 1
+        say = np.ones((len(p), 1))
+        say[NUM_BODY_JOINTS:] = 15**-0.5  # fifteen joints of fingers count as one
+
+        def error(
+            x: np.ndarray, points: FloatArray = turned_joints, seen: Any = seen, say: Any = say
+        ) -> Any:
+            reprojected = project((points + x).astype(np.float64), camera)
+            return (say * (reprojected - seen)).ravel()
+
+        best = least_squares(error, translation + 0.2, method="lm", xtol=1e-12, ftol=1e-12)
+        np.testing.assert_allclose(translation, best.x, rtol=1e-4, atol=1e-4)
+
+
+def test_joints_outside_of_the_crop_have_no_say(way: str) -> None:
+    joints, camera_t, squares = random_people(5)
+    joints = 0.2 * joints[:, :20]
+    camera_t[:] = torch.tensor((0.0, 0, 12))
+    camera = Camera(900, 900, 640, 360)
+    before = placed_in(camera, joints, camera_t, squares)
+    beyond = torch.cat((joints, joints[:, :5] + torch.tensor((0, 2.0, 0.4))), 1)
+    torch.testing.assert_close(placed_in(camera, beyond, camera_t, squares), before)
+
+
+def test_every_joint_is_before_the_camera(way: str) -> None:
+    joints, camera_t, squares = random_people(200)
+    camera_t[:, 2] = 10 ** torch.linspace(-6, 1, 200)
+    camera = Camera(100, 100, 640, 360)
+    placed = placed_in(camera, joints, camera_t, squares)
+    found = in_camera(camera, joints, squares) + placed[:, None]
+    assert placed.isfinite().all(1).sum() > 150
+    assert found[placed.isfinite().all(1)][..., 2].min() > NEAREST_M - 1e-4
+
+
+def test_people_do_not_change_each_other(way: str) -> None:
+    joints, camera_t, squares = random_people(16)
+    intrinsics = torch.rand(16, 4, generator=torch.Generator().manual_seed(0)) * 500 + 300
+    people = (joints, camera_t, squares, intrinsics)
+    found = place_in_camera(*people)
+    alone = torch.cat([place_in_camera(*(rows[i : i + 1] for rows in people)) for i in range(16)])
+    torch.testing.assert_close(found, alone, rtol=1e-6, atol=1e-6)
+    assert found.dtype == torch.float32
+
+
+GOOD = {"joint": (0.1, 0.2, 0.3), "camera_t": (0.1, 0.2, 5), "square": SQUARE, "fx": (600,)}
+UNPLACEABLE = {
+    "behind": {"camera_t": (0, 0, -5)},
+    "at the camera": {"camera_t": (0, 0, 0)},
+    "tz nan": {"camera_t": (0, 0, NAN)},
+    "tz infinite": {"camera_t": (0, 0, INF)},
+    "tz minus infinite": {"camera_t": (0, 0, -INF)},
+    "tx nan": {"camera_t": (NAN, 0, 5)},
+    "ty infinite": {"camera_t": (0, INF, 5)},
+    "tx huge": {"camera_t": (3e38, 0, 5)},
+    "empty square": {"square": (100, 50, 0, 0)},
+    "nan square": {"square": (NAN, 50, 400, 400)},
+    "infinite square": {"square": (0, 0, INF, INF)},
+    "a joint nan": {"joint": (0, 0, NAN)},
+    "a joint infinite": {"joint": (0, -INF, 0)},
+    "a joint infinitely near": {"joint": (0, 0, -INF)},
+    "no focal length": {"fx": (0,)},
+    "focal length nan": {"fx": (NAN,)},
+}
+
+
+@pytest.mark.parametrize("changes", UNPLACEABLE.values(), ids=UNPLACEABLE)
+def test_unplaceable_rows_are_nan(way: str, changes: dict[str, tuple[float, ...]]) -> None:
+    joints = random_people(1)[0].repeat(3, 1, 1)
+    bad = GOOD | changes
+    joints[1, 3] = torch.tensor(bad["joint"])
+    camera_t = torch.tensor([GOOD["camera_t"], bad["camera_t"], GOOD["camera_t"]])
+    squares = torch.tensor([SQUARE, bad["square"], SQUARE])
+    intrinsics = torch.tensor([[600, 600, 320.0, 240]]).repeat(3, 1)
+    intrinsics[1, 0] = bad["fx"][0]
+    found = place_in_camera(joints, camera_t, squares, intrinsics)
+    assert found[1].isnan().all()
+    expected = place_in_camera(joints[:1], camera_t[:1], squares[:1], intrinsics[:1])
+    torch.testing.assert_close(found[[0, 2]], expected.repeat(2, 1))
+    assert expected.isfinite().all()
+
+
+def test_garbage_does_not_raise(way: str) -> None:
+    values = torch.tensor((0, -0.0, 1, -1, 1e-30, 1e38, -1e38, NAN, INF, -INF))
+    random = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return values[torch.randint(len(values), shape, generator=random)]
+
+    found = place_in_camera(drawn(500, 5, 3), drawn(500, 3), drawn(500, 4), drawn(500, 4))
+    assert (found.isfinite().all(1) | found.isnan().all(1)).all()
+
+
+def test_nothing_depends_on_the_values() -> None:
+    """Tensors without values would fail at the first branch, index or wait that needs one."""
+    people = [rows.to("meta") for rows in (*random_people(4), torch.zeros(4, 4))]
+    assert place_in_camera(*people).shape == (4, 3)
+
+
+def test_people_who_are_one_point_have_no_size(way: str) -> None:
+    found = placed_in(Camera(600, 600, 320, 240), torch.zeros(1, 55, 3), *random_people(1)[1:])
+    assert found.isnan().all()
+
+
+def test_nobody(way: str) -> None:
+    none = placed_in(
+        Camera(1, 1, 0, 0), torch.zeros(0, 55, 3), torch.zeros(0, 3), torch.zeros(0, 4)
+    )
+    assert none.shape == (0, 3)
+
+
+# --- Both ways -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_joints", [2, 8, 40, 55, 256])
+def test_both_ways_are_the_same(num_joints: int) -> None:
+    random = np.random.default_rng(5)
+    joints = torch.from_numpy(random.normal(0, 0.4, (300, num_joints, 3)))
+    _, camera_t, squares = random_people(300)
+    intrinsics = torch.from_numpy(
+        random.uniform((300, 300, 0, 0), (1500, 1500, 900, 900), (300, 4))
+    )
+    people = [rows.double() for rows in (joints, camera_t, squares, intrinsics)]
+    found, right = placement._place_on_cpu(*people), placement._place(*people)
+    assert right.isfinite().all()
+    torch.testing.assert_close(found, right, rtol=1e-6, atol=1e-6)
+
+
+def test_c_takes_any_strides(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = [*random_people(6), torch.rand(6, 4) * 500 + 300]
+    apart = [torch.stack((rows, rows), -1)[..., 0] for rows in people]
+    assert not any(rows.is_contiguous() for rows in apart)
+    assert torch.equal(place_in_camera(*apart), place_in_camera(*people))
+
+
+def test_gradients_are_those_of_differences() -> None:
+    """Through torch, as the way in C has none."""
+    joints, camera_t, squares = (rows.double() for rows in random_people(2))
+    intrinsics = torch.tensor([[700.0, 720, 320, 240]]).double().repeat(2, 1)
+    camera_t.requires_grad_()
+    found = place_in_camera(joints, camera_t, squares, intrinsics)
+    (gradient,) = torch.autograd.grad(found[:, 2].sum(), camera_t)
+    off = torch.zeros_like(camera_t)
+    off[:, 2] = 0.5
+    with torch.no_grad():
+        ends = [place_in_camera(joints, camera_t + s * off, squares, intrinsics) for s in (-1, 1)]
+    difference = (ends[1] - ends[0])[:, 2]
+    torch.testing.assert_close(gradient[:, 2].float(), difference, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_c_refuses_other_sizes(part: int) -> None:
+    people = [*random_people(3), torch.ones(3, 4)]
+    people[part] = people[part][..., :-1]
+    with pytest.raises(AssertionError):
+        place_in_camera(*people)
+    with pytest.raises(AssertionError):
+        place_in_camera(torch.zeros(3, 257, 3), *people[1:])

@@ -14,10 +14,11 @@ import torch
 
 from pear_ros.assets import BodyAssets, load_assets
 from pear_ros.body_model import BodyModel
-from pear_ros.camera import place_in_camera, turned
+from pear_ros.camera import turned
 from pear_ros.crop import CROP_SIZE, cut_crop
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.people import JOINT, EhmParameters
+from pear_ros.placement import place_in_camera
 from pear_ros.renderer import LIGHTING, render
 from pear_ros.synthetic.motion import TRAINING
 from pear_ros.vit import BackboneConfig

@@ -44,6 +44,8 @@ WEIGHTS: dict[str, float] = {
     "part_places": 4.0,
     "surface": 8.0,
 }
+# Seen through the true camera, joints in the crop are no longer at odds with joints in space.
+STAGE_2_WEIGHTS = WEIGHTS | {"joints_2d": 20.0, "hands_2d": 10.0}
 HEAD = JOINT["head"]
 WRISTS = [JOINT["left_wrist"], JOINT["right_wrist"]]
 # Bones, whose lengths tell how tall somebody is in any pose: the arms', the legs', the spine's.

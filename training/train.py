@@ -42,7 +42,7 @@ from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.vit import BackboneConfig
 from training.cpu import MatrixPatchEmbed, for_cpu
 from training.data import NOBODY, PIXELS, TOKENS, Batch, Batches
-from training.losses import WEIGHTS, TokenAnswers, stage_1, total
+from training.losses import STAGE_2_WEIGHTS, WEIGHTS, TokenAnswers, stage_1, total
 from training.pixel_loss import PixelLoss
 
 SMALL = NetworkConfig(
@@ -394,7 +394,7 @@ def run(options: argparse.Namespace) -> None:
                 name: options.pixel_weight * PIXEL_WEIGHTS[name.rsplit("_", 1)[0]]
                 for name in pixels
             }
-            weights = WEIGHTS | of_pixels
+            weights = STAGE_2_WEIGHTS | of_pixels
             losses |= pixels
         loss = total(losses, weights)
         training.update(loss)

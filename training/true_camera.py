@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pear_ros.camera import camera_from_crop, place_in_camera
+from pear_ros.camera import camera_from_crop
 from pear_ros.crop import CROP_SIZE
+from pear_ros.placement import place_in_camera
 from pear_ros.renderer import NEAREST_M
 
 NEAREST_TZ = 1.0  # m; a crop's camera that is nearer is no answer, and gradients grow without end
