@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pear_ros.library import load_library
 from pear_ros.people import Boxes, FloatArray, Frame, ImageArray, IntArray
 
 CROP_SIZE = 256  # px, of the side of the square that is cut
@@ -61,18 +63,18 @@ def cut_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
     """The square `xywh`, px, of an image (H, W, 3), bilinear, black outside: (256, 256, 3).
 
     OpenCV 4's warpAffine rounds coordinates to 1/32 pixel, up to 8 grey levels at an edge; as a
-    crop only scales and moves, exact interpolation is two weights per row and per column.
+    crop only scales and moves, exact interpolation is two weights per row and per column
+    (`src/crop.c`).
     """
-    height, width = image.shape[:2]
-    rows, row_weights = _interpolation(xywh[1], xywh[3], height)
-    columns, column_weights = _interpolation(xywh[0], xywh[2], width)
-    crop = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.float32)
-    for row, row_weight in zip(rows, row_weights, strict=True):
-        band = image[row]  # (256, W, 3)
-        for column, column_weight in zip(columns, column_weights, strict=True):
-            weight = row_weight[:, None] * column_weight  # (256, 256)
-            crop += np.take(band, column, axis=1) * weight[..., None]
-    return (crop + 0.5).astype(np.uint8)
+    height, width, channels = image.shape
+    assert image.dtype == np.uint8
+    assert channels == 3
+    image = np.ascontiguousarray(image)
+    rows = _Samples.of(*_interpolation(xywh[1], xywh[3], height))
+    columns = _Samples.of(*_interpolation(xywh[0], xywh[2], width))
+    crop = np.empty((CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    _LIBRARY.pear_cut_crop(image.ctypes.data, width, rows, columns, crop.ctypes.data)
+    return crop
 
 
 def _interpolation(start: float, size: float, limit: int) -> tuple[IntArray, FloatArray]:
@@ -119,11 +121,12 @@ def cut_on_device(pixels: Tensor, first: Tensor, size: Tensor, xywh: Tensor) -> 
     crops = torch.zeros((), device=pixels.device)
     for row, row_weight in zip(rows, row_weights, strict=True):
         begin = first[:, None] + row * width  # (N, 256) of each row
+        across = torch.zeros((), device=pixels.device)
         for column, column_weight in zip(columns, column_weights, strict=True):
             at = begin[:, :, None] + column[:, None]  # (N, 256, 256)
-            weight = row_weight[:, :, None] * column_weight[:, None]
             picked = pixels.index_select(0, at.flatten()).unflatten(0, at.shape)
-            crops = crops + picked * weight[..., None]
+            across = across + picked * column_weight[:, None, :, None]
+        crops = crops + across * row_weight[:, :, None, None]
     return (crops + 0.5).to(torch.uint8)
 
 
@@ -138,3 +141,28 @@ def _interpolations(start: Tensor, size: Tensor, limit: Tensor) -> tuple[Tensor,
     weights = torch.where((pixels >= 0) & (pixels < limit), weights, 0)
     inside = torch.minimum(pixels.clamp(min=0), limit - 1)
     return inside.long(), weights.float()
+
+
+# --- The library ----------------------------------------------------------------------------------
+
+
+class _Samples(ctypes.Structure):
+    """What `_interpolation` gives."""
+
+    _fields_ = (
+        ("pixels", ctypes.c_int32 * (2 * CROP_SIZE)),
+        ("weights", ctypes.c_float * (2 * CROP_SIZE)),
+    )
+
+    @classmethod
+    def of(cls, pixels: IntArray, weights: FloatArray) -> _Samples:
+        return cls.from_buffer_copy(pixels.astype(np.int32).tobytes() + weights.tobytes())
+
+
+_LIBRARY = load_library("_crop")
+_LIBRARY.pear_cut_crop.argtypes = (
+    *(ctypes.c_void_p, ctypes.c_int32),
+    *[ctypes.POINTER(_Samples)] * 2,
+    ctypes.c_void_p,
+)
+_LIBRARY.pear_cut_crop.restype = None

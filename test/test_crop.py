@@ -88,6 +88,37 @@ def test_tiny_images(shape: tuple[int, int]) -> None:
     assert (cut[64, 64] == 90).all()
 
 
+SQUARES_ANYWHERE = {
+    "small": (70.3, 90.8, 31.7),
+    "of nearly its own size": (12.4, 3.9, 255.1),
+    "large": (-40.2, 10.7, 470.9),
+    "beyond all borders": (-700.5, -600.5, 2000.1),
+    "at a corner": (610.6, 455.2, 90.4),
+    "within a pixel": (100.2, 100.4, 0.3),
+    "far away": (1e6, -1e6, 300.0),
+}
+
+
+@pytest.mark.parametrize("square", SQUARES_ANYWHERE.values(), ids=SQUARES_ANYWHERE)
+@pytest.mark.parametrize("is_view", [False, True], ids=["contiguous", "view"])
+def test_each_sample_is_the_mean_of_four_pixels(
+    square: tuple[float, float, float], is_view: bool
+) -> None:
+    image = IMAGE[::-1, ::-1] if is_view else IMAGE
+    left, top, side = square
+    found = cut_crop(image, np.array((left, top, side, side), np.float32))
+    x, y = (np.float32(start) + np.arange(256) * np.float64(np.float32(side)) / 256
+            for start in (left, top))  # fmt: skip
+    expected = np.zeros((256, 256, 3))
+    for row in (np.floor(y), np.floor(y) + 1):
+        for column in (np.floor(x), np.floor(x) + 1):
+            is_inside = ((row >= 0) & (row < 480))[:, None] & (column >= 0) & (column < 640)
+            weight = (1 - np.abs(y - row))[:, None] * (1 - np.abs(x - column)) * is_inside
+            pixels = image[row.clip(0, 479).astype(int)[:, None], column.clip(0, 639).astype(int)]
+            expected += weight[..., None] * pixels
+    assert np.abs(found - expected).max() <= 0.5 + 1e-3
+
+
 # --- Boxes ---------------------------------------------------------------------------------------
 
 CLIPPED = {
