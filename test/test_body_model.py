@@ -7,7 +7,6 @@ import dataclasses
 import io
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from samples import golden, golden_parameters, random_parameters
 from scipy.spatial.transform import Rotation
-from torch.utils._python_dispatch import TorchDispatchMode
+from waits import Waits
 
 from pear_ros.assets import BodyAssets
 from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain
@@ -383,22 +382,6 @@ def test_a_gradient_is_the_slope(small_body_model: BodyModel) -> None:
     with torch.no_grad():
         slope = (height(expression + step) - height(expression - step)) / 2
     torch.testing.assert_close(gradient[0, 3].double(), slope, rtol=0, atol=1e-6)
-
-
-class Waits(TorchDispatchMode):
-    """Notes the operations that on CUDA copy from the host or wait for the device."""
-
-    WAITING = ("lift_fresh", "_local_scalar_dense", "nonzero", "index.", "index_put")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        moves = "_to_copy" in str(func) and kwargs.get("device") is not None
-        if moves or any(name in str(func) for name in self.WAITING):
-            self.found.append(str(func))
-        return func(*args, **kwargs)
 
 
 def test_a_call_neither_copies_nor_waits(small_body_model: BodyModel) -> None:

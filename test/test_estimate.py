@@ -14,6 +14,7 @@ import torch
 from fake_tensorrt import HostStream
 from samples import random_parameters
 from torch import Tensor
+from waits import Waits
 
 from pear_ros import estimate
 from pear_ros.assets import BodyAssets
@@ -197,32 +198,51 @@ class ReadsAValue(Tiny):
         return super().__call__(crops)
 
 
-class BringsFromTheHost(Tiny):
+class Adds(Tiny):
+    """What it adds to its answer comes from the host."""
+
     def __call__(self, crops: Tensor) -> EhmParameters:
         people = super().__call__(crops)
-        return dataclasses.replace(people, camera_t=people.camera_t + torch.ones(3))
+        return dataclasses.replace(people, camera_t=people.camera_t + self.brought())
+
+    def brought(self) -> Tensor:
+        return torch.ones(3)
+
+
+class Copies(Adds):
+    def brought(self) -> Tensor:
+        return torch.ones(3).to(self.device)
+
+
+class Makes(Adds):
+    def brought(self) -> Tensor:
+        return torch.tensor([1.0, 2, 3], device=self.device)
 
 
 @pytest.mark.parametrize(
-    ("network", "refusal"),
-    [
-        (Tiny, None),
-        (ReadsAValue, "cannot be called on meta tensors"),
-        (BringsFromTheHost, "not on the expected device meta"),
-    ],
+    ("network", "is_refused"),
+    [(Tiny, False), (ReadsAValue, True), (Adds, True), (Copies, True), (Makes, True)],
 )
-def test_recordings_stay_on_their_device(
-    small_assets: BodyAssets, network: type[Tiny], refusal: str | None
+def test_a_recorded_step_neither_copies_nor_waits(
+    small_assets: BodyAssets, network: type[Tiny], is_refused: bool
 ) -> None:
-    """As CUDA graphs must. Torch's `meta` device has no values, and mixes with no other."""
-    body_model = BodyModel(small_assets, "meta")
-    stream = HostStream(None)
-    raises = pytest.raises(RuntimeError, match=refusal) if refusal else contextlib.nullcontext()
-    with raises:
-        found = RecordedEstimator(network("meta", width=160).halve(), body_model, 0, stream, 2)
-        looked, posed = found._recordings(2, mesh=True)
-        assert looked.result.crops.is_meta
-        assert posed.result.packed.is_meta
+    """As a CUDA graph must not. Torch's `meta` device has no values, and mixes with no other."""
+    refused = []
+    for device in ("meta", "cpu"):
+        found = RecordedEstimator(
+            Tiny(device, width=160).halve(), BodyModel(small_assets, device), 0, HostStream(None), 2
+        )
+        found._network = network(device, width=160).halve()
+        row = estimate._Row(found._rows[:2])
+        with Waits() as waits, torch.no_grad():
+            try:
+                looked = found._look(row, None)
+                for mesh in (False, True):
+                    found._pose(row, looked.parameters, mesh)
+            except RuntimeError as error:
+                refused.append(str(error))
+        refused += waits.found
+    assert bool(refused) == is_refused, refused
 
 
 def test_without_recordings_it_goes_step_by_step(

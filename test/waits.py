@@ -1,0 +1,23 @@
+"""Finds what a CUDA graph cannot record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations that on CUDA copy from the host or wait for the device."""
+
+    WAITING = ("lift_fresh", "_local_scalar_dense", "nonzero", "index.", "index_put")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        moves = "_to_copy" in str(func) and kwargs.get("device") is not None
+        if moves or any(name in str(func) for name in self.WAITING):
+            self.found.append(str(func))
+        return func(*args, **kwargs)
