@@ -221,6 +221,7 @@ def test_both_ways_are_the_same(num_joints: int) -> None:
     random = np.random.default_rng(5)
     joints = torch.from_numpy(random.normal(0, 0.4, (300, num_joints, 3)))
     _, camera_t, squares = random_people(300)
+    squares[:, 3] *= torch.from_numpy(random.uniform(0.7, 1.4, 300))  # no square: any rectangle
     intrinsics = torch.from_numpy(
         random.uniform((300, 300, 0, 0), (1500, 1500, 900, 900), (300, 4))
     )
