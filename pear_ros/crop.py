@@ -69,6 +69,8 @@ def cut_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
     height, width, channels = image.shape
     assert image.dtype == np.uint8
     assert channels == 3
+    assert height > 0
+    assert width > 0
     image = np.ascontiguousarray(image)
     rows = _Samples.of(*_interpolation(xywh[1], xywh[3], height))
     columns = _Samples.of(*_interpolation(xywh[0], xywh[2], width))

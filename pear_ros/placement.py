@@ -123,7 +123,7 @@ def _place_on_cpu(
     )
     inputs = [rows.contiguous() for rows in (joints, camera_t, crop_xywh, intrinsics)]
     assert all(rows.dtype == torch.float64 for rows in inputs)
-    translation = torch.empty(count, 3)
+    translation = torch.empty(count, 3, dtype=torch.float32, device="cpu")
     _LIBRARY.pear_place(method, count, *(rows.data_ptr() for rows in (*inputs, translation)))
     return translation
 

@@ -88,6 +88,12 @@ def test_tiny_images(shape: tuple[int, int]) -> None:
     assert (cut[64, 64] == 90).all()
 
 
+@pytest.mark.parametrize("shape", [(0, 64, 3), (48, 0, 3), (48, 64, 4), (48, 64, 1)], ids=str)
+def test_what_is_no_image(shape: tuple[int, ...]) -> None:
+    with pytest.raises(AssertionError):
+        cut_crop(np.zeros(shape, np.uint8), np.array([0, 0, 8, 8], np.float32))
+
+
 SQUARES_ANYWHERE = {
     "small": (70.3, 90.8, 31.7),
     "of nearly its own size": (12.4, 3.9, 255.1),

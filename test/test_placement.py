@@ -216,26 +216,74 @@ def test_nobody(way: str) -> None:
 # --- Both ways -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_joints", [2, 8, 40, 55, 256])
-def test_both_ways_are_the_same(num_joints: int) -> None:
+def drawn_people(count: int, num_joints: int) -> list[Tensor]:
+    """What `place_in_camera` takes, float64."""
     random = np.random.default_rng(5)
-    joints = torch.from_numpy(random.normal(0, 0.4, (300, num_joints, 3)))
-    _, camera_t, squares = random_people(300)
-    squares[:, 3] *= torch.from_numpy(random.uniform(0.7, 1.4, 300))  # no square: any rectangle
-    intrinsics = torch.from_numpy(
-        random.uniform((300, 300, 0, 0), (1500, 1500, 900, 900), (300, 4))
-    )
-    people = [rows.double() for rows in (joints, camera_t, squares, intrinsics)]
+    joints = torch.from_numpy(random.normal(0, 0.4, (count, num_joints, 3)))
+    _, camera_t, squares = random_people(count)
+    intrinsics = random.uniform((300, 300, 0, 0), (1500, 1500, 900, 900), (count, 4))
+    return [rows.double() for rows in (joints, camera_t, squares, torch.from_numpy(intrinsics))]
+
+
+def assert_both_ways_are_the_same(people: list[Tensor], tolerance: float = 1e-6) -> None:
     found, right = placement._place_on_cpu(*people), placement._place(*people)
     assert right.isfinite().all()
-    torch.testing.assert_close(found, right, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, right, rtol=tolerance, atol=tolerance)
 
 
-def test_c_takes_any_strides(monkeypatch: pytest.MonkeyPatch) -> None:
-    people = [*random_people(6), torch.rand(6, 4) * 500 + 300]
-    apart = [torch.stack((rows, rows), -1)[..., 0] for rows in people]
+@pytest.mark.parametrize("num_joints", [2, 8, 40, 55, 256])
+def test_both_ways_are_the_same(num_joints: int) -> None:
+    assert_both_ways_are_the_same(drawn_people(300, num_joints))
+
+
+def test_both_ways_take_rectangles() -> None:
+    people = drawn_people(300, 55)
+    people[2][:, 3] *= 1.5
+    assert_both_ways_are_the_same(people)
+
+
+def test_steps_that_turn_back() -> None:
+    people = drawn_people(300, 55)
+    people[1][:, 2] /= 4  # near: some steps turn back by more than the last
+    assert_both_ways_are_the_same(people, 1e-5)
+
+
+def test_too_far_for_float32_is_nan(way: str) -> None:
+    joints, camera_t = 1e37 * random_people(1)[0], torch.tensor([[0, 0, 1e38]])
+    square = torch.tensor([[300.0, 200, 100, 100]])
+    for focal, is_good in ((600.0, True), (6000.0, False)):
+        intrinsics = torch.tensor([[focal, focal, 320, 240]])
+        found = place_in_camera(joints, camera_t, square, intrinsics)
+        assert (found.isfinite() if is_good else found.isnan()).all()
+
+
+def test_nothing_is_left_of_who_came_before() -> None:
+    many = drawn_people(1, 256)
+    few = [many[0][:, :2].clone(), *many[1:]]
+    right = placement._place(*few)
+    many[0][:, 2:] = torch.nan
+    placement._place_on_cpu(*many)
+    assert torch.equal(placement._place_on_cpu(*few), right)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_c_takes_any_strides(dtype: torch.dtype) -> None:
+    people = [rows.to(dtype) for rows in (*random_people(6), torch.rand(6, 4) * 500 + 300)]
+    apart = [rows.transpose(0, -1).contiguous().transpose(0, -1) for rows in people]
     assert not any(rows.is_contiguous() for rows in apart)
     assert torch.equal(place_in_camera(*apart), place_in_camera(*people))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
+    people = [*random_people(2), torch.tensor([[600.0, 600, 320, 240]]).repeat(2, 1)]
+    right = place_in_camera(*people)
+    torch.set_default_dtype(dtype)
+    try:
+        found = place_in_camera(*people)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, right)
 
 
 def test_gradients_are_those_of_differences() -> None:

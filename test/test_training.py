@@ -22,7 +22,7 @@ from pear_ros.placement import place_in_camera
 from pear_ros.renderer import LIGHTING, render
 from pear_ros.synthetic.motion import TRAINING
 from pear_ros.vit import BackboneConfig
-from training import data, train
+from training import data, mean, train
 from training.cpu import for_cpu
 from training.data import IMAGE_SIZE, NOBODY, OUTLINE, Batch, CropMaker
 from training.losses import TokenAnswers, heatmap_loss, stage_1, to_crop, token_losses
@@ -484,3 +484,19 @@ def test_the_log_keeps_losses_that_are_no_more(tmp_path: Path) -> None:
             {"step": "50", "old": "2", "new": ""},
             {"step": "100", "old": "", "new": "3"},
         ]
+
+
+def test_the_mean_of_networks_is_a_network(tmp_path: Path) -> None:
+    networks = [PearNetwork(train.SMALL) for _ in range(2)]
+    for i, network in enumerate(networks):
+        train.initialise(network)
+        (tmp_path / str(i)).mkdir()
+        train.write_model(network, tmp_path / str(i))
+    models = [str(tmp_path / str(i) / "model.pt") for i in range(2)]
+    mean.main([*models, "--output", str(tmp_path / "mean")])
+    config = NetworkConfig.from_json(tmp_path / "mean/network.json")
+    found = load_network(tmp_path / "mean/model.pt", config, fold=False).state_dict()
+    halves = [network.half().state_dict() for network in networks]
+    for name, values in found.items():
+        right = ((halves[0][name].float() + halves[1][name].float()) / 2).half()
+        assert torch.equal(values.half(), right), name

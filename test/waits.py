@@ -10,7 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 class Waits(TorchDispatchMode):
     """Notes the operations that on CUDA copy from the host or wait for the device."""
 
-    WAITING = ("lift_fresh", "_local_scalar_dense", "nonzero", "index.", "index_put")
+    WAITING = (
+        *("lift_fresh", "_local_scalar_dense", "nonzero", "index.", "index_put"),
+        "_linalg_check_errors",
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,6 +21,7 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         moves = "_to_copy" in str(func) and kwargs.get("device") is not None
-        if moves or any(name in str(func) for name in self.WAITING):
+        uploads = "copy_." in str(func) and args[0].device != args[1].device
+        if moves or uploads or any(name in str(func) for name in self.WAITING):
             self.found.append(str(func))
         return func(*args, **kwargs)

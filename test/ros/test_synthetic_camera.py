@@ -46,9 +46,9 @@ CAMERA = SyntheticCameraConfig(
     people=2, seed=3, rate_hz=4.0, duration_s=10.0, wait_for_subscriber=True
 )
 TO_COMPARE = 30  # at least, of 40 images; two people in each
-# Medians of TF against the truth: position in the camera's frame, turn of the head.
-MOST_M, AIM_DEG = 0.12, 10.0
-MOST_DEG = 12.0  # what the committed network holds; each of the `WRONG` answers breaks one of both
+# Medians of TF against the truth: position in the camera's frame, turn of the head. Each of the
+# `WRONG` answers breaks one of both.
+MOST_M, MOST_DEG = 0.12, 10.0
 MIRROR = np.diag((-1.0, 1.0, 1.0))  # of the optical x axis
 
 
@@ -267,11 +267,3 @@ def test_wrong_answers_are_farther_off(
 ) -> None:
     off_m, off_deg = medians(wrong(placed))
     assert off_m > MOST_M or off_deg > MOST_DEG, (off_m, off_deg)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="the demo network is not good enough: docs/evaluation.md has its errors"
-)
-def test_heads_are_turned_as_they_are(placed: dict[str, Placed]) -> None:
-    _, off_deg = medians(placed)
-    assert off_deg <= AIM_DEG
