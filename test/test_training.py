@@ -500,3 +500,16 @@ def test_the_mean_of_networks_is_a_network(tmp_path: Path) -> None:
     for name, values in found.items():
         right = ((halves[0][name].float() + halves[1][name].float()) / 2).half()
         assert torch.equal(values.half(), right), name
+
+
+def test_what_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [train.SMALL, NetworkConfig(BackboneConfig(embed_dim=24, depth=1, num_heads=2))]
+    models = []
+    for i, config in enumerate(sizes):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "network.json").write_text(config.to_json())
+        models.append(str(tmp_path / str(i) / "model.pt"))
+    for output, told in (("mean", "different sizes"), ("0", "a folder of its own")):
+        with pytest.raises(SystemExit):
+            mean.main([*models, "--output", str(tmp_path / output)])
+        assert told in capsys.readouterr().err

@@ -21,7 +21,7 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         moves = "_to_copy" in str(func) and kwargs.get("device") is not None
-        uploads = "copy_." in str(func) and args[0].device != args[1].device
+        uploads = str(func).startswith("aten.copy_.") and args[0].device != args[1].device
         if moves or uploads or any(name in str(func) for name in self.WAITING):
             self.found.append(str(func))
         return func(*args, **kwargs)

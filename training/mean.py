@@ -19,7 +19,7 @@ Layout = dict[str, dict[str, Tensor]]  # the published: names by part, backbone 
 
 
 def mean(layouts: Sequence[Layout]) -> Layout:
-    """Computed in float32, float16 as those it is of."""
+    """Computed in float32; float16, as the weights it is the mean of."""
     return {
         part: {
             name: torch.stack([layout[part][name].float() for layout in layouts]).mean(0).half()
@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("models", type=Path, nargs="+", help="model.pt, of networks of one size")
     parser.add_argument("--output", type=Path, required=True, help="a folder")
     options = parser.parse_args(arguments)
+    if options.output.resolve() in {path.parent.resolve() for path in options.models}:
+        parser.error("--output: a folder of its own, not one of the models'")
+    if len({path.with_name("network.json").read_text() for path in options.models}) > 1:
+        parser.error("these are networks of different sizes: their network.json differ")
     layouts = [torch.load(path, weights_only=True) for path in options.models]
     options.output.mkdir(parents=True, exist_ok=True)
     torch.save(mean(layouts), options.output / "model.pt")
