@@ -2,15 +2,9 @@
 
 #include <stdint.h>
 
-enum { CROP_SIZE = 256, CROP_VALUES = 3 * CROP_SIZE };  // px, and values of a row
+#include "widths.h"
 
-// x86-64 without flags means SSE2: the loader takes the widest of these that the machine has.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
-#define FOR_EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FOR_EACH_WIDTH
-#endif
-#define INLINE static inline __attribute__((always_inline))  // else each width calls the default
+enum { CROP_SIZE = 256, CROP_VALUES = 3 * CROP_SIZE };  // px, and values of a row
 
 // Of the samples along an axis: the pixels before and behind each, and their weights.
 typedef struct {

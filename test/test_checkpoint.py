@@ -212,7 +212,8 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, tree: Tree, save: str
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         load_network(tmp_path / "c.pt")
     assert not victim.exists()
-    pickle.loads(pickle.dumps(Reducer(victim)))  # it would have
+    # Unpickled on purpose, as the proof of the payload: what it makes is a file in tmp_path.
+    pickle.loads(pickle.dumps(Reducer(victim)))
     assert victim.exists()
 
 

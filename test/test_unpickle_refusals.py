@@ -144,6 +144,7 @@ def test_the_payloads_above_would_act(tmp_path: Path) -> None:
     """Without the reader of this package the same bytes do make the file."""
     for case in ("os.system, protocol 2", "posix.system", "getattr chain", "INST"):
         made = tmp_path / "made"
+        # Unpickled on purpose, as the proof of the payload: what it makes is a file in tmp_path.
         pickle.loads(MALICIOUS[case](made))
         assert made.exists(), case
         made.unlink()
