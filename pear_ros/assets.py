@@ -27,6 +27,8 @@ _VERSION_KEY = "pear_ros_assets_version"
 
 BODY_SHAPES = 200  # PEAR predicts 200 of SMPL-X's 300 shape coefficients, the others are zero
 HEAD_SHAPES = 300
+# FLAME's joints are global, neck, jaw, left eye, right eye; PEAR never turns the first two.
+HEAD_STILL = 2
 
 
 def _layout(dtype: str, *shape: int | str) -> dict[str, Any]:
@@ -144,6 +146,8 @@ def checked(arrays: Mapping[str, Array]) -> BodyAssets:
         ids_below(name, arrays[name], arrays[name].shape, counts[letter])
     for name in ("body_parents", "head_parents"):
         check_parents(name, arrays[name])
+    if (arrays["head_parents"][HEAD_STILL:] >= HEAD_STILL).any():
+        raise BrokenFileError("head_parents is not FLAME's: its jaw and eyes follow joint 0 or 1")
     return BodyAssets(**{name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 

@@ -115,34 +115,32 @@ def cut_on_device(pixels: Tensor, first: Tensor, size: Tensor, xywh: Tensor) -> 
 
     `pixels` (P, 3) uint8 holds images row by row, one behind the other. For each crop: `first` (N,)
     its image's first pixel, `size` (N, 2) its image's width and height, `xywh` (N, 4) px, the
-    square. Nothing waits for the device.
+    square. Nothing waits for the device. Few operations on much: on a GPU each costs its start.
     """
-    columns, column_weights = _interpolations(xywh[:, 0], xywh[:, 2], size[:, 0])
-    rows, row_weights = _interpolations(xywh[:, 1], xywh[:, 3], size[:, 1])
-    width = size[:, :1]
-    crops = torch.zeros((), device=pixels.device)
-    for row, row_weight in zip(rows, row_weights, strict=True):
-        begin = first[:, None] + row * width  # (N, 256) of each row
-        across = torch.zeros((), device=pixels.device)
-        for column, column_weight in zip(columns, column_weights, strict=True):
-            at = begin[:, :, None] + column[:, None]  # (N, 256, 256)
-            picked = pixels.index_select(0, at.flatten()).unflatten(0, at.shape)
-            across = across + picked * column_weight[:, None, :, None]
-        crops = crops + across * row_weight[:, :, None, None]
+    # Across, then down: for each of 256 samples two pixels.
+    (columns, rows), (across, down) = (both.unbind(1) for both in _interpolations(xywh, size))
+    begin = first[:, None, None] + rows * size[:, :1, None]  # (N, 256, 2) of each row
+    at = begin.int()[:, :, :, None, None] + columns.int()[:, None, None]  # (N, 256, 2, 256, 2)
+    picked = pixels.index_select(0, at.flatten()).unflatten(0, at.shape)  # (..., 3)
+    parts = picked * across[:, None, None, :, :, None]
+    parts = (parts[..., 0, :] + parts[..., 1, :]) * down[..., None, None]  # (N, 256, 2, 256, 3)
+    crops = parts[:, :, 0] + parts[:, :, 1]
     return (crops + 0.5).to(torch.uint8)
 
 
-def _interpolations(start: Tensor, size: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
-    """`_interpolation` of N squares, all (N,): pixels and weights (2, N, 256)."""
-    samples = torch.arange(CROP_SIZE, device=start.device, dtype=torch.float64)
-    position = start.double()[:, None] + samples * (size.double()[:, None] / CROP_SIZE)  # (N, 256)
+def _interpolations(xywh: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """`_interpolation` of N squares (N, 4) across and down images of (N, 2) pixels.
+
+    Pixels, float64, and weights, float32: (N, 2, 256, 2).
+    """
+    start, step = xywh.double()[..., None].split(2, 1)  # (N, 2, 1)
+    samples = torch.arange(CROP_SIZE, device=xywh.device, dtype=torch.float64)
+    position = torch.addcmul(start, samples, step, value=1 / CROP_SIZE)  # (N, 2, 256)
     below = position.floor()
-    pixels = torch.stack((below, below + 1))
-    weights = 1 - (position - pixels).abs()
-    limit = limit[:, None]
-    weights = torch.where((pixels >= 0) & (pixels < limit), weights, 0)
-    inside = torch.minimum(pixels.clamp(min=0), limit - 1)
-    return inside.long(), weights.float()
+    pixels = torch.stack((below, below + 1), -1)
+    inside = pixels.clamp(min=0).minimum(size[..., None, None] - 1)
+    weights = (1 - (position[..., None] - pixels).abs()) * (inside == pixels)
+    return inside, weights.float()
 
 
 # --- The library ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Module names are those of the published checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,17 @@ from torch import Tensor, nn
 from pear_ros.people import EhmParameters
 from pear_ros.rotation import matrix_from_6d
 
+# Values of each linear decoder that is read.
+DECODED = {
+    "smplx_poses": 6 * 52,
+    "smplx_scale": 6,
+    "smplx_shape": 200,
+    "smplx_expression": 50,
+    "flame_poses": 14,
+    "flame_shape": 300,
+    "flame_expression": 50,
+    "cam": 3,
+}
 # Rows of the pose decoder after each 6 values became a rotation.
 GLOBAL_ORIENT = slice(0, 1)
 BODY_POSE = slice(1, 22)
@@ -93,6 +104,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         inner = config.heads * config.dim_head
         self.heads = config.heads
+        self.scale = config.dim_head**-0.5
         self.to_kv = nn.Linear(config.context_dim, 2 * inner, bias=False)
         self.to_q = nn.Linear(config.dim, inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, config.dim))
@@ -100,11 +112,18 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:  # (B, 1, dim), (B, T, context_dim)
         to_k, to_v = self.to_kv.weight.unflatten(0, (2, self.heads, -1))  # (heads, D, context_dim)
         q = self.to_q(x)[:, 0].unflatten(-1, (self.heads, -1))  # (B, heads, D)
-        question = ((q * q.shape[-1] ** -0.5).transpose(0, 1) @ to_k).transpose(0, 1)
+        if self.scale != 1:
+            q = q * self.scale
+        question = (q.transpose(0, 1) @ to_k).transpose(0, 1)
         attention = (question @ context.mT).softmax(-1)  # (B, heads, T)
         pooled = attention @ context  # (B, heads, context_dim)
         answer = (pooled.transpose(0, 1) @ to_v.mT).transpose(0, 1)  # (B, heads, D)
         return self.to_out(answer.flatten(1)[:, None])  # (B, 1, dim)
+
+    def fold(self) -> None:
+        """The scale goes into the map before it."""
+        self.to_q.weight.mul_(self.scale)
+        self.scale = 1.0
 
 
 class FeedForward(nn.Module):
@@ -175,6 +194,7 @@ class Head(nn.Module):
         self.flame_shape_decoder = nn.Linear(config.dim, 300)
         self.flame_expression_decoder = nn.Linear(config.dim, 50)
         self.cam_decoder = nn.Linear(config.dim, 3)
+        self.decoders: nn.Linear | None = None  # all that are read, once they are folded
         for name, size in (
             ("body_pose", 318), ("betas", 10), ("betas_kid", 11), ("cam", 3), ("expression", 10),
         ):  # fmt: skip
@@ -182,26 +202,47 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Makes one matrix of each self-attention, for inference: names and sizes change."""
+        """Linear maps become one, for inference: names and sizes change.
+
+        Those of a self-attention follow each other; the decoders stand side by side, and the
+        initial pose is a part of their bias.
+        """
         layer: Any  # of three modules
         for layer in self.transformer.transformer.layers:
             layer[0].fn = layer[0].fn.folded()
+            layer[1].fn.fold()
+        decoders = [getattr(self, f"{name}_decoder") for name in DECODED]
+        decoders[0].bias.copy_(with_initial_pose(decoders[0].bias[None], self.init_body_pose)[0])
+        joined = nn.utils.skip_init(nn.Linear, decoders[0].in_features, sum(DECODED.values()))
+        joined.weight = nn.Parameter(torch.cat([decoder.weight for decoder in decoders]))
+        joined.bias = nn.Parameter(torch.cat([decoder.bias for decoder in decoders]))
+        self.decoders = joined
+        for name in (*DECODED, "smplx_joint"):
+            delattr(self, f"{name}_decoder")
 
     def forward(self, context: Tensor) -> EhmParameters:  # (B, T, context_dim)
         token = self.transformer(context)  # (B, dim)
+        if self.decoders is not None:
+            values = self.decoders(token).split(list(DECODED.values()), 1)
+            return read_out(dict(zip(DECODED, values, strict=True)))
+        decoded = {name: getattr(self, f"{name}_decoder")(token) for name in DECODED}
+        decoded["smplx_poses"] = with_initial_pose(decoded["smplx_poses"], self.init_body_pose)
+        return read_out(decoded)
 
-        return read_out(lambda name: getattr(self, f"{name}_decoder")(token), self.init_body_pose)
 
-
-def read_out(decoded: Callable[[str], Tensor], init_body_pose: Tensor) -> EhmParameters:
-    """What the decoders' values (B, ...) mean, by the decoders' names; (1, 318) 6D."""
-    poses = decoded("smplx_poses")  # (B, 312)
+def with_initial_pose(poses: Tensor, init_body_pose: Tensor) -> Tensor:
+    """What the pose decoder says (B, 312), and the checkpoint's initial pose (1, 318), 6D."""
     offset = F.pad(init_body_pose[:, INITIAL_POSE], (0, poses.shape[1] - INITIAL_POSE.stop))
-    rotations = matrix_from_6d((poses + offset).unflatten(-1, (52, 6)))  # (B, 52, 3, 3)
-    scales = decoded("smplx_scale")  # (B, 6)
-    flame_poses = decoded("flame_poses")  # (B, 14)
+    return poses + offset
 
-    tx_ty, scale = decoded("cam").split((2, 1), 1)  # (B, 2), (B, 1)
+
+def read_out(decoded: Mapping[str, Tensor]) -> EhmParameters:
+    """What the decoders' values (B, ...) mean; the initial pose is in them."""
+    rotations = matrix_from_6d(decoded["smplx_poses"].unflatten(-1, (52, 6)))  # (B, 52, 3, 3)
+    scales = decoded["smplx_scale"]  # (B, 6)
+    flame_poses = decoded["flame_poses"]  # (B, 14)
+
+    tx_ty, scale = decoded["cam"].split((2, 1), 1)  # (B, 2), (B, 1)
     tz = CROP_FOCAL / (scale + INITIAL_SCALE + 1e-9)  # (B, 1)
 
     return EhmParameters(
@@ -209,15 +250,15 @@ def read_out(decoded: Callable[[str], Tensor], init_body_pose: Tensor) -> EhmPar
         body_pose=rotations[:, BODY_POSE],
         left_hand_pose=rotations[:, LEFT_HAND_POSE],
         right_hand_pose=rotations[:, RIGHT_HAND_POSE],
-        betas=decoded("smplx_shape"),
-        expression=decoded("smplx_expression"),
+        betas=decoded["smplx_shape"],
+        expression=decoded["smplx_expression"],
         hand_scale=scales[:, HAND_SCALE],
         head_scale=scales[:, HEAD_SCALE],
         flame_eye_pose=flame_poses[:, EYE_POSE],
         flame_global_pose=flame_poses[:, FLAME_GLOBAL_POSE],
         flame_jaw_pose=flame_poses[:, JAW_POSE],
         flame_eyelids=flame_poses[:, EYELIDS],
-        flame_betas=decoded("flame_shape"),
-        flame_expression=decoded("flame_expression"),
+        flame_betas=decoded["flame_shape"],
+        flame_expression=decoded["flame_expression"],
         camera_t=torch.cat((tx_ty, tz), dim=-1),
     )

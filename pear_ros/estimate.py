@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.body_model import Bodies, BodyModel
@@ -30,6 +31,10 @@ from pear_ros.problems import Problems
 from pear_ros.shape_cache import ShapeCache, ShapeTable
 
 PIXELS = 1 << 23  # of all images together there is room for at first: one of 3840x2160
+# An image's first pixel, its width and height, the square's xywh, px: of an image of one pixel.
+SIGHT_OF_NOBODY = (0, 1, 1, 0, 0, 1, 1)
+# Crop camera's axes to the camera's, row by row; what ShapeTable.enter gives.
+TURN_OF_NOBODY = (1, 0, 0, 0, 1, 0, 0, 0, 1, *ShapeTable.NOBODY)
 
 Shapes = tuple[torch.Size, ...]
 T = TypeVar("T")
@@ -185,7 +190,8 @@ class RecordedEstimator:
         self._stream = stream
         self._device = network.device
         self._shapes = ShapeTable(self._device, hold_shapes_after)
-        self._rows, self._host_rows = self._pair(BATCHES[-1], len(_Row.NOWHERE), torch.float64)
+        self._sights = _Table(SIGHT_OF_NOBODY, torch.float64, self._device)
+        self._turns = _Table(TURN_OF_NOBODY, torch.float32, self._device)
         self._looks: dict[int, Recorded[_Looked]] = {}
         self._poses: dict[tuple[int, bool], Recorded[_Posed]] = {}
         self._make_room(PIXELS)
@@ -196,18 +202,17 @@ class RecordedEstimator:
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
         first = self._upload(frames, set(squares.frame_index.tolist()))
-        entered = self._shapes.enter(ids)
-        rows = [
-            _Row.of(first[i], frames[i], xywh, *shape)
-            for i, xywh, shape in zip(squares.frame_index, squares.xywh, entered, strict=True)
-        ]
-        most = BATCHES[-1]
-        batches = [rows[start : start + most] for start in range(0, len(rows), most)]
-        parameters, bodies = _unpack([self._run(batch, mesh) for batch in batches or [[]]])
+        images = [(first.get(i, 0), *f.image.shape[1::-1]) for i, f in enumerate(frames)]
+        of_image = np.array(images).reshape(-1, 3)[squares.frame_index]  # (N, 3)
+        sights = np.concatenate((of_image, squares.xywh), 1)  # (N, 7)
+        xywh, intrinsics = _seen_by(frames, squares)  # (N, 4), (N, 4) px
+        batches = []
+        for start in range(0, max(len(ids), 1), BATCHES[-1]):
+            rows = slice(start, start + BATCHES[-1])
+            batches.append(self._run(sights[rows], xywh[rows], intrinsics[rows], ids[rows], mesh))
+        parameters, bodies = _unpack(batches)
         # Not recorded: its many steps on few numbers take a CPU less time than a GPU to start them.
-        translation = place_in_camera(
-            bodies.joints, parameters.camera_t, *_seen_by(frames, squares)
-        )
+        translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
 
     def _upload(self, frames: Sequence[Frame], seen: Iterable[int]) -> dict[int, int]:
@@ -225,20 +230,29 @@ class RecordedEstimator:
             self._pixels[:total].copy_(self._host_pixels[:total], non_blocking=True)
         return first
 
-    def _run(self, rows: list[list[float]], mesh: bool) -> tuple[Tensor, Shapes]:
-        """Packed parameters and bodies (N, K) on the CPU, of at most 32 people."""
-        count = len(rows)
+    def _run(
+        self,
+        sights: NDArray[np.float64],
+        xywh: Tensor,
+        intrinsics: Tensor,
+        ids: tuple[str, ...],
+        mesh: bool,
+    ) -> tuple[Tensor, Shapes]:
+        """Packed parameters and bodies (B, K) on the CPU, of at most 32 people."""
+        count = len(ids)
         people = _batch_of(count)
         look, pose = self._recordings(people, mesh)
         host = torch.empty_like(pose.result.packed, device="cpu", pin_memory=self._is_cuda)
         if count:
-            padding = [list(_Row.NOWHERE)] * (people - count)
-            self._host_rows[:people] = torch.tensor(rows + padding, dtype=torch.float64)
             with self._stream.current():
-                self._rows[:people].copy_(self._host_rows[:people], non_blocking=True)
+                self._sights.send(torch.from_numpy(sights), people)
                 look.replay()
                 if not self._network.can_be_recorded:
                     self._ask(look.result)
+                # While the device looks the CPU has time.
+                turn = camera_from_crop(xywh, intrinsics)  # (B, 3, 3)
+                shapes = torch.tensor(self._shapes.enter(ids))  # (B, 2)
+                self._turns.send(torch.cat((turn.flatten(1), shapes), 1), people)
                 pose.replay()
                 host[:count].copy_(pose.result.packed[:count], non_blocking=True)
             self._stream.wait()
@@ -249,12 +263,7 @@ class RecordedEstimator:
         self._looks.clear()
         self._poses.clear()
         self._stream.forget()
-        self._pixels, self._host_pixels = self._pair(pixels, 3, torch.uint8)
-
-    def _pair(self, rows: int, columns: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """On the device and, for its copies, in memory that is not paged."""
-        here = torch.zeros(rows, columns, dtype=dtype, pin_memory=self._is_cuda)
-        return torch.zeros(rows, columns, dtype=dtype, device=self._device), here
+        self._pixels, self._host_pixels = _pair(pixels, 3, torch.uint8, self._device)
 
     @property
     def _is_cuda(self) -> bool:
@@ -265,19 +274,21 @@ class RecordedEstimator:
     def _recordings(self, people: int, mesh: bool) -> tuple[Recorded[_Looked], Recorded[_Posed]]:
         if (people, mesh) not in self._poses:
             # Each runs once while it is recorded: at nobody.
-            self._rows.copy_(torch.tensor(_Row.NOWHERE))
-            row = _Row(self._rows[:people])
+            self._sights.send_nobody()
+            self._turns.send_nobody()
+            sights, turns = self._sights.there[:people], self._turns.there[:people]
             if people not in self._looks:
                 answer = None if self._network.can_be_recorded else self._answer_of(people)
-                self._looks[people] = self._stream.record(lambda: self._look(row, answer))
+                self._looks[people] = self._stream.record(lambda: self._look(sights, answer))
             look = self._looks[people]
             self._poses[people, mesh] = self._stream.record(
-                lambda: self._pose(row, look.result.parameters, mesh)
+                lambda: self._pose(turns, look.result.parameters, mesh)
             )
         return self._looks[people], self._poses[people, mesh]
 
-    def _look(self, row: _Row, answer: EhmParameters | None) -> _Looked:
-        crops = cut_on_device(self._pixels, row.first, row.size, row.xywh)
+    def _look(self, sights: Tensor, answer: EhmParameters | None) -> _Looked:
+        first, size, xywh = sights.split((1, 2, 4), 1)  # (B, 1), (B, 2), (B, 4)
+        crops = cut_on_device(self._pixels, first[:, 0], size, xywh)
         return _Looked(crops, self._network(crops) if answer is None else answer)
 
     @torch.inference_mode()
@@ -292,9 +303,10 @@ class RecordedEstimator:
         for field in fields(EhmParameters):
             getattr(looked.parameters, field.name).copy_(getattr(answer, field.name))
 
-    def _pose(self, row: _Row, predicted: EhmParameters, mesh: bool) -> _Posed:
-        parameters = turned(predicted, camera_from_crop(row.xywh, row.intrinsics))
-        parameters = self._shapes(parameters, row.shape_row, row.shape_share)
+    def _pose(self, turns: Tensor, predicted: EhmParameters, mesh: bool) -> _Posed:
+        turn, shape_row, share = turns.split((9, 1, 1), 1)  # (B, 9), (B, 1), (B, 1)
+        parameters = turned(predicted, turn.unflatten(1, (3, 3)))
+        parameters = self._shapes(parameters, shape_row[:, 0], share[:, 0])
         tensors = _tensors(parameters, self._body_model(parameters, mesh=mesh))
         packed = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
         return _Posed(packed, tuple(tensor.shape[1:] for tensor in tensors))
@@ -305,46 +317,29 @@ def _batch_of(people: int) -> int:
     return next((size for size in BATCHES if size >= people), BATCHES[-1])
 
 
-class _Row:
-    """What the device is told of each of N people: a table (N, 13) float64, exact for any index."""
+class _Table:
+    """Numbers about each of B people that a recording reads, filled anew before each replay."""
 
-    NOWHERE = (0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0, *ShapeTable.NOBODY)  # an image of one pixel
+    def __init__(self, nobody: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> None:
+        self.there, self._here = _pair(BATCHES[-1], len(nobody), dtype, device)
+        self._nobody = torch.tensor(nobody, dtype=dtype)
 
-    def __init__(self, table: Tensor) -> None:
-        self._table = table
+    def send(self, rows: Tensor, people: int) -> None:
+        """Enqueues that `rows` and, as far as `people`, nobody's go to the device."""
+        self._here[: len(rows)] = rows
+        self._here[len(rows) : people] = self._nobody
+        self.there[:people].copy_(self._here[:people], non_blocking=True)
 
-    @staticmethod
-    def of(
-        first: int, frame: Frame, xywh: Sequence[float], shape_row: int, shape_share: float
-    ) -> list[float]:
-        height, width = frame.image.shape[:2]
-        camera = frame.camera
-        intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
-        return [first, width, height, *xywh, *intrinsics, shape_row, shape_share]
+    def send_nobody(self) -> None:
+        self.there.copy_(self._nobody)
 
-    @property
-    def first(self) -> Tensor:  # (N,) of an image's pixels
-        return self._table[:, 0].long()
 
-    @property
-    def size(self) -> Tensor:  # (N, 2) width and height, px
-        return self._table[:, 1:3].long()
-
-    @property
-    def xywh(self) -> Tensor:  # (N, 4) px
-        return self._table[:, 3:7].float()
-
-    @property
-    def intrinsics(self) -> Tensor:  # (N, 4) fx, fy, cx, cy, px
-        return self._table[:, 7:11].float()
-
-    @property
-    def shape_row(self) -> Tensor:  # (N,)
-        return self._table[:, 11].long()
-
-    @property
-    def shape_share(self) -> Tensor:  # (N,)
-        return self._table[:, 12].float()
+def _pair(
+    rows: int, columns: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """On the device and, for its copies, in memory that is not paged."""
+    here = torch.zeros(rows, columns, dtype=dtype, pin_memory=device.type == "cuda")
+    return torch.zeros(rows, columns, dtype=dtype, device=device), here
 
 
 def _tensors(parameters: EhmParameters, bodies: Bodies) -> list[Tensor]:

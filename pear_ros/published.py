@@ -21,7 +21,7 @@ from torch import Tensor
 from pear_ros.assets import BodyAssets
 from pear_ros.camera import camera_from_crop, intrinsics_of, turned
 from pear_ros.crop import CROP_SIZE, square_boxes
-from pear_ros.decoder import read_out
+from pear_ros.decoder import DECODED, read_out, with_initial_pose
 from pear_ros.network import IMAGE_MEAN, IMAGE_STD, NetworkConfig
 from pear_ros.people import EhmParameters, FloatArray, Frame, ImageArray, map_tensors
 from pear_ros.placement import place_in_camera
@@ -170,10 +170,10 @@ class PublishedNetwork:
         return x[:, 0]
 
     def _decoded(self, token: Tensor) -> EhmParameters:  # (1, dim)
-        def decoded(name: str) -> Tensor:
-            return self._linear(f"head.{name}_decoder", token)
-
-        return read_out(decoded, self._state["head.init_body_pose"])
+        decoded = {name: self._linear(f"head.{name}_decoder", token) for name in DECODED}
+        initial = self._state["head.init_body_pose"]
+        decoded["smplx_poses"] = with_initial_pose(decoded["smplx_poses"], initial)
+        return read_out(decoded)
 
 
 def attention(qkv: Tensor, heads: int) -> Tensor:

@@ -14,22 +14,19 @@ def matrix_from_6d(x: Tensor) -> Tensor:
     """
     a1, a2 = x[..., :3], x[..., 3:]
     b1 = F.normalize(a1, dim=-1)
-    b2 = F.normalize(a2 - (b1 * a2).sum(-1, keepdim=True) * b1, dim=-1)
+    b2 = F.normalize(torch.addcmul(a2, (b1 * a2).sum(-1, keepdim=True), b1, value=-1), dim=-1)
     b3 = torch.linalg.cross(b1, b2)
     return torch.stack((b1, b2, b3), dim=-1)
 
 
 def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
     """(..., 3) radians -> (..., 3, 3), by Rodrigues' formula; exact and smooth at zero."""
-    x, y, z = axis_angle.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
-    angle = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None]
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + _sinc(angle) * cross + 0.5 * _sinc(angle / 2) ** 2 * (cross @ cross)
-
-
-def _sinc(x: Tensor) -> Tensor:
-    """sin(x) / x, 1 at 0. torch.sinc is compiled on a GPU when it is first used; this is not."""
-    is_zero = x == 0
-    return torch.where(is_zero, 1, x.sin() / torch.where(is_zero, 1, x))
+    columns = identity.expand(*axis_angle.shape, 3)
+    cross = torch.linalg.cross(axis_angle[..., None], columns, dim=-2)  # (..., 3, 3)
+    # So far below 1 that its sine is itself.
+    tiny = torch.finfo(axis_angle.dtype).tiny ** 0.5
+    half = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None].clamp(min=tiny) / 2
+    sinc, cos = half.sin() / half, half.cos()
+    turned = torch.addcmul(identity, sinc * cos, cross)
+    return torch.addcmul(turned, sinc * sinc, cross @ cross, value=0.5)

@@ -107,6 +107,7 @@ class ShapeTable:
         if not self._hold_after:
             return parameters
         predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
+        rows, shares = rows.long(), shares.float()
         mean = self._means.index_select(0, rows)
         known = mean.isfinite().all(1) & (shares < 1)
         used = torch.where(known[:, None], mean.lerp(predicted, shares[:, None]), predicted)

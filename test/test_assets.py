@@ -99,6 +99,10 @@ UNLOADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "head_vertex_ids has ids from -1",
     ),
     "parents of no tree": (change_converted(head_parents=entry(1, 3)), "head_parents is no tree"),
+    "jaw that turns an eye": (
+        change_converted(head_parents=entry(3, 2)),
+        "head_parents is not FLAME's",
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from waits import Waits
 
 from pear_ros.assets import BodyAssets
-from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain
+from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain, about
 from pear_ros.camera import camera_from_crop, turned
 from pear_ros.people import EhmParameters, map_tensors
 from pear_ros.placement import place_in_camera
@@ -291,11 +291,12 @@ def test_kinematic_chain(parents: list[int]) -> None:
     rotations = Rotation.random(count, random).as_matrix()
     posedirs = np.zeros((7, 3, 9 * (count - 1)))
     expected = reference_skin(rest, joints_at_rest, np.array(parents), rotations, weights, posedirs)
-    joints, world, transforms = KinematicChain(np.array(parents)).pose(
-        torch.from_numpy(joints_at_rest)[None], torch.from_numpy(rotations)[None]
-    )
+    at_rest = torch.from_numpy(joints_at_rest)[None]
+    chain = KinematicChain(np.array(parents), dtype=torch.float64)
+    joints, world = chain.pose(at_rest, torch.from_numpy(rotations)[None])
     np.testing.assert_allclose(joints[0], expected.joints, atol=1e-12)
     np.testing.assert_allclose(world[0], expected.rotations, atol=1e-12)
+    transforms = about(at_rest, world, joints)
     vertices = skin(torch.from_numpy(rest)[None], torch.from_numpy(weights), transforms)
     np.testing.assert_allclose(vertices[0], expected.vertices, atol=1e-12)
 

@@ -246,12 +246,11 @@ def test_a_recorded_step_neither_copies_nor_waits(
             Tiny(device, width=160).halve(), BodyModel(small_assets, device), 0, HostStream(None), 2
         )
         found._network = network(device, width=160).halve()
-        row = estimate._Row(found._rows[:2])
         with Waits() as waits, torch.no_grad():
             try:
-                looked = found._look(row, None)
+                looked = found._look(found._sights.there[:2], None)
                 for mesh in (False, True):
-                    found._pose(row, looked.parameters, mesh)
+                    found._pose(found._turns.there[:2], looked.parameters, mesh)
             except RuntimeError as error:
                 refused.append(str(error))
         refused += waits.found
@@ -372,12 +371,13 @@ def test_a_folded_head_answers_the_same() -> None:
             HeadConfig(context_dim=24, dim=32, depth=3, heads=2, dim_head=16, mlp_dim=32),
         )
     ).head.eval()
+    head.init_body_pose.normal_()
     tokens = torch.randn(3, 192, 24)
     with torch.no_grad():
         before = head(tokens)
         head.fold()
         after = head(tokens)
-    assert not any("to_qkv" in name for name in head.state_dict())
+    assert not any("to_qkv" in name or "_decoder" in name for name in head.state_dict())
     torch.testing.assert_close(vars(after), vars(before), rtol=1e-5, atol=1e-5)
 
 
