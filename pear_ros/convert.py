@@ -17,7 +17,6 @@ from geometry_msgs.msg import Point, TransformStamped
 from numpy.typing import NDArray
 from rclpy.duration import Duration
 from rclpy.serialization import serialize_message
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -40,7 +39,7 @@ from pear_ros.people import (
     People,
 )
 from pear_ros.people import EhmParameters as EhmTensors
-from pear_ros.rotation import matrix_from_axis_angle
+from pear_ros.rotation import axis_angle_from_matrix, matrix_from_axis_angle
 from pear_ros.splice import MARK, splice_points
 
 MARKER_LIFETIME = Duration(seconds=2.0)  # of a person in RViz should the node stop
@@ -224,11 +223,11 @@ def _axis_angle_parameters(people: People) -> dict[str, FloatArray]:
     rows = {
         name: getattr(p, field).numpy().astype(np.float32) for name, field in COEFFICIENTS.items()
     }
-    for name in ROTATIONS:
-        tensor = getattr(p, name)
-        matrices = tensor.numpy().reshape(-1, 3, 3)
-        rotvec = Rotation.from_matrix(matrices).as_rotvec() if n else np.zeros((0, 3))
-        rows[name] = rotvec.reshape(n, 3 * tensor.shape[1]).astype(np.float32)
+    matrices = np.concatenate([getattr(p, name).numpy() for name in ROTATIONS], 1)  # (N, 52, 3, 3)
+    rotvec = axis_angle_from_matrix(matrices).astype(np.float32)  # (N, 52, 3)
+    ends = np.cumsum([getattr(p, name).shape[1] for name in ROTATIONS])
+    for name, part in zip(ROTATIONS, np.split(rotvec, ends[:-1], 1), strict=True):
+        rows[name] = part.reshape(n, 3 * part.shape[1])
     return rows
 
 

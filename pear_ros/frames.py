@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from pear_ros.people import JOINT, FloatArray, People
+from pear_ros.rotation import quaternion_from_matrix
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ BODY_FRAMES: tuple[BodyFrame, ...] = (
         "right_hand", JOINT["right_wrist"], (JOINT["right_wrist"],), _axes("right", "forward", "up")
     ),
 )
+_JOINTS = [frame.joint for frame in BODY_FRAMES]
+_MODEL_FROM_FRAMES = np.stack([frame.model_from_frame for frame in BODY_FRAMES])
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,9 @@ class Poses:
 def body_frames(people: People) -> list[Poses]:
     """The poses of each of BODY_FRAMES."""
     joints = people.joints + people.translation[:, None]  # (N, 55, 3) m, optical
-    poses = []
-    for frame in BODY_FRAMES:
-        optical_from_frame = people.rotations[:, frame.joint] @ frame.model_from_frame  # (N, 3, 3)
-        position = joints[:, list(frame.origin)].mean(1)
-        # scipy takes no empty batch before 1.17: a row more, and off again.
-        padded = np.concatenate((optical_from_frame, np.eye(3)[None]))
-        quat_xyzw = Rotation.from_matrix(padded).as_quat()[:-1].astype(np.float32)
-        poses.append(Poses(frame.name, position, quat_xyzw))
-    return poses
+    optical_from_frame = people.rotations[:, _JOINTS] @ _MODEL_FROM_FRAMES  # (N, 4, 3, 3)
+    quat_xyzw = quaternion_from_matrix(optical_from_frame).astype(np.float32)  # (N, 4, 4)
+    return [
+        Poses(frame.name, joints[:, list(frame.origin)].mean(1), quat_xyzw[:, i])
+        for i, frame in enumerate(BODY_FRAMES)
+    ]

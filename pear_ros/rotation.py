@@ -1,9 +1,13 @@
-"""Rotations of bodies: batched, any leading shape."""
+"""Rotations of bodies: batched, any leading shape. Torch for the body, numpy for messages."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -30,3 +34,39 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
     sinc, cos = half.sin() / half, half.cos()
     turned = torch.addcmul(identity, sinc * cos, cross)
     return torch.addcmul(turned, sinc * sinc, cross @ cross, value=0.5)
+
+
+def quaternion_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
+    """(..., 3, 3) rotations -> (..., 4) x, y, z, w, the last not negative.
+
+    Of the columns of q q^T the one with the largest diagonal is taken, so that nothing is divided
+    by what is small: Shepperd, Quaternion from Rotation Matrix, 1978. scipy takes several times as
+    long, as it first makes matrices orthogonal; those of bodies are.
+    """
+    by_entry = np.moveaxis(matrices.reshape(-1, 3, 3).astype(np.float64), 0, -1)  # (3, 3, N)
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = by_entry
+    products = np.array(
+        [
+            [1 + xx - yy - zz, xy + yx, xz + zx, zy - yz],
+            [xy + yx, 1 - xx + yy - zz, yz + zy, xz - zx],
+            [xz + zx, yz + zy, 1 - xx - yy + zz, yx - xy],
+            [zy - yz, xz - zx, yx - xy, 1 + xx + yy + zz],
+        ]
+    )  # (4, 4, N), 4 q q^T
+    largest = products.diagonal().argmax(1)  # (N,)
+    quat_xyzw = products[largest, :, np.arange(len(largest))]  # (N, 4)
+    length = np.linalg.norm(quat_xyzw, axis=1)
+    quat_xyzw /= np.copysign(length, quat_xyzw[:, 3])[:, None]
+    return quat_xyzw.reshape(*matrices.shape[:-2], 4)
+
+
+def axis_angle_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
+    """(..., 3, 3) rotations -> (..., 3) radians, at most pi long."""
+    quat_xyzw = quaternion_from_matrix(matrices)
+    axis, cos = quat_xyzw[..., :3], quat_xyzw[..., 3]
+    sin = np.linalg.norm(axis, axis=-1)
+    angle = 2 * np.arctan2(sin, cos)
+    # Of less than 1e-12 the axis says nothing, and the sine is the angle.
+    factor = np.where(sin > 1e-12, angle / np.maximum(sin, 1e-12), 2)
+    scaled: NDArray[np.float64] = axis * factor[..., None]
+    return scaled

@@ -10,7 +10,12 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pear_ros.rotation import matrix_from_6d, matrix_from_axis_angle
+from pear_ros.rotation import (
+    axis_angle_from_matrix,
+    matrix_from_6d,
+    matrix_from_axis_angle,
+    quaternion_from_matrix,
+)
 
 SHAPES = [(), (0,), (7,), (2, 0, 3), (4, 5)]
 EXACT = {"rtol": 0, "atol": 1e-12}
@@ -93,3 +98,62 @@ def test_axis_angle_float32() -> None:
     assert narrow.dtype == torch.float32
     # 2e-6: an angle of up to 8 has a rounding error of 5e-7.
     torch.testing.assert_close(narrow.double(), matrix_from_axis_angle(vectors), rtol=0, atol=2e-6)
+
+
+# --- What messages say ----------------------------------------------------------------------------
+
+
+def turns() -> np.ndarray:
+    """(N, 3, 3): any, and those where one of a quaternion's four numbers is 0, 1 or nearly."""
+    angles = [0, 1e-300, 1e-13, 1e-11, 1e-8, 1e-4, 1, *(math.pi - e for e in (1e-4, 1e-9, 0))]
+    axes = [*np.eye(3), *-np.eye(3), (1, 1, 0), (0, 1, -1), (1, 2, 3), (-3, 1e-7, 1e-9)]
+    vectors = [angle * np.array(axis) / np.linalg.norm(axis) for angle in angles for axis in axes]
+    return np.concatenate((Rotation.from_rotvec(vectors).as_matrix(), ANY.as_matrix()))
+
+
+ANY = Rotation.random(2000, np.random.default_rng(7))
+
+
+def test_quaternions_agree_with_scipy() -> None:
+    matrices = turns()
+    found = quaternion_from_matrix(matrices)
+    assert (found[:, 3] >= 0).all()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(Rotation.from_quat(found).as_matrix(), matrices, rtol=0, atol=1e-14)
+    expected = Rotation.from_matrix(ANY.as_matrix()).as_quat(canonical=True)
+    np.testing.assert_allclose(found[-len(expected) :], expected, rtol=0, atol=1e-14)
+
+
+def test_axis_angles_agree_with_scipy() -> None:
+    matrices = turns()
+    found = axis_angle_from_matrix(matrices)
+    assert (np.linalg.norm(found, axis=1) <= math.pi + 1e-15).all()
+    np.testing.assert_allclose(
+        Rotation.from_rotvec(found).as_matrix(), matrices, rtol=0, atol=1e-14
+    )
+    np.testing.assert_allclose(found[-len(ANY) :], ANY.as_rotvec(), rtol=0, atol=1e-12)
+
+
+def test_axis_angles_of_matrices_of_axis_angles() -> None:
+    vectors = normal(50, 3)  # shorter than pi, but for few
+    vectors = vectors[vectors.norm(dim=1) < math.pi]
+    found = axis_angle_from_matrix(matrix_from_axis_angle(vectors).numpy())
+    np.testing.assert_allclose(found, vectors.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes_of_what_messages_say(shape: tuple[int, ...]) -> None:
+    matrices = matrix_from_axis_angle(normal(*shape, 3)).numpy()
+    quaternions, vectors = quaternion_from_matrix(matrices), axis_angle_from_matrix(matrices)
+    assert quaternions.shape == (*shape, 4)
+    assert vectors.shape == (*shape, 3)
+    for i in np.ndindex(*shape):
+        np.testing.assert_array_equal(quaternions[i], quaternion_from_matrix(matrices[i]))
+        np.testing.assert_array_equal(vectors[i], axis_angle_from_matrix(matrices[i]))
+
+
+def test_float32_matrices_give_what_they_say() -> None:
+    found = axis_angle_from_matrix(ANY.as_matrix().astype(np.float32))
+    # Near pi the axis flips.
+    turned = (Rotation.from_rotvec(found) * ANY.inv()).magnitude()
+    assert turned.max() < 1e-6
