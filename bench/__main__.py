@@ -144,6 +144,8 @@ def smplx_sized(assets: BodyAssets) -> BodyAssets:
 
 
 def bench_body_model(toy: ToyFiles) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     model = BodyModel(smplx_sized(load_assets(toy.assets)))
     network = load_network(toy.checkpoint, NetworkConfig.from_json(toy.network_config))
     with torch.inference_mode():
@@ -156,6 +158,7 @@ def bench_body_model(toy: ToyFiles) -> None:
             limit_ms = BODY_LIMIT_MS[mesh]
             verdict = "ok" if ms <= limit_ms else "too slow"
             row(f"{what}, shape kept", ms, f"at most {limit_ms:.1f} on one core: {verdict}")
+    torch.set_num_threads(threads)
 
 
 def bench_placement() -> None:

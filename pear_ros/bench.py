@@ -2,7 +2,7 @@
 
 A step is the pipeline's own, from an image with boxes to people. Each is followed by the same work
 done the published way (`published.py`), so that ratios hold on a busy machine, too. Stages are
-timed apart from that: waiting for each costs a GPU its overlap, so their sum is no step.
+timed apart from that: waiting for each costs a GPU its overlap, so their sum is more than a step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,9 +33,11 @@ from pear_ros.body_model import BodyModel
 from pear_ros.camera import camera_from_crop, intrinsics_of, turned
 from pear_ros.config import Config
 from pear_ros.crop import cut_crops, squares_of
-from pear_ros.engine import choose_network
+from pear_ros.cuda import CudaStream
 from pear_ros.errors import EngineError, SettingError
+from pear_ros.estimate import RecordedEstimator, Stream
 from pear_ros.network import (
+    Network,
     NetworkConfig,
     PearNetwork,
     choose_device,
@@ -43,7 +45,7 @@ from pear_ros.network import (
     load_network,
 )
 from pear_ros.people import Boxes, Camera, Frame, People, map_tensors
-from pear_ros.pipeline import load_pipeline
+from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.placement import place_in_camera
 from pear_ros.problems import Problems
 from pear_ros.published import PublishedPipeline
@@ -92,6 +94,7 @@ class Way:
     people_per_s: float
     memory_mib: float  # peak, weights included; see Memory
     stages_ms: dict[str, Times]  # those of STAGES that were measured
+    network_share: float  # of the step's median the network's
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def measure(config: Config, options: BenchOptions) -> Run:
 
     works = [Work(people, options.image_size) for people in options.batches]
     peaks_mib = [memory.peak_mib(partial(warm_up, step, work)) for work in works]
-    stages = Stages(config, options, pipeline.body_model, problems)
+    stages = make_stages(pipeline, options, problems)
     held_mib = memory.now_mib() - memory.start_mib
     published = load_published(config, device)
 
@@ -282,38 +285,48 @@ def synchronize(device: torch.device) -> None:
 
 
 def load_published(config: Config, device: torch.device) -> PublishedPipeline:
-    network = _load_network(config, device, torch.float32, fold=False)
+    sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
+    network = load_network(Path(config.checkpoint), sizes, device, torch.float32, fold=False)
     assets = load_assets(Path(config.assets))
     return PublishedPipeline(network.state_dict(), network.config, assets, device)
 
 
-def _load_network(
-    config: Config, device: torch.device, dtype: torch.dtype, fold: bool = True
-) -> PearNetwork:
-    sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
-    return load_network(Path(config.checkpoint), sizes, device, dtype, fold)
-
-
 def _way(people: int, times_s: Sequence[float], memory_mib: float, watch: Stopwatch) -> Way:
-    return Way(Times.of(times_s), people * len(times_s) / sum(times_s), memory_mib, watch.times())
+    latency_ms, stages_ms = Times.of(times_s), watch.times()
+    share = stages_ms["network"].p50 / latency_ms.p50
+    return Way(latency_ms, people * len(times_s) / sum(times_s), memory_mib, stages_ms, share)
 
 
-class Stages:
-    """The pipeline's stages by the functions that it is made of, with a network of its own."""
+class Stages(Protocol):
+    """The pipeline's stages, each waited for."""
 
-    def __init__(
-        self, config: Config, options: BenchOptions, body_model: BodyModel, problems: Problems
-    ) -> None:
-        device = choose_device(config.device)
-        network = _load_network(config, device, choose_dtype(config.dtype, device))
-        self._network = choose_network(network, config, problems)
+    def run(self, frame: Frame, people: People, stage: Stage) -> None:
+        """All stages of a frame; `people` are to be published."""
+
+
+def make_stages(pipeline: Pipeline, options: BenchOptions, problems: Problems) -> Stages:
+    """Those of the estimator that the pipeline has, with its network."""
+    network, body_model = pipeline.network, pipeline.body_model
+    if network.device.type == "cuda":
+        try:
+            return RecordedStages(network, body_model, options, CudaStream(network.device))
+        except RuntimeError as error:  # of CUDA, such as no memory for a second set
+            reason = str(error).partition("\n")[0]
+            problems.count("stages_not_recorded", f"stages are timed step by step: {reason}")
+    return StepByStepStages(network, body_model, options)
+
+
+class StepByStepStages:
+    """By the functions that Estimator is made of."""
+
+    def __init__(self, network: Network, body_model: BodyModel, options: BenchOptions) -> None:
+        self._network = network
         self._body_model = body_model
         self._mesh = options.mesh
         self._make_messages = message_maker(body_model, options.image_size)
 
     @torch.inference_mode()
     def run(self, frame: Frame, people: People, stage: Stage) -> None:
-        """All stages of a frame; `people` are to be published."""
         assert frame.boxes is not None
         with stage("crop"):
             squares = squares_of([frame], [frame.boxes])
@@ -336,6 +349,52 @@ class Stages:
         if self._make_messages is not None:
             with stage("publish"):
                 self._make_messages(people)
+
+
+class RecordedStages(RecordedEstimator):
+    """By the parts of RecordedEstimator: the recordings, and what is between them."""
+
+    def __init__(
+        self, network: Network, body_model: BodyModel, options: BenchOptions, stream: Stream
+    ) -> None:
+        super().__init__(network, body_model, 0, stream, max(options.batches))
+        self._stage: Stage = lambda _: nullcontext()
+        self._mesh = options.mesh
+        self._make_messages = message_maker(body_model, options.image_size)
+
+    @torch.inference_mode()
+    def run(self, frame: Frame, people: People, stage: Stage) -> None:
+        assert frame.boxes is not None
+        self._stage = stage
+        squares = squares_of([frame], [frame.boxes])
+        self([frame], squares, tuple(f"p{i}" for i in range(len(squares))), self._mesh)
+        if self._make_messages is not None:
+            with stage("publish"):
+                self._make_messages(people)
+
+    def upload(self, *arguments: Any) -> Any:
+        with self._stage("upload"):
+            return super().upload(*arguments)
+
+    def cut(self, *arguments: Any) -> None:
+        with self._stage("crop"):
+            super().cut(*arguments)
+
+    def ask(self, *arguments: Any) -> None:
+        with self._stage("network"):
+            super().ask(*arguments)
+
+    def pose(self, *arguments: Any) -> None:
+        with self._stage("body"):
+            super().pose(*arguments)
+
+    def download(self, *arguments: Any) -> Any:
+        with self._stage("download"):
+            return super().download(*arguments)
+
+    def place(self, *arguments: Any) -> Any:
+        with self._stage("placement"):
+            return super().place(*arguments)
 
 
 def message_maker(
@@ -452,14 +511,16 @@ def _version() -> str | None:
 def markdown(run: Run) -> str:
     """A table of the steps and one of their stages."""
     lines = [
-        "| people | way | p50 ms | p95 ms | p99 ms | people/s | memory MiB | times as fast |",
-        "|---|---|---|---|---|---|---|---|",
+        "| people | way | p50 ms | p95 ms | p99 ms | people/s | in the network | memory MiB "
+        "| times as fast |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in run.rows:
         for name, way, ratio in _ways(row):
             latency = way.latency_ms
             numbers = (latency.p50, latency.p95, latency.p99, way.people_per_s)
-            cells = [*map(_digits, numbers), f"{way.memory_mib:.0f}", _digits(ratio)]
+            cells = [*map(_digits, numbers), f"{way.network_share:.1%}", f"{way.memory_mib:.0f}"]
+            cells.append(_digits(ratio))
             lines.append(f"| {row.people} | {name} | {' | '.join(cells)} |")
     counts = [str(row.people) for row in run.rows]
     lines += [

@@ -17,12 +17,11 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.body_model import Bodies, BodyModel
 from pear_ros.camera import camera_from_crop, intrinsics_of, turned
-from pear_ros.crop import CROP_SIZE, Squares, cut_crops, cut_on_device
+from pear_ros.crop import Squares, cut_crops, cut_on_device
 from pear_ros.cuda import BATCHES, CudaStream, Recorded
 from pear_ros.network import Network
 from pear_ros.people import EhmParameters, Frame, map_tensors
@@ -156,14 +155,6 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """What is between looking at B people and posing them."""
-
-    crops: Tensor  # (B, 256, 256, 3) uint8
-    parameters: EhmParameters
-
-
-@dataclass(frozen=True)
 class _Posed:
     """All that comes back of B people."""
 
@@ -171,10 +162,20 @@ class _Posed:
     shapes: Shapes  # of its parts, without the batch
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What B people at a time are done with, one after the other."""
+
+    people: int  # B
+    crops: Recorded[Tensor]  # (B, 256, 256, 3) uint8
+    network: Recorded[EhmParameters]
+    posed: Recorded[_Posed]
+
+
 class RecordedEstimator:
     """Like Estimator, on the network's device. Not for several threads at once.
 
-    Two recordings make a step: to look (crops, network), and to pose, with or without meshes.
+    Three recordings make a step: to cut, to ask the network, and to pose, with or without meshes.
     """
 
     def __init__(
@@ -192,30 +193,36 @@ class RecordedEstimator:
         self._shapes = ShapeTable(self._device, hold_shapes_after)
         self._sights = _Table(SIGHT_OF_NOBODY, torch.float64, self._device)
         self._turns = _Table(TURN_OF_NOBODY, torch.float32, self._device)
-        self._looks: dict[int, Recorded[_Looked]] = {}
-        self._poses: dict[tuple[int, bool], Recorded[_Posed]] = {}
+        self._steps: dict[tuple[int, bool], _Step] = {}  # by people, and whether with meshes
         self._make_room(PIXELS)
         for people in reversed(BATCHES[: BATCHES.index(_batch_of(most_people)) + 1]):
-            self._recordings(people, mesh=False)  # the largest first: the others use its memory
+            self._step(people, mesh=False)  # the largest first: the others use its memory
 
     def __call__(
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
-        first = self._upload(frames, set(squares.frame_index.tolist()))
+        first = self.upload(frames, set(squares.frame_index.tolist()))
         images = [(first.get(i, 0), *f.image.shape[1::-1]) for i, f in enumerate(frames)]
         of_image = np.array(images).reshape(-1, 3)[squares.frame_index]  # (N, 3)
-        sights = np.concatenate((of_image, squares.xywh), 1)  # (N, 7)
+        sights = torch.from_numpy(np.concatenate((of_image, squares.xywh), 1))  # (N, 7)
         xywh, intrinsics = _seen_by(frames, squares)  # (N, 4), (N, 4) px
+
         batches = []
         for start in range(0, max(len(ids), 1), BATCHES[-1]):
             rows = slice(start, start + BATCHES[-1])
-            batches.append(self._run(sights[rows], xywh[rows], intrinsics[rows], ids[rows], mesh))
+            step = self._step(_batch_of(len(ids[rows])), mesh)
+            if ids:
+                self.cut(step, sights[rows])
+                self.ask(step)
+                self.pose(step, xywh[rows], intrinsics[rows], ids[rows])
+            batches.append(self.download(step, len(ids[rows])))
         parameters, bodies = _unpack(batches)
-        # Not recorded: its many steps on few numbers take a CPU less time than a GPU to start them.
-        translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
+        translation = self.place(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
 
-    def _upload(self, frames: Sequence[Frame], seen: Iterable[int]) -> dict[int, int]:
+    # --- The parts of a step; up to the download they only enqueue ---
+
+    def upload(self, frames: Sequence[Frame], seen: Iterable[int]) -> dict[int, int]:
         """Images of `seen` frames go up, in one copy; where in the pixels each begins."""
         images = {i: frames[i].image.reshape(-1, 3) for i in sorted(seen)}  # (H W, 3)
         lengths = np.array([len(image) for image in images.values()], int)
@@ -230,38 +237,44 @@ class RecordedEstimator:
             self._pixels[:total].copy_(self._host_pixels[:total], non_blocking=True)
         return first
 
-    def _run(
-        self,
-        sights: NDArray[np.float64],
-        xywh: Tensor,
-        intrinsics: Tensor,
-        ids: tuple[str, ...],
-        mesh: bool,
-    ) -> tuple[Tensor, Shapes]:
-        """Packed parameters and bodies (B, K) on the CPU, of at most 32 people."""
-        count = len(ids)
-        people = _batch_of(count)
-        look, pose = self._recordings(people, mesh)
-        host = torch.empty_like(pose.result.packed, device="cpu", pin_memory=self._is_cuda)
+    def cut(self, step: _Step, sights: Tensor) -> None:  # (B, 7)
+        with self._stream.current():
+            self._sights.send(sights, step.people)
+            step.crops.replay()
+
+    def ask(self, step: _Step) -> None:
+        with self._stream.current():
+            step.network.replay()
+
+    def pose(
+        self, step: _Step, xywh: Tensor, intrinsics: Tensor, ids: tuple[str, ...]
+    ) -> None:  # (B, 4), (B, 4) px
+        # The CPU has time for this: the device is at work with what was enqueued before.
+        turn = camera_from_crop(xywh, intrinsics)  # (B, 3, 3)
+        shapes = torch.tensor(self._shapes.enter(ids))  # (B, 2)
+        with self._stream.current():
+            self._turns.send(torch.cat((turn.flatten(1), shapes), 1), step.people)
+            step.posed.replay()
+
+    def download(self, step: _Step, count: int) -> tuple[Tensor, Shapes]:
+        """Packed parameters and bodies of so many people, (B, K) on the CPU, when they are done."""
+        posed = step.posed.result
+        host = torch.empty_like(posed.packed[:count], device="cpu", pin_memory=self._is_cuda)
         if count:
             with self._stream.current():
-                self._sights.send(torch.from_numpy(sights), people)
-                look.replay()
-                if not self._network.can_be_recorded:
-                    self._ask(look.result)
-                # While the device looks the CPU has time.
-                turn = camera_from_crop(xywh, intrinsics)  # (B, 3, 3)
-                shapes = torch.tensor(self._shapes.enter(ids))  # (B, 2)
-                self._turns.send(torch.cat((turn.flatten(1), shapes), 1), people)
-                pose.replay()
-                host[:count].copy_(pose.result.packed[:count], non_blocking=True)
+                host.copy_(posed.packed[:count], non_blocking=True)
             self._stream.wait()
-        return host[:count], pose.result.shapes
+        return host, posed.shapes
+
+    def place(
+        self, joints: Tensor, camera_t: Tensor, xywh: Tensor, intrinsics: Tensor
+    ) -> Tensor:  # (N, 3) m
+        # Not recorded: its many steps on few numbers take a CPU less time than a GPU to start them.
+        return place_in_camera(joints, camera_t, xywh, intrinsics)
 
     def _make_room(self, pixels: int) -> None:
         # A recording knows the address of what it works on.
-        self._looks.clear()
-        self._poses.clear()
+        self._steps.clear()
         self._stream.forget()
         self._pixels, self._host_pixels = _pair(pixels, 3, torch.uint8, self._device)
 
@@ -271,39 +284,40 @@ class RecordedEstimator:
 
     # --- What is recorded ---
 
-    def _recordings(self, people: int, mesh: bool) -> tuple[Recorded[_Looked], Recorded[_Posed]]:
-        if (people, mesh) not in self._poses:
-            # Each runs once while it is recorded: at nobody.
+    def _step(self, people: int, mesh: bool) -> _Step:
+        if (people, mesh) not in self._steps:
+            # Each part runs once while it is recorded: at nobody.
             self._sights.send_nobody()
             self._turns.send_nobody()
             sights, turns = self._sights.there[:people], self._turns.there[:people]
-            if people not in self._looks:
-                answer = None if self._network.can_be_recorded else self._answer_of(people)
-                self._looks[people] = self._stream.record(lambda: self._look(sights, answer))
-            look = self._looks[people]
-            self._poses[people, mesh] = self._stream.record(
-                lambda: self._pose(turns, look.result.parameters, mesh)
-            )
-        return self._looks[people], self._poses[people, mesh]
+            if (other := self._steps.get((people, not mesh))) is not None:
+                crops, network = other.crops, other.network
+            else:
+                crops = self._stream.record(lambda: self._cut(sights))
+                network = self._record_network(crops)
+            posed = self._stream.record(lambda: self._posed(turns, network.result, mesh))
+            self._steps[people, mesh] = _Step(people, crops, network, posed)
+        return self._steps[people, mesh]
 
-    def _look(self, sights: Tensor, answer: EhmParameters | None) -> _Looked:
+    def _cut(self, sights: Tensor) -> Tensor:
         first, size, xywh = sights.split((1, 2, 4), 1)  # (B, 1), (B, 2), (B, 4)
-        crops = cut_on_device(self._pixels, first[:, 0], size, xywh)
-        return _Looked(crops, self._network(crops) if answer is None else answer)
+        return cut_on_device(self._pixels, first[:, 0], size, xywh)
 
-    @torch.inference_mode()
-    def _answer_of(self, people: int) -> EhmParameters:
-        """Where `_ask` writes what a network says that records itself."""
-        crops = torch.zeros(people, CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8, device=self._device)
-        return map_tensors(self._network(crops), Tensor.clone)
+    def _record_network(self, crops: Recorded[Tensor]) -> Recorded[EhmParameters]:
+        if self._network.can_be_recorded:
+            return self._stream.record(lambda: self._network(crops.result))
+        # It records itself; its answer is copied to where the next recording expects it.
+        with torch.inference_mode():
+            answer = map_tensors(self._network(crops.result), Tensor.clone)
 
-    def _ask(self, looked: _Looked) -> None:
-        """Of a network that records itself: its answer, where the next recording expects it."""
-        answer = self._network(looked.crops)
-        for field in fields(EhmParameters):
-            getattr(looked.parameters, field.name).copy_(getattr(answer, field.name))
+        def ask() -> None:
+            found = self._network(crops.result)
+            for field in fields(EhmParameters):
+                getattr(answer, field.name).copy_(getattr(found, field.name))
 
-    def _pose(self, turns: Tensor, predicted: EhmParameters, mesh: bool) -> _Posed:
+        return Recorded(ask, answer)
+
+    def _posed(self, turns: Tensor, predicted: EhmParameters, mesh: bool) -> _Posed:
         turn, shape_row, share = turns.split((9, 1, 1), 1)  # (B, 9), (B, 1), (B, 1)
         parameters = turned(predicted, turn.unflatten(1, (3, 3)))
         parameters = self._shapes(parameters, shape_row[:, 0], share[:, 0])

@@ -50,7 +50,7 @@ class Pipeline:
     ) -> None:
         self.config = config  # may be replaced between steps
         self.body_model = body_model
-        self._network = network
+        self.network = network
         self._detector = detector
         most_people = config.max_people * max(1, len(config.cameras))
         self._estimate = make_estimator(
@@ -71,7 +71,7 @@ class Pipeline:
     @property
     def description(self) -> str:
         """The network's size and where it runs, for people."""
-        return self._network.description
+        return self.network.description
 
     def forget(self, source: str) -> None:
         """Drops the tracks of a camera whose time has jumped back."""

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fake_tensorrt import HostStream
 from samples import DATA, golden, golden_parameters, random_parameters
 
-from pear_ros import bench
+from pear_ros import bench, estimate
 from pear_ros.assets import BodyAssets
-from pear_ros.bench import STAGES, Stopwatch, Times, Work, hardware
+from pear_ros.bench import (
+    STAGES,
+    BenchOptions,
+    RecordedStages,
+    StepByStepStages,
+    Stopwatch,
+    Times,
+    Work,
+    hardware,
+)
 from pear_ros.body_model import BodyModel
 from pear_ros.cli import main
 from pear_ros.config import Config
 from pear_ros.crop import cut_crops, squares_of
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.pipeline import load_pipeline
+from pear_ros.placement import place_in_camera
 from pear_ros.problems import Problems
 from pear_ros.published import (
     PublishedBodyModel,
@@ -105,6 +118,11 @@ def files(front_checkpoint: Path, small_assets_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def config_of(files: list[str]) -> Config:
+    given = {x[2:].replace("-", "_"): y for x, y in (f.split("=") for f in files)}
+    return Config(**given, detector="topic")
+
+
 def test_what_it_says(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "bench.json"
     arguments = ["--dtype", "float32", "bfloat16", "--batches", "1", "3", "--repeats=2", "--mesh"]
@@ -129,6 +147,10 @@ def test_what_it_says(files: list[str], tmp_path: Path, capsys: pytest.CaptureFi
                 latency = row[name]["latency_ms"]
                 assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
                 assert row[name]["people_per_s"] > 0
+                network_ms = row[name]["stages_ms"]["network"]["p50"]
+                share = network_ms / latency["p50"]
+                assert row[name]["network_share"] == pytest.approx(share)
+                assert f"| {share:.1%} |" in printed
             assert row["pear_ros"]["memory_mib"] > 100  # torch alone is more
     for stage in STAGES:
         assert f"| {stage} | pear_ros | " in printed
@@ -138,11 +160,7 @@ def test_what_it_says(files: list[str], tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_every_person_is_paid_for(files: list[str]) -> None:
     """Everybody is new to the shape cache at each step, and nobody is left out."""
-    config = Config(
-        **{x[2:].replace("-", "_"): y for x, y in (f.split("=") for f in files)},
-        detector="topic",
-    )
-    pipeline = load_pipeline(config, Problems(print))
+    pipeline = load_pipeline(config_of(files), Problems(print))
     work = Work(4, (640, 480))
     betas = []
     for _ in range(3):
@@ -176,6 +194,59 @@ def test_without_ros_messages_are_not_measured(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pear_ros.msg", None)
     assert bench.message_maker(small_body_model, (640, 480)) is None
+
+
+@pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
+def test_recorded_stages_are_the_step_in_parts(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, mesh: bool
+) -> None:
+    """As on CUDA, with recordings that the CPU executes; 40 people are two batches."""
+    options = BenchOptions(config_of(files), None, ("float32",), (2, 40), (640, 480), 1, mesh)
+    pipeline = load_pipeline(
+        dataclasses.replace(options.config, dtype="float32", max_people=64), Problems(print)
+    )
+    stages = RecordedStages(pipeline.network, pipeline.body_model, options, HostStream(None))
+    placed: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        estimate, "place_in_camera", lambda *x: placed.append(place_in_camera(*x)) or placed[-1]
+    )
+    for count in options.batches:
+        work, entered = Work(count, (640, 480)), []
+
+        @contextmanager
+        def stage(name: str, entered: list[str] = entered) -> Iterator[None]:
+            assert not entered or entered[-1] != "("  # one after the other
+            entered.append("(")
+            yield
+            entered[-1] = name
+
+        frame = work.frame()
+        (people,) = pipeline.step([frame], mesh)
+        placed.clear()
+        stages.run(frame, people, stage)
+        one = ["crop", "network", "body", "download"]
+        told = [] if stages._make_messages is None else ["publish"]
+        assert entered == ["upload", *one * (2 if count > 32 else 1), "placement", *told]
+        np.testing.assert_allclose(placed[0], people.translation, rtol=1e-4, atol=1e-4)
+
+
+def test_without_memory_for_recordings_stages_are_step_by_step(
+    files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(device: torch.device) -> None:
+        raise RuntimeError("CUDA out of memory\nmuch more")
+
+    monkeypatch.setattr(bench, "CudaStream", no_memory)
+    options = BenchOptions(config_of(files), None, ("float32",), (2,), (640, 480), 1, False)
+    told: list[str] = []
+    problems = Problems(told.append)
+    pipeline = load_pipeline(options.config, problems)
+    assert isinstance(bench.make_stages(pipeline, options, problems), StepByStepStages)
+    assert not problems.counts()
+    monkeypatch.setattr(PearNetwork, "device", torch.device("cuda"))
+    assert isinstance(bench.make_stages(pipeline, options, problems), StepByStepStages)
+    assert problems.counts() == {"stages_not_recorded": 1}
+    assert "stages are timed step by step: CUDA out of memory (" in told[0]
 
 
 def test_stages_that_are_entered_twice_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import torch
 from fake_tensorrt import HostStream
 from samples import random_parameters
 from torch import Tensor
-from waits import Waits
+from waits import Operations, Waits
 
 from pear_ros import estimate
 from pear_ros.assets import BodyAssets
@@ -248,13 +248,29 @@ def test_a_recorded_step_neither_copies_nor_waits(
         found._network = network(device, width=160).halve()
         with Waits() as waits, torch.no_grad():
             try:
-                looked = found._look(found._sights.there[:2], None)
+                answer = found._network(found._cut(found._sights.there[:2]))
                 for mesh in (False, True):
-                    found._pose(found._turns.there[:2], looked.parameters, mesh)
+                    found._posed(found._turns.there[:2], answer, mesh)
             except RuntimeError as error:
                 refused.append(str(error))
         refused += waits.found
     assert bool(refused) == is_refused, refused
+
+
+@pytest.mark.parametrize(("mesh", "most"), [(False, 80), (True, 110)], ids=["joints", "mesh"])
+def test_a_recorded_step_has_few_operations(
+    small_assets: BodyAssets, mesh: bool, most: int
+) -> None:
+    """Beside the network's: a GPU takes longer to start them than to run. Torch 2.13: 75, 105."""
+    network = Tiny("meta")
+    found = RecordedEstimator(network, BodyModel(small_assets, "meta"), 0, HostStream(None))
+    sights, turns = found._sights.there[:2], found._turns.there[:2]
+    with torch.no_grad():
+        answer = network(torch.zeros(2, 256, 256, 3, dtype=torch.uint8, device="meta"))
+        with Operations() as operations:
+            found._cut(sights)
+            found._posed(turns, answer, mesh)
+    assert 0 < operations.count <= most
 
 
 def test_without_recordings_it_goes_step_by_step(

@@ -1,4 +1,4 @@
-"""Finds what a CUDA graph cannot record."""
+"""Looks at a step's operations: what a CUDA graph cannot record, and how many there are."""
 
 from __future__ import annotations
 
@@ -24,4 +24,18 @@ class Waits(TorchDispatchMode):
         uploads = str(func).startswith("aten.copy_.") and args[0].device != args[1].device
         if moves or uploads or any(name in str(func) for name in self.WAITING):
             self.found.append(str(func))
+        return func(*args, **kwargs)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that compute or copy: on CUDA each is started on its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        aliases = [value.alias_info for value in func._schema.returns]
+        is_view = any(alias is not None and not alias.is_write for alias in aliases)
+        self.count += not (is_view or "empty" in str(func) or "_unsafe_view" in str(func))
         return func(*args, **kwargs)
