@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pear_ros.library import load_library
+from pear_ros.library import load_library, require
 from pear_ros.people import Boxes, FloatArray, Frame, ImageArray, IntArray
 
 CROP_SIZE = 256  # px, of the side of the square that is cut
@@ -67,10 +67,8 @@ def cut_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
     (`src/crop.c`).
     """
     height, width, channels = image.shape
-    assert image.dtype == np.uint8
-    assert channels == 3
-    assert height > 0
-    assert width > 0
+    require(image.dtype == np.uint8 and channels == 3, "an image of three uint8 channels")
+    require(height > 0 and width > 0, "an image with pixels")
     image = np.ascontiguousarray(image)
     rows = _Samples.of(*_interpolation(xywh[1], xywh[3], height))
     columns = _Samples.of(*_interpolation(xywh[0], xywh[2], width))

@@ -8,6 +8,15 @@ from pathlib import Path
 import pear_ros
 
 
+def require(is_met: bool, what: str) -> None:
+    """What C relies on and does not check, also where `python -O` drops asserts.
+
+    Raises ValueError.
+    """
+    if not is_met:
+        raise ValueError(f"{what} is expected")
+
+
 def load_library(name: str) -> ctypes.CDLL:
     # Where the source tree stands in for the installed modules, the library is in neither's place
     # alone: as for the generated messages, every part of the package is searched.

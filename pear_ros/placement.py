@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pear_ros.camera import camera_from_crop
 from pear_ros.decoder import CROP_FOCAL
-from pear_ros.library import load_library
+from pear_ros.library import load_library, require
 from pear_ros.people import NUM_BODY_JOINTS
 
 NEAREST_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
@@ -114,15 +114,13 @@ def _place_on_cpu(
     joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor
 ) -> Tensor:
     count, num_joints, _ = joints.shape
-    assert 0 < num_joints <= MOST_JOINTS
-    assert joints.shape[2] == 3
-    assert camera_t.shape == (count, 3)
-    assert crop_xywh.shape == intrinsics.shape == (count, 4)
+    require(0 < num_joints <= MOST_JOINTS, f"1 to {MOST_JOINTS} joints")
+    require(joints.shape[2] == 3 and camera_t.shape == (count, 3), "three numbers a point")
+    require(crop_xywh.shape == intrinsics.shape == (count, 4), "a square and a camera each")
     method = _Method(
         num_joints, NUM_BODY_JOINTS, GAUSS_NEWTON_STEPS, FINGER_SAY, NEAREST_M, CROP_FOCAL
     )
     inputs = [rows.contiguous() for rows in (joints, camera_t, crop_xywh, intrinsics)]
-    assert all(rows.dtype == torch.float64 for rows in inputs)
     translation = torch.empty(count, 3, dtype=torch.float32, device="cpu")
     _LIBRARY.pear_place(method, count, *(rows.data_ptr() for rows in (*inputs, translation)))
     return translation

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pear_ros.library import load_library
+from pear_ros.library import load_library, require
 from pear_ros.people import Camera, FloatArray, ImageArray, IntArray
 
 NEAREST_M = 0.05  # what is nearer to the camera is cut off
@@ -68,7 +68,7 @@ def render(
     """
     count, num_vertices, _ = vertices.shape
     vertices, corners = _floats(vertices), _corners(faces, num_vertices)
-    assert background.shape[2] == 3
+    require(background.shape[2] == 3, "a background of three channels")
     if face_colors is not None:
         face_colors = np.broadcast_to(np.clip(face_colors, 0, 1), (count, *corners.shape))
         face_colors = _floats(face_colors)
@@ -115,8 +115,7 @@ def vertex_normals(vertices: FloatArray, faces: IntArray | NDArray[np.int32]) ->
 
 def _corners(faces: IntArray | NDArray[np.int32], num_vertices: int) -> NDArray[np.int32]:
     """(F, 3) as the library reads it, which checks nothing itself."""
-    assert faces.ndim == 2
-    assert faces.shape[1] == 3
+    require(faces.ndim == 2 and faces.shape[1] == 3, "three corners a face")
     corners = np.ascontiguousarray(faces, np.int32)
     if corners.size and not 0 <= corners.min() <= corners.max() < num_vertices:
         raise IndexError(f"a face has a corner that is none of the {num_vertices} vertices")
@@ -170,7 +169,7 @@ def _address(array: NDArray[Any]) -> int:
 
 def _floats(array: FloatArray) -> FloatArray:
     """(..., 3) as the library reads it."""
-    assert array.shape[-1] == 3
+    require(array.shape[-1] == 3, "three numbers each")
     return np.ascontiguousarray(array, np.float32)
 
 

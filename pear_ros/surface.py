@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pear_ros.library import load_library
+from pear_ros.library import load_library, require
 from pear_ros.people import FloatArray
 
 
@@ -93,11 +93,12 @@ class _Native:
 
     def __call__(self, rest: Tensor, coefficients: Tensor, transforms: Tensor) -> Tensor:
         count, s = len(rest), self._struct
-        assert rest.shape == (count, s.num_vertices, 3)
-        assert coefficients.shape == (count, s.num_columns)
-        assert transforms.shape == (count, s.num_joints, 3, 4)
+        require(rest.shape == (count, s.num_vertices, 3), f"{s.num_vertices} vertices each")
+        require(coefficients.shape == (count, s.num_columns), f"{s.num_columns} numbers each")
+        require(transforms.shape == (count, s.num_joints, 3, 4), f"{s.num_joints} joints each")
         inputs = [tensor.contiguous() for tensor in (rest, coefficients, transforms)]
-        assert all(tensor.dtype == torch.float32 and tensor.is_cpu for tensor in inputs)
+        is_float32 = all(tensor.dtype == torch.float32 and tensor.is_cpu for tensor in inputs)
+        require(is_float32, "float32 on the CPU")
         posed = torch.empty_like(inputs[0])
         addresses = [tensor.data_ptr() for tensor in (*inputs, posed)]
         _LIBRARY.pear_pose_surface(s, count, *addresses)
