@@ -264,7 +264,8 @@ class RecordedEstimator:
             with self._stream.current():
                 host.copy_(posed.packed[:count], non_blocking=True)
             self._stream.wait()
-        return host, posed.shapes
+        # A copy, as people may be kept for long, and memory that is not paged is for the next.
+        return host.clone(), posed.shapes
 
     def place(
         self, joints: Tensor, camera_t: Tensor, xywh: Tensor, intrinsics: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ from pear_ros.people import (
 )
 from pear_ros.problems import Problems
 from pear_ros.tracker import Tracker
+
+_Batch = TypeVar("_Batch")
 
 
 class Pipeline:
@@ -122,17 +125,17 @@ class Pipeline:
             placed = is_placed[rows]
             self._count_lost(frame, finite[rows], placed)
             kept = rows[placed]
-            vertices = bodies.vertices
+            posed = _rows(bodies, kept, len(ids))
             people.append(
                 People(
                     ids=tuple(ids[row] for row in kept),
                     boxes=found[placed],
                     crop_xywh=squares.xywh[kept],
-                    parameters=_rows(parameters, kept),
+                    parameters=_rows(parameters, kept, len(ids)),
                     translation=translation[kept],
-                    joints=bodies.joints[kept].numpy(),
-                    rotations=bodies.rotations[kept].numpy(),
-                    vertices=None if vertices is None else vertices[kept].numpy(),
+                    joints=posed.joints.numpy(),
+                    rotations=posed.rotations.numpy(),
+                    vertices=None if posed.vertices is None else posed.vertices.numpy(),
                     is_metric=frame.camera.is_metric,
                 )
             )
@@ -181,8 +184,12 @@ def load_pipeline(config: Config, problems: Problems) -> Pipeline:
     return Pipeline(chosen, body_model, detector, config, problems)
 
 
-def _rows(parameters: EhmParameters, rows: IntArray) -> EhmParameters:
-    return map_tensors(parameters, lambda tensor: tensor[torch.from_numpy(rows)])
+def _rows(batch: _Batch, rows: IntArray, count: int) -> _Batch:
+    """Some rows, in ascending order, of a dataclass of tensors (count, ...); mostly all of them."""
+    if len(rows) == count:
+        return batch
+    index = torch.from_numpy(rows)
+    return map_tensors(batch, lambda tensor: tensor[index])
 
 
 def _finite_rows(parameters: EhmParameters) -> NDArray[np.bool_]:
