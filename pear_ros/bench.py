@@ -2,12 +2,13 @@
 
 A step is the pipeline's own, from an image with boxes to people. Each is followed by the same work
 done the published way (`published.py`), so that ratios hold on a busy machine, too. Stages are
-timed apart from that: waiting for each costs a GPU its overlap, so their sum is more than a step.
+timed apart from that: waiting for each costs a GPU its overlap, so their sum is no step.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import platform
@@ -229,7 +230,7 @@ def measure(config: Config, options: BenchOptions) -> Run:
 
     works = [Work(people, options.image_size) for people in options.batches]
     peaks_mib = [memory.peak_mib(partial(warm_up, step, work)) for work in works]
-    stages = make_stages(pipeline, options, problems)
+    stages = make_stages(pipeline, device, options, works, problems)
     held_mib = memory.now_mib() - memory.start_mib
     published = load_published(config, device)
 
@@ -239,12 +240,16 @@ def measure(config: Config, options: BenchOptions) -> Run:
     rows = []
     for work, peak_mib in zip(tqdm(works, unit="batch", disable=None), peaks_mib, strict=True):
         published_peak_mib = memory.peak_mib(partial(warm_up, published_step, work)) - held_mib
-        times_s, published_s = alternate((step, published_step), work, options.repeats, device)
         watch, published_watch = Stopwatch(device), Stopwatch(device)
         people = step(work.frame())
-        for _ in range(options.repeats):
-            stages.run(work.frame(), people, watch.next_step())
-            published.step(work.frame(), published_watch.next_step())
+        # Of each pair the second is published, so that all of ours find the caches alike.
+        ways = (
+            step,
+            published_step,
+            lambda frame, p=people, w=watch: stages.run(frame, p, w.next_step()),
+            lambda frame, w=published_watch: published.step(frame, w.next_step()),
+        )
+        times_s, published_s, *_ = alternate(ways, work, options.repeats, device)
         ours = _way(work.people, times_s, peak_mib, watch)
         theirs = _way(work.people, published_s, published_peak_mib, published_watch)
         ratio = theirs.latency_ms.p50 / ours.latency_ms.p50
@@ -304,15 +309,25 @@ class Stages(Protocol):
         """All stages of a frame; `people` are to be published."""
 
 
-def make_stages(pipeline: Pipeline, options: BenchOptions, problems: Problems) -> Stages:
-    """Those of the estimator that the pipeline has, with its network."""
+def make_stages(
+    pipeline: Pipeline,
+    device: torch.device,
+    options: BenchOptions,
+    works: Sequence[Work],
+    problems: Problems,
+) -> Stages:
+    """Those of the estimator that the pipeline has on this device, with its network."""
     network, body_model = pipeline.network, pipeline.body_model
-    if network.device.type == "cuda":
+    if device.type == "cuda" and "not_recorded" not in problems.counts():
         try:
-            return RecordedStages(network, body_model, options, CudaStream(network.device))
+            stages = RecordedStages(network, body_model, options, CudaStream(device))
+            for work in works:  # meshes and larger images are recorded when they come
+                stages.estimate(work.frame())
+            return stages
         except RuntimeError as error:  # of CUDA, such as no memory for a second set
             reason = str(error).partition("\n")[0]
             problems.count("stages_not_recorded", f"stages are timed step by step: {reason}")
+        gc.collect()  # an error and what it failed in hold each other, and memory
     return StepByStepStages(network, body_model, options)
 
 
@@ -357,24 +372,29 @@ class RecordedStages(RecordedEstimator):
     def __init__(
         self, network: Network, body_model: BodyModel, options: BenchOptions, stream: Stream
     ) -> None:
-        super().__init__(network, body_model, 0, stream, max(options.batches))
+        hold_shapes_after = options.config.shape_frames
+        super().__init__(network, body_model, hold_shapes_after, stream, max(options.batches))
         self._stage: Stage = lambda _: nullcontext()
         self._mesh = options.mesh
         self._make_messages = message_maker(body_model, options.image_size)
 
     @torch.inference_mode()
     def run(self, frame: Frame, people: People, stage: Stage) -> None:
-        assert frame.boxes is not None
         self._stage = stage
-        squares = squares_of([frame], [frame.boxes])
-        self([frame], squares, tuple(f"p{i}" for i in range(len(squares))), self._mesh)
+        self.estimate(frame)
         if self._make_messages is not None:
             with stage("publish"):
                 self._make_messages(people)
 
-    def upload(self, *arguments: Any) -> Any:
+    @torch.inference_mode()
+    def estimate(self, frame: Frame) -> None:
+        assert frame.boxes is not None
+        squares = squares_of([frame], [frame.boxes])
+        self([frame], squares, tuple(f"p{i}" for i in range(len(squares))), self._mesh)
+
+    def upload(self, *arguments: Any) -> None:
         with self._stage("upload"):
-            return super().upload(*arguments)
+            super().upload(*arguments)
 
     def cut(self, *arguments: Any) -> None:
         with self._stage("crop"):

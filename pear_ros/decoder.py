@@ -204,8 +204,8 @@ class Head(nn.Module):
     def fold(self) -> None:
         """Linear maps become one, for inference: names and sizes change.
 
-        Those of a self-attention follow each other; the decoders stand side by side, and the
-        initial pose is a part of their bias.
+        Those of a self-attention follow each other, a cross-attention's scale follows its question;
+        the decoders stand side by side, and the initial pose is a part of their bias.
         """
         layer: Any  # of three modules
         for layer in self.transformer.transformer.layers:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from pear_ros.camera import camera_from_crop, intrinsics_of, turned
 from pear_ros.crop import Squares, cut_crops, cut_on_device
 from pear_ros.cuda import BATCHES, CudaStream, Recorded
 from pear_ros.network import Network
-from pear_ros.people import EhmParameters, Frame, map_tensors
+from pear_ros.people import EhmParameters, Frame, ImageArray, map_tensors
 from pear_ros.placement import place_in_camera
 from pear_ros.problems import Problems
 from pear_ros.shape_cache import ShapeCache, ShapeTable
@@ -191,7 +192,7 @@ class RecordedEstimator:
         self._stream = stream
         self._device = network.device
         self._shapes = ShapeTable(self._device, hold_shapes_after)
-        self._sights = _Table(SIGHT_OF_NOBODY, torch.float64, self._device)
+        self._sights = _Table(SIGHT_OF_NOBODY, torch.float64, self._device)  # exact for any pixel
         self._turns = _Table(TURN_OF_NOBODY, torch.float32, self._device)
         self._steps: dict[tuple[int, bool], _Step] = {}  # by people, and whether with meshes
         self._make_room(PIXELS)
@@ -201,50 +202,47 @@ class RecordedEstimator:
     def __call__(
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
-        first = self.upload(frames, set(squares.frame_index.tolist()))
-        images = [(first.get(i, 0), *f.image.shape[1::-1]) for i, f in enumerate(frames)]
-        of_image = np.array(images).reshape(-1, 3)[squares.frame_index]  # (N, 3)
-        sights = torch.from_numpy(np.concatenate((of_image, squares.xywh), 1))  # (N, 7)
+        seen = sorted(set(squares.frame_index.tolist()))
+        images = [frames[i].image.reshape(-1, 3) for i in seen]  # (H W, 3) each
+        ends = list(accumulate(map(len, images), initial=0))
+        if ends[-1] > len(self._pixels):
+            self._make_room(2 * ends[-1])
+        first = dict(zip(seen, ends, strict=False))  # in the pixels, where each begins
+        of_frame = [(first.get(i, 0), *f.image.shape[1::-1]) for i, f in enumerate(frames)]
+        of_square = np.array(of_frame).reshape(-1, 3)[squares.frame_index]  # (N, 3)
+        sights = torch.from_numpy(np.concatenate((of_square, squares.xywh), 1))  # (N, 7)
         xywh, intrinsics = _seen_by(frames, squares)  # (N, 4), (N, 4) px
 
-        batches = []
-        for start in range(0, max(len(ids), 1), BATCHES[-1]):
-            rows = slice(start, start + BATCHES[-1])
-            step = self._step(_batch_of(len(ids[rows])), mesh)
-            if ids:
-                self.cut(step, sights[rows])
-                self.ask(step)
-                self.pose(step, xywh[rows], intrinsics[rows], ids[rows])
-            batches.append(self.download(step, len(ids[rows])))
-        parameters, bodies = _unpack(batches)
+        most = BATCHES[-1]
+        batches = [slice(start, start + most) for start in range(0, max(len(ids), 1), most)]
+        steps = [self._step(_batch_of(len(ids[rows])), mesh) for rows in batches]
+        packed = []
+        with self._stream.current():
+            self.upload(images)
+            for rows, step in zip(batches, steps, strict=True):
+                if ids:
+                    self.cut(step, sights[rows])
+                    self.ask(step)
+                    self.pose(step, xywh[rows], intrinsics[rows], ids[rows])
+                packed.append(self.download(step, len(ids[rows])))
+        parameters, bodies = _unpack(torch.cat(packed), steps[0].posed.result.shapes)
         translation = self.place(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
 
-    # --- The parts of a step; up to the download they only enqueue ---
+    # --- The parts of a step, on the stream; up to the download they only enqueue ---
 
-    def upload(self, frames: Sequence[Frame], seen: Iterable[int]) -> dict[int, int]:
-        """Images of `seen` frames go up, in one copy; where in the pixels each begins."""
-        images = {i: frames[i].image.reshape(-1, 3) for i in sorted(seen)}  # (H W, 3)
-        lengths = np.array([len(image) for image in images.values()], int)
-        total = int(lengths.sum())
-        if total > len(self._pixels):
-            self._make_room(2 * total)
-        first = dict(zip(images, (lengths.cumsum() - lengths).tolist(), strict=True))
-        staged = self._host_pixels.numpy()
-        for i, image in images.items():
-            staged[first[i] : first[i] + len(image)] = image
-        with self._stream.current():
+    def upload(self, images: Sequence[ImageArray]) -> None:  # (H W, 3) each
+        total = sum(map(len, images))
+        if total:
+            np.concatenate(images, out=self._host_pixels.numpy()[:total])
             self._pixels[:total].copy_(self._host_pixels[:total], non_blocking=True)
-        return first
 
     def cut(self, step: _Step, sights: Tensor) -> None:  # (B, 7)
-        with self._stream.current():
-            self._sights.send(sights, step.people)
-            step.crops.replay()
+        self._sights.send(sights, step.people)
+        step.crops.replay()
 
     def ask(self, step: _Step) -> None:
-        with self._stream.current():
-            step.network.replay()
+        step.network.replay()
 
     def pose(
         self, step: _Step, xywh: Tensor, intrinsics: Tensor, ids: tuple[str, ...]
@@ -252,20 +250,18 @@ class RecordedEstimator:
         # The CPU has time for this: the device is at work with what was enqueued before.
         turn = camera_from_crop(xywh, intrinsics)  # (B, 3, 3)
         shapes = torch.tensor(self._shapes.enter(ids))  # (B, 2)
-        with self._stream.current():
-            self._turns.send(torch.cat((turn.flatten(1), shapes), 1), step.people)
-            step.posed.replay()
+        self._turns.send(torch.cat((turn.flatten(1), shapes), 1), step.people)
+        step.posed.replay()
 
-    def download(self, step: _Step, count: int) -> tuple[Tensor, Shapes]:
+    def download(self, step: _Step, count: int) -> Tensor:
         """Packed parameters and bodies of so many people, (B, K) on the CPU, when they are done."""
-        posed = step.posed.result
-        host = torch.empty_like(posed.packed[:count], device="cpu", pin_memory=self._is_cuda)
+        packed = step.posed.result.packed[:count]
+        here = torch.empty_like(packed, device="cpu", pin_memory=self._device.type == "cuda")
         if count:
-            with self._stream.current():
-                host.copy_(posed.packed[:count], non_blocking=True)
+            here.copy_(packed, non_blocking=True)
             self._stream.wait()
         # A copy, as people may be kept for long, and memory that is not paged is for the next.
-        return host.clone(), posed.shapes
+        return here.clone()
 
     def place(
         self, joints: Tensor, camera_t: Tensor, xywh: Tensor, intrinsics: Tensor
@@ -279,17 +275,13 @@ class RecordedEstimator:
         self._stream.forget()
         self._pixels, self._host_pixels = _pair(pixels, 3, torch.uint8, self._device)
 
-    @property
-    def _is_cuda(self) -> bool:
-        return self._device.type == "cuda"
-
     # --- What is recorded ---
 
     def _step(self, people: int, mesh: bool) -> _Step:
         if (people, mesh) not in self._steps:
             # Each part runs once while it is recorded: at nobody.
-            self._sights.send_nobody()
-            self._turns.send_nobody()
+            self._sights.clear()
+            self._turns.clear()
             sights, turns = self._sights.there[:people], self._turns.there[:people]
             if (other := self._steps.get((people, not mesh))) is not None:
                 crops, network = other.crops, other.network
@@ -345,7 +337,8 @@ class _Table:
         self._here[len(rows) : people] = self._nobody
         self.there[:people].copy_(self._here[:people], non_blocking=True)
 
-    def send_nobody(self) -> None:
+    def clear(self) -> None:
+        """Nobody's numbers in all rows; waits for the device."""
         self.there.copy_(self._nobody)
 
 
@@ -364,9 +357,7 @@ def _tensors(parameters: EhmParameters, bodies: Bodies) -> list[Tensor]:
     return [value for value in values if value is not None]
 
 
-def _unpack(batches: Sequence[tuple[Tensor, Shapes]]) -> tuple[EhmParameters, Bodies]:
-    _, shapes = batches[0]
-    packed = torch.cat([rows for rows, _ in batches])  # (N, K)
+def _unpack(packed: Tensor, shapes: Shapes) -> tuple[EhmParameters, Bodies]:  # (N, K)
     pieces = packed.split([math.prod(shape) for shape in shapes], 1)
     tensors = [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes, strict=True)]
     count = len(fields(EhmParameters))

@@ -14,7 +14,7 @@ def require(is_met: bool, what: str) -> None:
     Raises ValueError.
     """
     if not is_met:
-        raise ValueError(f"{what} is expected")
+        raise ValueError(f"expected {what}")
 
 
 def load_library(name: str) -> ctypes.CDLL:

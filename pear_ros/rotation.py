@@ -28,7 +28,7 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     columns = identity.expand(*axis_angle.shape, 3)
     cross = torch.linalg.cross(axis_angle[..., None], columns, dim=-2)  # (..., 3, 3)
-    # So far below 1 that its sine is itself.
+    # Of an angle so small the sine is the angle, and its square can still be divided by.
     tiny = torch.finfo(axis_angle.dtype).tiny ** 0.5
     half = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None].clamp(min=tiny) / 2
     sinc, cos = half.sin() / half, half.cos()

@@ -103,11 +103,11 @@ class ShapeTable:
         return entered
 
     def __call__(self, parameters: EhmParameters, rows: Tensor, shares: Tensor) -> EhmParameters:
-        """The parameters with the betas to use; rows (N,) and shares (N,) of `enter`."""
+        """The parameters with the betas to use; of `enter` rows (N,), any type, and shares (N,)."""
         if not self._hold_after:
             return parameters
         predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
-        rows, shares = rows.long(), shares.float()
+        rows = rows.long()
         mean = self._means.index_select(0, rows)
         known = mean.isfinite().all(1) & (shares < 1)
         used = torch.where(known[:, None], mean.lerp(predicted, shares[:, None]), predicted)

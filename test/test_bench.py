@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,11 +28,13 @@ from pear_ros.bench import (
     Times,
     Work,
     hardware,
+    make_stages,
 )
 from pear_ros.body_model import BodyModel
 from pear_ros.cli import main
 from pear_ros.config import Config
 from pear_ros.crop import cut_crops, squares_of
+from pear_ros.cuda import CudaStream, Recorded
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.pipeline import load_pipeline
 from pear_ros.placement import place_in_camera
@@ -46,6 +49,13 @@ from pear_ros.published import (
 
 SAME_JOINTS_M = 1e-4
 CPU = torch.device("cpu")
+DEVICES = [
+    pytest.param("cpu", id="recordings faked on the CPU"),
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+    ),
+]
 
 
 # --- The published way ---------------------------------------------------------------------------
@@ -197,15 +207,17 @@ def test_without_ros_messages_are_not_measured(
 
 
 @pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
+@pytest.mark.parametrize("device", DEVICES)
 def test_recorded_stages_are_the_step_in_parts(
-    files: list[str], monkeypatch: pytest.MonkeyPatch, mesh: bool
+    files: list[str], monkeypatch: pytest.MonkeyPatch, device: str, mesh: bool
 ) -> None:
-    """As on CUDA, with recordings that the CPU executes; 40 people are two batches."""
+    """40 people are two batches."""
     options = BenchOptions(config_of(files), None, ("float32",), (2, 40), (640, 480), 1, mesh)
-    pipeline = load_pipeline(
-        dataclasses.replace(options.config, dtype="float32", max_people=64), Problems(print)
-    )
-    stages = RecordedStages(pipeline.network, pipeline.body_model, options, HostStream(None))
+    config = dataclasses.replace(options.config, device=device, dtype="float32", max_people=64)
+    pipeline = load_pipeline(config, Problems(print))
+    network = pipeline.network
+    stream = HostStream(None) if device == "cpu" else CudaStream(network.device)
+    stages = RecordedStages(network, pipeline.body_model, options, stream)
     placed: list[torch.Tensor] = []
     monkeypatch.setattr(
         estimate, "place_in_camera", lambda *x: placed.append(place_in_camera(*x)) or placed[-1]
@@ -230,23 +242,44 @@ def test_recorded_stages_are_the_step_in_parts(
         np.testing.assert_allclose(placed[0], people.translation, rtol=1e-4, atol=1e-4)
 
 
-def test_without_memory_for_recordings_stages_are_step_by_step(
-    files: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["the first", "with meshes", "none"])
+def test_stages_that_cannot_be_recorded_are_step_by_step(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    def no_memory(device: torch.device) -> None:
-        raise RuntimeError("CUDA out of memory\nmuch more")
+    """Also where memory lacks for those alone that are recorded when meshes come."""
+    stream = HostStream(None)
+    record, recorded = stream.record, []
 
-    monkeypatch.setattr(bench, "CudaStream", no_memory)
-    options = BenchOptions(config_of(files), None, ("float32",), (2,), (640, 480), 1, False)
+    def record_some(work: Callable[[], Any]) -> Recorded[Any]:
+        recorded.append(work)
+        if what == "the first" or (what == "with meshes" and len(recorded) == 7):
+            raise RuntimeError("CUDA out of memory\nmuch more")
+        return record(work)
+
+    monkeypatch.setattr(stream, "record", record_some)
+    monkeypatch.setattr(bench, "CudaStream", lambda device: stream)
+    options = BenchOptions(config_of(files), None, ("float32",), (2,), (640, 480), 1, True)
     told: list[str] = []
     problems = Problems(told.append)
     pipeline = load_pipeline(options.config, problems)
-    assert isinstance(bench.make_stages(pipeline, options, problems), StepByStepStages)
-    assert not problems.counts()
-    monkeypatch.setattr(PearNetwork, "device", torch.device("cuda"))
-    assert isinstance(bench.make_stages(pipeline, options, problems), StepByStepStages)
+    works = [Work(2, (640, 480))]
+    cuda = torch.device("cuda")
+    assert isinstance(make_stages(pipeline, CPU, options, works, problems), StepByStepStages)
+    assert not recorded
+    stages = make_stages(pipeline, cuda, options, works, problems)
+    if what == "none":
+        assert isinstance(stages, RecordedStages)
+        assert len(recorded) == 7  # for 2 and 1 people three each, meshes
+        assert not told
+        return
+    assert isinstance(stages, StepByStepStages)
     assert problems.counts() == {"stages_not_recorded": 1}
     assert "stages are timed step by step: CUDA out of memory (" in told[0]
+    # Nor are they where the pipeline has given up.
+    recorded.clear()
+    problems.count("not_recorded", "no memory")
+    assert isinstance(make_stages(pipeline, cuda, options, works, problems), StepByStepStages)
+    assert not recorded
 
 
 def test_stages_that_are_entered_twice_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -349,6 +349,11 @@ def test_surfaces_refuse_other_sizes(name: str) -> None:
         random_surface(150, 24)(*inputs.values())
 
 
+def test_surfaces_refuse_other_types() -> None:
+    with pytest.raises(ValueError, match="expected float32"):
+        random_surface(150, 24)(*(tensor.double() for tensor in surface_inputs(2, 150, 24)))
+
+
 @pytest.mark.parametrize("ids", [None, np.arange(0, 150, 7)], ids=["all", "some"])
 def test_bodies_with_gradients_are_the_same(
     small_assets: BodyAssets, ids: NDArray[np.int64] | None

@@ -94,6 +94,11 @@ def test_what_is_no_image(shape: tuple[int, ...]) -> None:
         cut_crop(np.zeros(shape, np.uint8), np.array([0, 0, 8, 8], np.float32))
 
 
+def test_numbers_that_are_no_bytes() -> None:
+    with pytest.raises(ValueError, match="expected an image of three uint8 channels"):
+        cut_crop(np.zeros((8, 8, 3), np.float32), np.array([0, 0, 8, 8], np.float32))
+
+
 SQUARES_ANYWHERE = {
     "small": (70.3, 90.8, 31.7),
     "of nearly its own size": (12.4, 3.9, 255.1),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from pear_ros import estimate
 from pear_ros.assets import BodyAssets
 from pear_ros.body_model import BodyModel
 from pear_ros.crop import cut_crop, cut_on_device, squares_of
-from pear_ros.cuda import BATCHES, CudaStream
+from pear_ros.cuda import BATCHES, CudaStream, Recorded
 from pear_ros.decoder import HeadConfig
 from pear_ros.estimate import (
     Estimate,
@@ -155,17 +156,22 @@ def test_larger_images_find_room(
         assert_same(estimated(setup.found, frames, mesh=False), right, 1e-3)
 
 
+@pytest.mark.parametrize("counts", [[3], [20, 21]], ids=["three", "more than the largest batch"])
 @pytest.mark.parametrize("hold", [1, 2, 3])
 @pytest.mark.parametrize("device", DEVICES)
 def test_shapes_are_held(
-    small_assets: BodyAssets, device: str, hold: int, monkeypatch: pytest.MonkeyPatch
+    small_assets: BodyAssets,
+    device: str,
+    hold: int,
+    counts: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where others are recorded in between: for a mesh, for a larger image."""
     monkeypatch.setattr(estimate, "PIXELS", 1000)
     setup = Setup(small_assets, device, recorded=True, hold=hold)
     used = []
     for i in range(6):
-        frames, mesh = frames_of([3], scale=2 if i == 2 else 0.5), i in (1, 3)
+        frames, mesh = frames_of(counts, scale=2 if i == 2 else 0.5), i in (1, 3)
         right = estimated(setup.right, frames, mesh)
         found = estimated(setup.found, frames, mesh)
         assert_same(found, right, 1e-4)
@@ -189,7 +195,32 @@ def test_nothing_waits_inside_of_a_step(small_assets: BodyAssets) -> None:
     assert isinstance(setup.stream, HostStream)
     setup.stream.wait = lambda: waits.append(HostStream.is_current)  # type: ignore[method-assign]
     estimated(setup.found, frames_of([2, 3]), mesh=False)
-    assert waits == [False]
+    assert waits == [True]
+
+
+def test_a_mesh_needs_no_second_recording_of_the_network(small_assets: BodyAssets) -> None:
+    setup = Setup(small_assets, "cpu", recorded=True)
+    recorded, record = [], setup.stream.record
+
+    def count(work: Callable[[], Any]) -> Recorded[Any]:
+        recorded.append(work)
+        return record(work)
+
+    setup.stream.record = count  # type: ignore[method-assign]
+    frames = frames_of([2])
+    for mesh, expected in ((False, 3), (True, 4), (False, 4), (True, 4)):
+        estimated(setup.found, frames, mesh)
+        assert len(recorded) == expected
+
+
+def test_pixels_beyond_2_to_the_24_are_found(small_assets: BodyAssets) -> None:
+    """Where float32 has no odd numbers any more."""
+    setup = Setup(small_assets, "cpu", recorded=True)
+    large = np.zeros((4101, 4099, 3), np.uint8)  # an odd number of pixels
+    box = Boxes(np.array([[10, 10, 99, 200]], np.float32), np.ones(1, np.float32))
+    frames = [Frame(large, Camera(4000, 4000, 2000, 2000), 0.0, "large", box), *frames_of([2])]
+    found = estimated(setup.found, frames, mesh=False)
+    assert_same(found, estimated(setup.right, frames, mesh=False))
 
 
 class ReadsAValue(Tiny):

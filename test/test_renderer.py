@@ -364,6 +364,21 @@ def test_a_face_must_have_vertices(corner: int) -> None:
         drawn(quad(10, 10, 50, 40), np.array([[0, 1, corner]]), ROUND)
 
 
+UNREADABLE = {
+    "background": (np.zeros((48, 64, 4), np.uint8), np.zeros((1, 4, 3)), QUAD),
+    "faces": (np.zeros((48, 64, 3), np.uint8), np.zeros((1, 4, 3)), QUAD[:, :2]),
+    "vertices": (np.zeros((48, 64, 3), np.uint8), np.zeros((1, 4, 2)), QUAD),
+}
+
+
+@pytest.mark.parametrize(("picture", "vertices", "faces"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_the_library_cannot_read_is_refused(
+    picture: np.ndarray, vertices: np.ndarray, faces: np.ndarray
+) -> None:
+    with pytest.raises(ValueError, match=r"expected three|expected a background"):
+        render(picture, vertices.astype(np.float32), faces, np.zeros((1, 1, 3)), CAMERA)
+
+
 def test_the_layout_of_arrays_does_not_matter() -> None:
     image = background()
     image.flags.writeable = False
