@@ -202,17 +202,11 @@ class RecordedEstimator:
     def __call__(
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
-        seen = sorted(set(squares.frame_index.tolist()))
-        images = [frames[i].image.reshape(-1, 3) for i in seen]  # (H W, 3) each
-        ends = list(accumulate(map(len, images), initial=0))
-        if ends[-1] > len(self._pixels):
-            self._make_room(2 * ends[-1])
-        first = dict(zip(seen, ends, strict=False))  # in the pixels, where each begins
-        of_frame = [(first.get(i, 0), *f.image.shape[1::-1]) for i, f in enumerate(frames)]
-        of_square = np.array(of_frame).reshape(-1, 3)[squares.frame_index]  # (N, 3)
-        sights = torch.from_numpy(np.concatenate((of_square, squares.xywh), 1))  # (N, 7)
+        images, sights = _sights(frames, squares)  # (H W, 3) each, (N, 7)
         xywh, intrinsics = _seen_by(frames, squares)  # (N, 4), (N, 4) px
-
+        pixels = sum(map(len, images))
+        if pixels > len(self._pixels):
+            self._make_room(2 * pixels)
         most = BATCHES[-1]
         batches = [slice(start, start + most) for start in range(0, max(len(ids), 1), most)]
         steps = [self._step(_batch_of(len(ids[rows])), mesh) for rows in batches]
@@ -317,6 +311,19 @@ class RecordedEstimator:
         tensors = _tensors(parameters, self._body_model(parameters, mesh=mesh))
         packed = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
         return _Posed(packed, tuple(tensor.shape[1:] for tensor in tensors))
+
+
+def _sights(frames: Sequence[Frame], squares: Squares) -> tuple[list[ImageArray], Tensor]:
+    """The images that N squares are in, (H W, 3) each, and what is to be cut of them.
+
+    That is (N, 7) as in SIGHT_OF_NOBODY, where the images lie one behind the other.
+    """
+    seen = sorted(set(squares.frame_index.tolist()))
+    images = [frames[i].image.reshape(-1, 3) for i in seen]
+    first = dict(zip(seen, accumulate(map(len, images), initial=0), strict=False))
+    of_frame = [(first.get(i, 0), *f.image.shape[1::-1]) for i, f in enumerate(frames)]
+    of_square = np.array(of_frame).reshape(-1, 3)[squares.frame_index]  # (N, 3)
+    return images, torch.from_numpy(np.concatenate((of_square, squares.xywh), 1))
 
 
 def _batch_of(people: int) -> int:
