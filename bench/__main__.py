@@ -80,7 +80,7 @@ def bench_image() -> None:
         for encoding, channels in (("rgb8", 3), ("bgr8", 3), ("yuv422_yuy2", 2)):
             message = image_message(np.zeros((height, width, 3), np.uint8), Header())
             message.encoding, message.step = encoding, width * channels
-            ms = median_ms(lambda m=message: rgb_from_message(m), 50)
+            ms = median_ms(partial(rgb_from_message, message), 50)
             row(f"image to ndarray, {width}x{height} {encoding}", ms)
 
 
@@ -153,8 +153,8 @@ def bench_body_model(toy: ToyFiles) -> None:
         for mesh in (False, True):
             shape = model.shape(parameters.betas, parameters.flame_betas, mesh)
             what = f"body model on CPU, {'mesh' if mesh else 'joints only'}"
-            row(what, median_ms(lambda m=mesh: model(parameters, mesh=m), 50))
-            ms = median_ms(lambda m=mesh, s=shape: model(parameters, s, m), 50)
+            row(what, median_ms(partial(model, parameters, mesh=mesh), 50))
+            ms = median_ms(partial(model, parameters, shape, mesh), 50)
             limit_ms = BODY_LIMIT_MS[mesh]
             verdict = "ok" if ms <= limit_ms else "too slow"
             row(f"{what}, shape kept", ms, f"at most {limit_ms:.1f} on one core: {verdict}")
@@ -169,7 +169,7 @@ def bench_placement() -> None:
         squares = torch.tensor([700.0, 100.0, 400.0, 400.0]).repeat(count, 1)
         people = joints, camera_t, squares, intrinsics_of([Camera(800, 800, 640, 360)] * count)
         with torch.inference_mode():
-            ms = median_ms(lambda p=people: place_in_camera(*p), 500)
+            ms = median_ms(partial(place_in_camera, *people), 500)
         row(f"placement of {count} on CPU", ms)
 
 

@@ -24,14 +24,15 @@ class ConstantNetwork(PearNetwork):
 
 
 def load_constant(checkpoint: Path, config: NetworkConfig | None, *where: Any) -> ConstantNetwork:
-    network = load_network(checkpoint, config, *where)
+    network: Any = load_network(checkpoint, config, *where)
     with torch.inference_mode():
         answer = network(torch.zeros(1, 256, 256, 3, dtype=torch.uint8, device=network.device))
     network.__class__ = ConstantNetwork
     network.answer = answer
-    return network
+    constant: ConstantNetwork = network
+    return constant
 
 
 if __name__ == "__main__":
-    pear_ros.pipeline.load_network = load_constant
+    vars(pear_ros.pipeline)["load_network"] = load_constant
     sys.exit(main())

@@ -72,6 +72,7 @@ def _node_command(options: argparse.Namespace) -> list[str]:
         "network_config": options.network_config,
         "assets": options.assets or shared_file("standin/body.npz"),
         "detector": options.detector or ("full_frame" if options.video else "topic"),
+        "camera_info_timeout_s": "0.0" if options.video else "",  # none will come
     }
     given = [x for name, value in parameters.items() if value for x in ("-p", f"{name}:={value}")]
     return [sys.executable, "-m", "pear_ros.cli", "node", "--ros-args", *given]

@@ -90,7 +90,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
         raise PearError("none of the inputs can be read")
     write_people(options.output, names, rows, options.vertices)
     found = sum(len(people) for _, _, people in rows)
-    print(f"{found} people in {len(names)} images: {options.output}")
+    print(f"people found: {found}, in images: {len(names)}; wrote {options.output}")
     for kind, count in problems.counts().items():
         print(f"{kind}: {count}", file=sys.stderr)
     return 1 if unreadable else 0

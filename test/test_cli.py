@@ -72,7 +72,7 @@ def test_infer(
     assert arrays["is_metric"].all()
     assert "vertices" not in arrays
     assert [p.name for p in (tmp_path / "pictures").iterdir()] == ["00000_picture.png"]
-    assert capsys.readouterr().out == f"2 people in 1 images: {output}\n"
+    assert capsys.readouterr().out == f"people found: 2, in images: 1; wrote {output}\n"
 
 
 def test_infer_by_default(infer: Callable, image: Path) -> None:
@@ -207,7 +207,7 @@ def test_toy(
     assert cv2.imwrite(str(picture), np.full((120, 160, 3), 90, np.uint8))
     monkeypatch.chdir(tmp_path)
     assert main(["infer", str(picture), *printed[3:]]) == 0
-    assert "1 people in 1 images" in capsys.readouterr().out
+    assert "people found: 1, in images: 1" in capsys.readouterr().out
     assert (tmp_path / "pictures" / "00000_picture.png").exists()
 
 

@@ -335,4 +335,4 @@ def test_problems_are_told(run: Run, image: Path, capfd: pytest.CaptureFixture[s
     told = capfd.readouterr()
     assert "a detected box is outside" in told.err
     assert "bad_boxes: 1" in told.err
-    assert "1 people in 1 images" in told.out
+    assert "people found: 1, in images: 1" in told.out
