@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -507,8 +508,12 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "torch_interop_threads": torch.get_num_interop_threads(),
         "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,
+        "tensorrt": _version("tensorrt"),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
         "python": platform.python_version(),
-        "pear_ros": _version(),
+        "pear_ros": _version("pear-ros"),
     }
 
 
@@ -520,10 +525,10 @@ def _cpu_model() -> str:
     return platform.machine()
 
 
-def _version() -> str | None:
-    """None where colcon has installed it: only pip keeps a record."""
+def _version(package: str) -> str | None:
+    """None where it is not installed, or not by pip, which alone keeps a record."""
     try:
-        return metadata.version("pear-ros")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 

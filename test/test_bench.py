@@ -23,9 +23,12 @@ from pear_ros.bench import (
     STAGES,
     BenchOptions,
     RecordedStages,
+    Row,
+    Run,
     StepByStepStages,
     Stopwatch,
     Times,
+    Way,
     Work,
     hardware,
     make_stages,
@@ -50,7 +53,7 @@ from pear_ros.published import (
 SAME_JOINTS_M = 1e-4
 CPU = torch.device("cpu")
 DEVICES = [
-    pytest.param("cpu", id="recordings faked on the CPU"),
+    "cpu",  # recordings, where there are some, are faked
     pytest.param(
         "cuda",
         marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
@@ -117,6 +120,35 @@ def test_the_published_step_is_ours(
         np.testing.assert_allclose(person.translation, ours.translation[i], rtol=0.02, atol=0.05)
 
 
+# --- Committed measurements ---------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.mark.parametrize("name", ["pear", "demo"])
+def test_the_tables_in_the_docs_are_the_reports(name: str) -> None:
+    """Each line of what `pear-ros bench` printed, made again of what it wrote."""
+    report = json.loads((DOCS / f"performance/{name}.json").read_text())
+    page = (DOCS / "performance.md").read_text()
+    for run in report["runs"]:
+        rows = [
+            Row(
+                row["people"],
+                way_of(row["pear_ros"]),
+                way_of(row["published"]),
+                row["times_as_fast"],
+            )
+            for row in run["rows"]
+        ]
+        table = bench.markdown(Run(**run | {"rows": rows}))
+        assert table in page
+
+
+def way_of(stored: dict[str, Any]) -> Way:
+    stages = {name: Times(**times) for name, times in stored["stages_ms"].items()}
+    return Way(**stored | {"latency_ms": Times(**stored["latency_ms"]), "stages_ms": stages})
+
+
 # --- The command ---------------------------------------------------------------------------------
 
 
@@ -133,14 +165,19 @@ def config_of(files: list[str]) -> Config:
     return Config(**given, detector="topic")
 
 
-def test_what_it_says(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_it_says(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
     output = tmp_path / "bench.json"
     arguments = ["--dtype", "float32", "bfloat16", "--batches", "1", "3", "--repeats=2", "--mesh"]
-    assert main(["bench", *files, *arguments, "--image=320x240", f"--output={output}"]) == 0
+    arguments += ["--image=320x240", f"--output={output}", f"--device={device}"]
+    assert main(["bench", *files, *arguments]) == 0
     printed = capsys.readouterr().out
     report = json.loads(output.read_text())
 
     assert set(hardware(CPU)) == set(report["hardware"])
+    assert (report["hardware"]["gpu"] is None) == (device == "cpu")
     assert report["hardware"]["torch"] == torch.__version__
     assert report["image"] == [320, 240]
     assert report["mesh"] is True
@@ -161,7 +198,8 @@ def test_what_it_says(files: list[str], tmp_path: Path, capsys: pytest.CaptureFi
                 share = network_ms / latency["p50"]
                 assert row[name]["network_share"] == pytest.approx(share)
                 assert f"| {share:.1%} |" in printed
-            assert row["pear_ros"]["memory_mib"] > 100  # torch alone is more
+            # On a CPU torch's libraries alone are more.
+            assert row["pear_ros"]["memory_mib"] > (100 if device == "cpu" else 0)
     for stage in STAGES:
         assert f"| {stage} | pear_ros | " in printed
         assert f"| {stage} | published | " in printed

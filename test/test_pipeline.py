@@ -404,3 +404,33 @@ def test_the_import_of_ros_would_be_seen(module: str) -> None:
     done = import_without_ros(module)
     assert done.returncode == 1
     assert "blocked: " in done.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
+def test_a_gpu_finds_whom_the_cpu_finds(
+    front_checkpoint: Path, small_assets_path: Path, mesh: bool
+) -> None:
+    """Two cameras, from the files on; the CPU in float32, the GPU in float16, as by default."""
+    config = Config(
+        checkpoint=str(front_checkpoint),
+        network_config=str(DATA / "network_tiny.json"),
+        assets=str(small_assets_path),
+        detector="topic",
+        cameras=("front", "rear"),
+    )
+    frames = [
+        Frame(IMAGE, CAMERA, 0.0, "front", boxes(*SPOTS[:3])),
+        Frame(IMAGE[:, ::-1], CAMERA, 0.0, "rear", boxes(*SPOTS[2:])),
+    ]
+    found, right = (
+        load_pipeline(dataclasses.replace(config, **where), Problems(pytest.fail)).step(
+            frames, mesh
+        )
+        for where in ({"device": "cuda"}, {"device": "cpu", "dtype": "float32"})
+    )
+    for a, b in zip(found, right, strict=True):
+        assert a.ids == b.ids
+        np.testing.assert_allclose(a.joints, b.joints, rtol=0, atol=0.03)
+        np.testing.assert_allclose(a.translation, b.translation, rtol=0.03, atol=0.03)
+        assert (a.vertices is None) == (b.vertices is None) == (not mesh)

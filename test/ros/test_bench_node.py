@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
@@ -18,7 +19,7 @@ pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
 
 from harness import ENVIRONMENT, ROOT, own_domain
 
-from bench.node import FASTEST_HZ, Result, highest_rate
+from bench.node import FASTEST_HZ, Result, highest_rate, markdown
 
 pytestmark = pytest.mark.ros
 
@@ -53,7 +54,23 @@ def test_every_rate_is_low_enough() -> None:
     assert found.rate_hz > 0.7 * FASTEST_HZ
 
 
-def test_a_short_run(files: dict[str, Any], tmp_path: Path) -> None:
+def test_the_table_in_the_docs_is_the_report() -> None:
+    results = json.loads((ROOT / "docs/performance/node.json").read_text())["results"]
+    page = (ROOT / "docs/performance.md").read_text()
+    assert markdown([Result(**result) for result in results]) in page
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+        ),
+    ],
+)
+def test_a_short_run(files: dict[str, Any], tmp_path: Path, device: str) -> None:
     output = tmp_path / "node.json"
     with own_domain() as domain:
         environment = {**os.environ, **ENVIRONMENT, "ROS_DOMAIN_ID": str(domain)}
@@ -61,7 +78,7 @@ def test_a_short_run(files: dict[str, Any], tmp_path: Path) -> None:
             sys.executable, "-m", "bench.node", "--setups", "2x1", "--rates", "4",
             "--seconds", "0.5", "--checkpoint", files["checkpoint"],
             "--network-config", files["network_config"], "--assets", files["assets"],
-            "--device", "cpu", "--output", str(output),
+            "--device", device, "--output", str(output),
         ]  # fmt: skip
         printed = subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
     results = json.loads(output.read_text())["results"]
