@@ -321,15 +321,26 @@ def make_stages(
     network, body_model = pipeline.network, pipeline.body_model
     if device.type == "cuda" and "not_recorded" not in problems.counts():
         try:
-            stages = RecordedStages(network, body_model, options, CudaStream(device))
-            for work in works:  # meshes and larger images are recorded when they come
-                stages.estimate(work.frame())
-            return stages
+            return _recorded_stages(network, body_model, options, works, device)
         except RuntimeError as error:  # of CUDA, such as no memory for a second set
             reason = str(error).partition("\n")[0]
             problems.count("stages_not_recorded", f"stages are timed step by step: {reason}")
         gc.collect()  # an error and what it failed in hold each other, and memory
     return StepByStepStages(network, body_model, options)
+
+
+def _recorded_stages(
+    network: Network,
+    body_model: BodyModel,
+    options: BenchOptions,
+    works: Sequence[Work],
+    device: torch.device,
+) -> RecordedStages:
+    """All recordings made: those of meshes and of larger images are when such come."""
+    stages = RecordedStages(network, body_model, options, CudaStream(device))
+    for work in works:
+        stages.estimate(work.frame())
+    return stages
 
 
 class StepByStepStages:

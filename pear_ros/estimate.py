@@ -202,7 +202,7 @@ class RecordedEstimator:
     def __call__(
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
-        images, sights = _sights(frames, squares)  # (H W, 3) each, (N, 7)
+        images, sights = _sights_of(frames, squares)  # (H W, 3) each, (N, 7)
         xywh, intrinsics = _seen_by(frames, squares)  # (N, 4), (N, 4) px
         pixels = sum(map(len, images))
         if pixels > len(self._pixels):
@@ -219,6 +219,7 @@ class RecordedEstimator:
                     self.ask(step)
                     self.pose(step, xywh[rows], intrinsics[rows], ids[rows])
                 packed.append(self.download(step, len(ids[rows])))
+        # A copy in any case: people may be kept for long, memory that is not paged is for the next.
         parameters, bodies = _unpack(torch.cat(packed), steps[0].posed.result.shapes)
         translation = self.place(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
@@ -254,8 +255,7 @@ class RecordedEstimator:
         if count:
             here.copy_(packed, non_blocking=True)
             self._stream.wait()
-        # A copy, as people may be kept for long, and memory that is not paged is for the next.
-        return here.clone()
+        return here
 
     def place(
         self, joints: Tensor, camera_t: Tensor, xywh: Tensor, intrinsics: Tensor
@@ -313,7 +313,7 @@ class RecordedEstimator:
         return _Posed(packed, tuple(tensor.shape[1:] for tensor in tensors))
 
 
-def _sights(frames: Sequence[Frame], squares: Squares) -> tuple[list[ImageArray], Tensor]:
+def _sights_of(frames: Sequence[Frame], squares: Squares) -> tuple[list[ImageArray], Tensor]:
     """The images that N squares are in, (H W, 3) each, and what is to be cut of them.
 
     That is (N, 7) as in SIGHT_OF_NOBODY, where the images lie one behind the other.

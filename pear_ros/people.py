@@ -107,7 +107,7 @@ class EhmParameters:
 
 @dataclass(frozen=True)
 class People:
-    """N people in one image, on the CPU."""
+    """N people in one image, on the CPU. Not to be written to: arrays may share their memory."""
 
     ids: tuple[str, ...]  # N, each starts with a letter
     boxes: Boxes

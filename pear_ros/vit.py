@@ -26,7 +26,7 @@ class BackboneConfig:
 
 
 class LayerNorm(nn.LayerNorm):
-    """Statistics, weight and bias in float32 also where the tokens have 16 bits.
+    """Computed in float32 also where tokens and weights have 16 bits.
 
     torch's kernels for 16-bit tensors compute like that; a graph that others execute must say it.
     """

@@ -39,6 +39,7 @@ from pear_ros.config import Config
 from pear_ros.crop import cut_crops, squares_of
 from pear_ros.cuda import CudaStream, Recorded
 from pear_ros.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.people import Boxes
 from pear_ros.pipeline import load_pipeline
 from pear_ros.placement import place_in_camera
 from pear_ros.problems import Problems
@@ -318,6 +319,40 @@ def test_stages_that_cannot_be_recorded_are_step_by_step(
     problems.count("not_recorded", "no memory")
     assert isinstance(make_stages(pipeline, cuda, options, works, problems), StepByStepStages)
     assert not recorded
+
+
+def test_stages_hold_shapes_as_the_pipeline_does(files: list[str]) -> None:
+    config = dataclasses.replace(config_of(files), dtype="float32", shape_frames=1)
+    options = BenchOptions(config, None, ("float32",), (1,), (640, 480), 1, False)
+    pipeline = load_pipeline(config, Problems(print))
+    network, body_model = pipeline.network, pipeline.body_model
+    stages = RecordedStages(network, body_model, options, HostStream(None))
+    work = Work(1, (640, 480))
+    frames = work.frame(), work.frame()
+    assert all(frame.boxes is not None for frame in frames)
+    betas = [
+        stages([frame], squares_of([frame], [frame.boxes or Boxes.empty()]), ("p1",), False)
+        for frame in frames
+    ]
+    assert torch.equal(betas[0].parameters.betas, betas[1].parameters.betas)
+
+
+def test_each_way_has_its_own_times(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    times_s = [[0.001, 0.002], [0.1, 0.3], [5.0, 5.0], [7.0, 7.0]]
+
+    def known(ways: Any, work: Work, repeats: int, device: torch.device) -> list[list[float]]:
+        for way in ways:
+            way(work.frame())
+        return times_s
+
+    monkeypatch.setattr(bench, "alternate", known)
+    options = BenchOptions(config_of(files), None, ("float32",), (1,), (320, 240), 1, False)
+    (row,) = bench.measure(options.config, options).rows
+    assert row.pear_ros.latency_ms == Times.of(times_s[0])
+    assert row.published.latency_ms == Times.of(times_s[1])
+    assert row.times_as_fast == pytest.approx(0.2 / 0.0015)
 
 
 def test_stages_that_are_entered_twice_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from fake_tensorrt import HostStream
 from samples import random_parameters
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from waits import Operations, Waits
 
 from pear_ros import estimate
@@ -188,14 +190,34 @@ def test_answers_stay_when_the_next_come(small_assets: BodyAssets) -> None:
     assert_same(first, kept, atol=0)
 
 
-def test_nothing_waits_inside_of_a_step(small_assets: BodyAssets) -> None:
-    """One wait a batch, at its end; replays are enqueued on the stream."""
+class Enqueued(TorchDispatchMode):
+    """Notes copies between host and device, but those of a recording."""
+
+    def __init__(self, done: list[str]) -> None:
+        super().__init__()
+        self.done = done
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        # Arguments: to, from, and whether the host goes on at once.
+        if str(func).startswith("aten.copy_") and args[2:] == (True,):
+            self.done.append("copy")
+        return func(*args, **kwargs or {})
+
+
+def test_a_step_waits_once_at_its_end(small_assets: BodyAssets) -> None:
+    """Five people are one batch; all is enqueued on the stream before."""
     setup = Setup(small_assets, "cpu", recorded=True)
-    waits = []
-    assert isinstance(setup.stream, HostStream)
-    setup.stream.wait = lambda: waits.append(HostStream.is_current)  # type: ignore[method-assign]
     estimated(setup.found, frames_of([2, 3]), mesh=False)
-    assert waits == [True]
+    done: list[str] = []
+    setup.stream.wait = lambda: done.append("wait")  # type: ignore[method-assign]
+    step = setup.found._steps[8, False]
+    for name in ("crops", "network", "posed"):
+        recorded = getattr(step, name)
+        recorded.replay = partial(done.append, name)
+    with Enqueued(done):
+        estimated(setup.found, frames_of([2, 3]), mesh=False)
+    image, sights, turns, answer = ["copy"] * 4
+    assert done == [image, sights, "crops", "network", turns, "posed", answer, "wait"]
 
 
 def test_a_mesh_needs_no_second_recording_of_the_network(small_assets: BodyAssets) -> None:

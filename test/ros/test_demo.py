@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
+from harness import ROOT
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -56,3 +59,16 @@ def test_people_without_tf_are_counted(cast: Cast, shot: Shot) -> None:
     errors.add(truth, TFMessage(), truth)
     assert "6 of them matched, 4 of those without TF" in errors.table()
     assert numbers(errors.table()) == [0.0] * 14
+
+
+@pytest.mark.parametrize(("video", "waits"), [("talk.mp4", False), ("", True)])
+def test_a_video_waits_for_no_calibration(video: str, waits: bool) -> None:
+    """In a process of its own: the demo changes the environment when it is imported."""
+    options = {"video": video, "checkpoint": "", "network_config": "", "assets": "", "detector": ""}
+    program = f"""
+import argparse
+from demo.__main__ import _node_command
+print(_node_command(argparse.Namespace(**{options})))
+"""
+    command = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True)
+    assert ("camera_info_timeout_s:=0.0" not in command) == waits
