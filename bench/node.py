@@ -32,7 +32,7 @@ from rclpy.qos import QoSProfile
 from tqdm import tqdm
 
 from pear_ros.assets import load_assets
-from pear_ros.bench import hardware
+from pear_ros.bench_report import hardware
 from pear_ros.cli import image_size
 from pear_ros.convert import stamp_ns
 from pear_ros.errors import PearError

@@ -20,19 +20,14 @@ from samples import DATA, golden, golden_parameters, random_parameters
 from pear_ros import bench, estimate
 from pear_ros.assets import BodyAssets
 from pear_ros.bench import (
-    STAGES,
     BenchOptions,
     RecordedStages,
-    Row,
-    Run,
     StepByStepStages,
     Stopwatch,
-    Times,
-    Way,
     Work,
-    hardware,
     make_stages,
 )
+from pear_ros.bench_report import STAGES, Row, Run, Times, Way, hardware, markdown
 from pear_ros.body_model import BodyModel
 from pear_ros.cli import main
 from pear_ros.config import Config
@@ -141,7 +136,7 @@ def test_the_tables_in_the_docs_are_the_reports(name: str) -> None:
             )
             for row in run["rows"]
         ]
-        table = bench.markdown(Run(**run | {"rows": rows}))
+        table = markdown(Run(**run | {"rows": rows}))
         assert table in page
 
 
