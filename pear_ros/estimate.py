@@ -320,6 +320,7 @@ def _sights_of(frames: Sequence[Frame], squares: Squares) -> tuple[list[ImageArr
     """
     seen = sorted(set(squares.frame_index.tolist()))
     images = [frames[i].image.reshape(-1, 3) for i in seen]
+    # One sum more than images: the last is where they end.
     first = dict(zip(seen, accumulate(map(len, images), initial=0), strict=False))
     of_frame = [(first.get(i, 0), *f.image.shape[1::-1]) for i, f in enumerate(frames)]
     of_square = np.array(of_frame).reshape(-1, 3)[squares.frame_index]  # (N, 3)

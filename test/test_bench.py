@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from fake_tensorrt import HostStream
 from samples import DATA, golden, golden_parameters, random_parameters
 
@@ -48,13 +49,6 @@ from pear_ros.published import (
 
 SAME_JOINTS_M = 1e-4
 CPU = torch.device("cpu")
-DEVICES = [
-    "cpu",  # recordings, where there are some, are faked
-    pytest.param(
-        "cuda",
-        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-    ),
-]
 
 
 # --- The published way ---------------------------------------------------------------------------

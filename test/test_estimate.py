@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES, NO_CUDA
 from fake_tensorrt import HostStream
 from samples import random_parameters
 from torch import Tensor
@@ -41,11 +42,6 @@ from pear_ros.shape_cache import MOST_PEOPLE, ShapeCache, ShapeTable
 from pear_ros.vit import BackboneConfig
 
 RANDOM = np.random.default_rng(3)
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-DEVICES = [
-    pytest.param("cpu", id="recordings faked on the CPU"),
-    pytest.param("cuda", marks=NO_CUDA),
-]
 
 
 class Tiny:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import NO_CUDA
 from samples import DATA, random_parameters, replaced
 from torch import Tensor, nn
 
@@ -406,7 +407,7 @@ def test_the_import_of_ros_would_be_seen(module: str) -> None:
     assert "blocked: " in done.stderr
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@NO_CUDA
 @pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
 def test_a_gpu_finds_whom_the_cpu_finds(
     front_checkpoint: Path, small_assets_path: Path, mesh: bool

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
 
+from devices import DEVICES
 from harness import ENVIRONMENT, ROOT, own_domain
 
 from bench.node import FASTEST_HZ, Result, highest_rate, markdown
@@ -60,16 +60,7 @@ def test_the_table_in_the_docs_is_the_report() -> None:
     assert markdown([Result(**result) for result in results]) in page
 
 
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda",
-            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_short_run(files: dict[str, Any], tmp_path: Path, device: str) -> None:
     output = tmp_path / "node.json"
     with own_domain() as domain:
