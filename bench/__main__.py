@@ -27,16 +27,16 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import intrinsics_of
-from pear_ros.convert import image_message, mesh_markers, rgb_from_message, stamp_ns
-from pear_ros.network import NetworkConfig, load_network
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.camera import intrinsics_of
+from pear_ros.network.network import NetworkConfig, load_network
 from pear_ros.people import Boxes, Camera, EhmParameters, FloatArray, IntArray, People
-from pear_ros.placement import place_in_camera
-from pear_ros.renderer import render
-from pear_ros.toy import ToyFiles, write_toy
-from pear_ros.toy_body import build_mannequin
+from pear_ros.placement.reprojection import place_in_camera
+from pear_ros.rendering.renderer import render
+from pear_ros.ros.to_messages import image_message, mesh_markers, rgb_from_message, stamp_ns
+from pear_ros.synthetic.mannequin import build_mannequin
+from pear_ros.synthetic.toy_files import ToyFiles, write_toy
 
 NUM_VERTICES, NUM_TRIANGLES = 10475, 20908  # of SMPL-X, whose sizes are what users will pay for
 RATE_HZ, NUM_IMAGES = 10.0, 100

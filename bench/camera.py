@@ -22,9 +22,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
-from pear_ros.convert import camera_info_message, detections_message, image_message
 from pear_ros.people import Boxes, Camera
-from pear_ros.synthetic_camera import FRAME_ID, Schedule
+from pear_ros.ros.synthetic_camera import FRAME_ID, Schedule
+from pear_ros.ros.to_messages import camera_info_message, detections_message, image_message
 
 
 class PreparedCamera(Node):

@@ -31,16 +31,16 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from tqdm import tqdm
 
-from pear_ros.assets import load_assets
-from pear_ros.bench_report import hardware
-from pear_ros.cli import image_size
-from pear_ros.convert import stamp_ns
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.benchmark.report import hardware
+from pear_ros.cli.main import image_size
 from pear_ros.errors import PearError
-from pear_ros.network import choose_device
-from pear_ros.share import shared_file
+from pear_ros.network.network import choose_device
+from pear_ros.ros.synthetic_camera import inside
+from pear_ros.ros.to_messages import stamp_ns
 from pear_ros.synthetic.motion import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
-from pear_ros.synthetic_camera import inside
+from pear_ros.system.installed import shared_file
 
 SHOTS, SHOT_EVERY_S, SEED = 16, 0.1, 5
 MOST_DROPPED = 0.05  # of the images at the highest rate

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 import pear_ros.pipeline
-from pear_ros.network import NetworkConfig, PearNetwork, load_network
-from pear_ros.node import main
+from pear_ros.network.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.people import EhmParameters, map_tensors
+from pear_ros.ros.node import main
 
 
 class ConstantNetwork(PearNetwork):

@@ -23,12 +23,12 @@ from tqdm import tqdm
 from demo.errors import Errors
 from demo.pictures import side_by_side, write_animation, write_still
 from demo.recorder import Recorder
-from pear_ros.assets import load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.cli import SIZES_HELP
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.cli.main import SIZES_HELP
 from pear_ros.config import SyntheticCameraConfig
 from pear_ros.errors import PearError
-from pear_ros.share import checkpoint_or_demo, shared_file
+from pear_ros.system.installed import checkpoint_or_demo, shared_file
 
 FIRST_ANSWER_S = 60.0  # the longest wait for it
 

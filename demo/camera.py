@@ -19,9 +19,9 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from pear_ros.convert import image_message
 from pear_ros.people import ImageArray
-from pear_ros.synthetic_camera import FRAME_ID
+from pear_ros.ros.synthetic_camera import FRAME_ID
+from pear_ros.ros.to_messages import image_message
 
 
 def main(source: str, rate_hz: float, longest_s: float) -> int:

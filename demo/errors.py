@@ -11,11 +11,11 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
 
-from pear_ros import metrics
-from pear_ros.body_model import BodyModel
-from pear_ros.convert import people_from_message
-from pear_ros.frames import body_frames
-from pear_ros.tracker import box_iou_batch
+from pear_ros.body.body_model import BodyModel
+from pear_ros.body.frames import body_frames
+from pear_ros.evaluation import metrics
+from pear_ros.geometry.boxes import box_iou_batch
+from pear_ros.ros.to_messages import people_from_message
 
 MIN_IOU = 0.3  # of the boxes of one person
 MM, CM = 1000.0, 100.0

@@ -15,8 +15,8 @@ from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from pear_ros.convert import rgb_from_message, stamp_ns
 from pear_ros.people import ImageArray
+from pear_ros.ros.to_messages import rgb_from_message, stamp_ns
 
 OUTPUTS = {
     "/pear/humans": HumanArray,

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pear_ros.assets import load_assets
-from pear_ros.body_model import Bodies, BodyModel
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.config import Config
-from pear_ros.crop import Squares, squares_of, usable
-from pear_ros.detector import Detector, make_detector
-from pear_ros.engine import choose_network
+from pear_ros.detection.detector import Detector, make_detector
 from pear_ros.errors import SettingError
-from pear_ros.estimate import Estimates, make_estimator
-from pear_ros.network import (
+from pear_ros.estimation.estimator import Estimates, make_estimator
+from pear_ros.geometry.boxes import usable
+from pear_ros.images.crop import Squares, squares_of
+from pear_ros.network.engine import choose_network
+from pear_ros.network.network import (
     Network,
     NetworkConfig,
     choose_device,
@@ -35,7 +36,7 @@ from pear_ros.people import (
     map_tensors,
 )
 from pear_ros.problems import Problems
-from pear_ros.tracker import Tracker
+from pear_ros.tracking.tracker import Tracker
 
 _Batch = TypeVar("_Batch")
 

@@ -23,7 +23,7 @@ for layout in plain symlink; do
     for name in EhmParameters Human HumanArray; do
       python -c "from pear_ros.msg import $name; $name()"
     done
-    python -c "import pear_ros.node as n; assert 'colcon-$layout' in n.__file__, n.__file__"
+    python -c "import pear_ros.ros.node as n; assert 'colcon-$layout' in n.__file__, n.__file__"
     "$lib/pear-ros" --help >/dev/null
     export NODE_NAME=pear_of_$$_$layout  # not another node that this machine happens to run
     "$lib/pear_node" --ros-args -r __node:="$NODE_NAME" &

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent / "data"))
 import make_assets
 from samples import DATA
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.downloads import convert_assets
-from pear_ros.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.assets.downloads import convert_assets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.network.network import NetworkConfig, PearNetwork, load_network
 
 SMALL = make_assets.Sizes(body_vertices=150, body_faces=70, head_vertices=60, head_faces=30)
 

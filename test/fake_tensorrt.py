@@ -27,7 +27,7 @@ import onnx
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
-from pear_ros.cuda import Recorded
+from pear_ros.system.cuda_graphs import Recorded
 
 MAGIC = b"fake engine\n"
 TIMINGS = b"fake timings\n"

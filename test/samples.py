@@ -11,7 +11,8 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pear_ros.people import EhmParameters
+from pear_ros.geometry.crop_camera import CROP_FOCAL
+from pear_ros.people import EhmParameters, FloatArray
 
 DATA = Path(__file__).parent / "data"
 
@@ -60,3 +61,15 @@ def replaced(parameters: EhmParameters, row: int, **values: object) -> EhmParame
     for name, value in values.items():
         changed[name][row] = torch.as_tensor(value, dtype=torch.float32)
     return dataclasses.replace(parameters, **changed)
+
+
+def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> FloatArray:
+    """(N, J, 3) m and (N, 3) -> (N, J, 2) px in a crop drawn `size` pixels wide."""
+    tx_ty, tz = camera_t[:, None, :2], camera_t[:, None, 2:]
+    uv = 1 + CROP_FOCAL * (points[..., :2] - tx_ty) / (points[..., 2:] + tz)
+    return (uv * (size / 2)).astype(np.float32)
+
+
+def crop_camera_translation(camera_t: FloatArray) -> FloatArray:
+    """(N, 3) `tx, ty, tz` -> (N, 3) m: the body's origin in the crop camera's optical frame."""
+    return camera_t * np.array((-1, -1, 1), np.float32)

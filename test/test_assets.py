@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from damage import changed, entry, objects, read_npz
 
-from pear_ros.assets import FORMAT_VERSION, BodyAssets, load_assets, save_assets
-from pear_ros.downloads import FILES, convert_assets
+from pear_ros.assets.body_assets import FORMAT_VERSION, BodyAssets, load_assets, save_assets
+from pear_ros.assets.downloads import FILES, convert_assets
 from pear_ros.errors import AssetError
 
 

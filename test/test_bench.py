@@ -18,9 +18,16 @@ from devices import DEVICES
 from fake_tensorrt import HostStream
 from samples import DATA, golden, golden_parameters, random_parameters
 
-from pear_ros import bench, estimate
-from pear_ros.assets import BodyAssets
-from pear_ros.bench import (
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.benchmark import measure as bench
+from pear_ros.benchmark.baseline import (
+    PublishedBodyModel,
+    PublishedNetwork,
+    PublishedPipeline,
+    normalised,
+    warped_crop,
+)
+from pear_ros.benchmark.measure import (
     BenchOptions,
     RecordedStages,
     StepByStepStages,
@@ -28,24 +35,18 @@ from pear_ros.bench import (
     Work,
     make_stages,
 )
-from pear_ros.bench_report import STAGES, Row, Run, Times, Way, hardware, markdown
-from pear_ros.body_model import BodyModel
-from pear_ros.cli import main
+from pear_ros.benchmark.report import STAGES, Row, Run, Times, Way, hardware, markdown
+from pear_ros.body.body_model import BodyModel
+from pear_ros.cli.main import main
 from pear_ros.config import Config
-from pear_ros.crop import cut_crops, squares_of
-from pear_ros.cuda import CudaStream, Recorded
-from pear_ros.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.estimation import estimator as estimate
+from pear_ros.images.crop import cut_crops, squares_of
+from pear_ros.network.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.people import Boxes
 from pear_ros.pipeline import load_pipeline
-from pear_ros.placement import place_in_camera
+from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.problems import Problems
-from pear_ros.published import (
-    PublishedBodyModel,
-    PublishedNetwork,
-    PublishedPipeline,
-    normalised,
-    warped_crop,
-)
+from pear_ros.system.cuda_graphs import CudaStream, Recorded
 
 SAME_JOINTS_M = 1e-4
 CPU = torch.device("cpu")
@@ -230,7 +231,7 @@ def test_random_weights(
 def test_without_ros_messages_are_not_measured(
     monkeypatch: pytest.MonkeyPatch, small_body_model: BodyModel
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pear_ros.msg", None)
+    monkeypatch.setitem(sys.modules, "pear_ros.ros.to_messages", None)
     assert bench.message_maker(small_body_model, (640, 480)) is None
 
 

@@ -16,13 +16,13 @@ from samples import golden, golden_parameters, random_parameters
 from scipy.spatial.transform import Rotation
 from waits import Waits
 
-from pear_ros.assets import BodyAssets
-from pear_ros.body_model import Bodies, BodyModel, Head, KinematicChain, about
-from pear_ros.camera import camera_from_crop, turned
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.body.body_model import Bodies, BodyModel, Head, KinematicChain, about
+from pear_ros.body.skinning import Surface, skin
+from pear_ros.geometry.crop_camera import camera_from_crop, turned
+from pear_ros.geometry.rotation import matrix_from_6d
 from pear_ros.people import EhmParameters, map_tensors
-from pear_ros.placement import place_in_camera
-from pear_ros.rotation import matrix_from_6d
-from pear_ros.surface import Surface, skin
+from pear_ros.placement.reprojection import place_in_camera
 
 TOLERANCE_M = 1e-5
 Array = NDArray[np.float64]

@@ -10,19 +10,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from samples import golden, random_parameters
+from samples import crop_camera_translation, golden, project_to_crop, random_parameters
 from scipy.spatial.transform import Rotation
 
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import (
-    assumed_camera,
-    calibrated_camera,
-    camera_from_crop,
-    crop_camera_translation,
-    project,
-    project_to_crop,
-    turned,
-)
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.camera import assumed_camera, calibrated_camera, project
+from pear_ros.geometry.crop_camera import camera_from_crop, turned
 from pear_ros.people import Camera
 
 NAN, INF = float("nan"), float("inf")

@@ -16,9 +16,9 @@ import pytest
 import torch
 from samples import DATA
 
-from pear_ros import network as network_module
 from pear_ros.errors import CheckpointError
-from pear_ros.network import (
+from pear_ros.network import network as network_module
+from pear_ros.network.network import (
     NetworkConfig,
     PearNetwork,
     load_network,
@@ -308,7 +308,7 @@ MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from pear_ros.network import NetworkConfig, load_network
+from pear_ros.network.network import NetworkConfig, load_network
 
 def peak_bytes():
     status = Path("/proc/self/status").read_text()

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from samples import DATA
 
-from pear_ros.assets import load_assets
-from pear_ros.cli import main
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -215,10 +215,10 @@ def test_toy(
 
 
 def test_node_gets_its_arguments_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
-    node = types.ModuleType("pear_ros.node")
+    node = types.ModuleType("pear_ros.ros.node")
     received: list[list[str]] = []
     node.main = lambda arguments: received.append(arguments) or 7  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pear_ros.node", node)
+    monkeypatch.setitem(sys.modules, "pear_ros.ros.node", node)
     arguments = ["--ros-args", "-p", "cameras:=[a, b]", "--help"]
     assert main(["node", *arguments]) == 7
     assert received == [arguments]
@@ -227,7 +227,7 @@ def test_node_gets_its_arguments_untouched(monkeypatch: pytest.MonkeyPatch) -> N
 def test_node_without_ros(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pear_ros.node", None)
+    monkeypatch.setitem(sys.modules, "pear_ros.ros.node", None)
     assert main(["node"]) == 1
     assert "the node needs ROS 2" in capsys.readouterr().err
 
@@ -250,7 +250,7 @@ def test_help_is_quick_and_names_the_commands() -> None:
     done = process("--help", stdout=subprocess.PIPE)
     assert done.returncode == 0
     assert all(f"    {name} " in done.stdout for name in COMMANDS)
-    command = "import sys, pear_ros.cli; print('torch' in sys.modules)"
+    command = "import sys, pear_ros.cli.main; print('torch' in sys.modules)"
     imported = subprocess.check_output([sys.executable, "-c", command], cwd=ROOT, text=True)
     assert imported == "False\n"
 

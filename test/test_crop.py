@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from samples import golden
 
-from pear_ros import crop
-from pear_ros.crop import (
-    CROP_SIZE,
-    clip_boxes,
-    cut_crop,
-    cut_crops,
-    square_boxes,
-    squares_of,
-    usable,
-)
+from pear_ros.geometry.boxes import clip_boxes, square_boxes, usable
+from pear_ros.geometry.crop_camera import CROP_SIZE
+from pear_ros.images import crop
+from pear_ros.images.crop import cut_crop, cut_crops, squares_of
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
 
 PUBLISHED = golden("crop")

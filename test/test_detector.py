@@ -8,11 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from pear_ros import detector as detector_module
-from pear_ros.detector import DETECTORS, HogDetector, full_frame, given_boxes, make_detector
+from pear_ros.detection import detector as detector_module
+from pear_ros.detection.detector import (
+    DETECTORS,
+    HogDetector,
+    full_frame,
+    given_boxes,
+    make_detector,
+)
 from pear_ros.errors import SettingError
+from pear_ros.geometry.boxes import box_iou_batch
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
-from pear_ros.tracker import box_iou_batch
 
 
 def frame(image: ImageArray, boxes: Boxes | None = None) -> Frame:

@@ -19,8 +19,8 @@ from damage import changed, entry, objects, read_npz
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 import make_assets
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.downloads import (
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.assets.downloads import (
     BODY,
     FILES,
     HEAD,

@@ -22,11 +22,12 @@ pytest.importorskip("onnxscript")
 import fake_tensorrt
 from samples import DATA
 
-import pear_ros
-from pear_ros import engine as engine_module
-from pear_ros.cli import main
+import pear_ros.network
+from pear_ros.cli.main import main
 from pear_ros.config import Config
-from pear_ros.engine import (
+from pear_ros.errors import EngineError, ExportError, PearError, StaleEngineError
+from pear_ros.network import engine as engine_module
+from pear_ros.network.engine import (
     SMALL,
     TOLERANCES,
     build_engine,
@@ -35,13 +36,12 @@ from pear_ros.engine import (
     fixed_images,
     open_engine,
 )
-from pear_ros.errors import EngineError, ExportError, PearError, StaleEngineError
-from pear_ros.export import OUTPUTS, export
-from pear_ros.files import hash_files
-from pear_ros.network import Network, NetworkConfig, PearNetwork, load_network
+from pear_ros.network.network import Network, NetworkConfig, PearNetwork, load_network
+from pear_ros.network.onnx_export import OUTPUTS, export
 from pear_ros.people import EhmParameters, map_tensors
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems
+from pear_ros.system.files import hash_files
 
 CHECKPOINT = DATA / "network_tiny.pt"
 SIZES = DATA / "network_tiny.json"
@@ -53,8 +53,8 @@ def install(monkeypatch: pytest.MonkeyPatch, version: str) -> Any:
     """The fake in place of tensorrt, and the CPU in place of the GPU."""
     fake = fake_tensorrt.make_fake(version)
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    monkeypatch.delitem(sys.modules, "pear_ros.tensorrt_engine", raising=False)
-    module = importlib.import_module("pear_ros.tensorrt_engine")
+    monkeypatch.delitem(sys.modules, "pear_ros.network.tensorrt_engine", raising=False)
+    module = importlib.import_module("pear_ros.network.tensorrt_engine")
     monkeypatch.setattr(module, "CudaStream", fake_tensorrt.HostStream)
     monkeypatch.setattr(module, "describe_gpu", lambda device: dict(GPU))
     return fake
@@ -63,8 +63,8 @@ def install(monkeypatch: pytest.MonkeyPatch, version: str) -> Any:
 @pytest.fixture(autouse=True)
 def _forget_the_fake() -> Iterator[None]:
     yield
-    sys.modules.pop("pear_ros.tensorrt_engine", None)
-    pear_ros.__dict__.pop("tensorrt_engine", None)
+    sys.modules.pop("pear_ros.network.tensorrt_engine", None)
+    pear_ros.network.__dict__.pop("tensorrt_engine", None)
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_what_tensorrt_refuses_is_told(
 
 @both_versions
 def test_the_fake_wants_what_the_real_one_wants(fake: Any, path: Path) -> None:
-    logger = sys.modules["pear_ros.tensorrt_engine"].LOGGER  # type: ignore[attr-defined]
+    logger = sys.modules["pear_ros.network.tensorrt_engine"].LOGGER  # type: ignore[attr-defined]
     engine = fake.Runtime(logger).deserialize_cuda_engine(path.read_bytes())
     context = engine.create_execution_context(fake.ExecutionContextAllocationStrategy.USER_MANAGED)
     assert not context.set_input_shape("crops", (33, 256, 256, 3))
@@ -390,7 +390,7 @@ def test_an_engine_that_tensorrt_does_not_read(fake: Any, path: Path, network: P
 def test_engines_with_other_outputs(
     path: Path, network: PearNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["pear_ros.tensorrt_engine"]
+    module = sys.modules["pear_ros.network.tensorrt_engine"]
     monkeypatch.setattr(module, "OUTPUTS", (*OUTPUTS, "mood"))
     with pytest.raises(StaleEngineError, match="other inputs and outputs"):
         open_engine(path, network, CHECKPOINT)
@@ -466,7 +466,7 @@ def test_torch_where_cuda_fails(
     def out_of_memory(*args: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    module = sys.modules["pear_ros.tensorrt_engine"]
+    module = sys.modules["pear_ros.network.tensorrt_engine"]
     monkeypatch.setattr(module, "CudaStream", out_of_memory)
     chosen, (told,), _ = choose(path, network)
     assert chosen is network
@@ -478,7 +478,7 @@ def test_torch_without_tensorrt(
     network: PearNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: bool
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.delitem(sys.modules, "pear_ros.tensorrt_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "pear_ros.network.tensorrt_engine", raising=False)
     chosen, (told,), _ = choose(tmp_path / "pear.engine", network, build_engine=build)
     assert chosen is network
     assert "TensorRT is not installed" in told

@@ -20,13 +20,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from waits import Operations, Waits
 
-from pear_ros import estimate
-from pear_ros.assets import BodyAssets
-from pear_ros.body_model import BodyModel
-from pear_ros.crop import cut_crop, cut_on_device, squares_of
-from pear_ros.cuda import BATCHES, CudaStream, Recorded
-from pear_ros.decoder import HeadConfig
-from pear_ros.estimate import (
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.body.shape_cache import MOST_PEOPLE, ShapeCache, ShapeTable
+from pear_ros.estimation import estimator as estimate
+from pear_ros.estimation.estimator import (
     Estimate,
     Estimates,
     Estimator,
@@ -35,11 +33,13 @@ from pear_ros.estimate import (
     Stream,
     make_estimator,
 )
-from pear_ros.network import NetworkConfig, PearNetwork, compute_as_written
+from pear_ros.images.crop import cut_crop, cut_on_device, squares_of
+from pear_ros.network.backbone import BackboneConfig
+from pear_ros.network.head import HeadConfig
+from pear_ros.network.network import NetworkConfig, PearNetwork, compute_as_written
 from pear_ros.people import Boxes, Camera, EhmParameters, Frame
 from pear_ros.problems import Problems
-from pear_ros.shape_cache import MOST_PEOPLE, ShapeCache, ShapeTable
-from pear_ros.vit import BackboneConfig
+from pear_ros.system.cuda_graphs import BATCHES, CudaStream, Recorded
 
 RANDOM = np.random.default_rng(3)
 

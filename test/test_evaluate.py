@@ -13,9 +13,9 @@ import torch
 from samples import DATA
 from scipy.spatial.transform import Rotation
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.cli import main
-from pear_ros.evaluate import (
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.cli.main import main
+from pear_ros.evaluation.accuracy import (
     FRAMES,
     METRICS,
     SEED,
@@ -30,10 +30,10 @@ from pear_ros.evaluate import (
     standing,
     summary,
 )
-from pear_ros.files import hash_files
 from pear_ros.people import Boxes, People
-from pear_ros.share import shared_file
 from pear_ros.synthetic.scene import Cast, Shot
+from pear_ros.system.files import hash_files
+from pear_ros.system.installed import shared_file
 from training import tables
 
 ROOT = Path(__file__).parents[1]

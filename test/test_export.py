@@ -13,8 +13,8 @@ import torch
 from samples import DATA, golden
 
 from pear_ros.errors import ExportError
-from pear_ros.export import OPSET, OUTPUTS, Onnx, export, read_onnx
-from pear_ros.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.network.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.network.onnx_export import OPSET, OUTPUTS, Onnx, export, read_onnx
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 onnx = pytest.importorskip("onnx")

@@ -7,7 +7,7 @@ import pytest
 from samples import random_parameters
 from scipy.spatial.transform import Rotation
 
-from pear_ros.frames import Poses, body_frames
+from pear_ros.body.frames import Poses, body_frames
 from pear_ros.people import JOINT, Boxes, People
 
 LEFT, UP, FORWARD = np.eye(3)  # a person's directions at rest, in SMPL-X's axes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pear_ros import gate as gate_module
-from pear_ros.gate import Gate, Released
 from pear_ros.people import Boxes
+from pear_ros.ros import synchronizer as gate_module
+from pear_ros.ros.synchronizer import Gate, Released
 
 NOTHING: Released[str] = Released()
 

@@ -20,12 +20,13 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pear_ros import placement
-from pear_ros.assets import load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import camera_from_crop, intrinsics_of, project
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.camera import intrinsics_of, project
+from pear_ros.geometry.crop_camera import camera_from_crop
 from pear_ros.people import JOINT, Camera, EhmParameters
-from pear_ros.placement import place_in_camera
+from pear_ros.placement import reprojection as placement
+from pear_ros.placement.reprojection import place_in_camera
 
 Array = NDArray[np.float64]
 

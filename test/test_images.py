@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pear_ros.errors import ImageError
-from pear_ros.images import ENCODINGS, LARGEST_SIDE, rgb_from_compressed, rgb_from_raw
+from pear_ros.images.decode import ENCODINGS, LARGEST_SIDE, rgb_from_compressed, rgb_from_raw
 from pear_ros.people import ImageArray
 
 

@@ -15,13 +15,13 @@ import torch
 from samples import DATA
 from test_images import png
 
-from pear_ros.camera import assumed_camera, intrinsics_of
 from pear_ros.config import Config
-from pear_ros.crop import square_boxes
 from pear_ros.errors import PearError
-from pear_ros.infer import InferOptions, infer, list_inputs, read_images
+from pear_ros.geometry.boxes import square_boxes
+from pear_ros.geometry.camera import assumed_camera, intrinsics_of
+from pear_ros.offline.infer import InferOptions, infer, list_inputs, read_images
 from pear_ros.people import Camera
-from pear_ros.placement import place_in_camera
+from pear_ros.placement.reprojection import place_in_camera
 
 HEIGHT, WIDTH, FRAMES, RATE_HZ = 72, 96, 5, 10.0
 BOX, OTHER_BOX = (10.0, 5.0, 40.0, 70.0), (50.0, 5.0, 90.0, 60.0)
@@ -317,7 +317,7 @@ def test_what_is_done_is_written_when_interrupted(
         yield from itertools.islice(read_images(paths), 2)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pear_ros.infer.read_images", two_images)
+    monkeypatch.setattr("pear_ros.offline.infer.read_images", two_images)
     _, arrays = run(folder)
     assert_rows(arrays, 2)
 

@@ -29,7 +29,7 @@ def constant(name: str, launch_file: Path = LAUNCH_FILE) -> Any:
 
 def outputs() -> dict[str, str]:
     """The node's outputs and the names of their messages, read from its code."""
-    tree = ast.parse((ROOT / "pear_ros/node.py").read_text())
+    tree = ast.parse((ROOT / "pear_ros/ros/node.py").read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict) and "humans" in (
             keys := [ast.unparse(k).strip("'") for k in node.keys if k]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pear_ros.mailbox import Mailbox
+from pear_ros.ros.mailbox import Mailbox
 
 PATIENCE_S = 10
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from pear_ros import metrics
+from pear_ros.evaluation import metrics
 from pear_ros.people import JOINT, JOINT_NAMES, Camera
 
 Array = NDArray[np.float64]

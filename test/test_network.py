@@ -11,7 +11,7 @@ import torch
 from samples import DATA, golden
 
 from pear_ros.errors import SettingError
-from pear_ros.network import (
+from pear_ros.network.network import (
     NetworkConfig,
     PearNetwork,
     choose_device,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from samples import random_parameters
 
-from pear_ros.overlay import draw_people, person_color
 from pear_ros.people import Boxes, Camera, FloatArray, ImageArray, People
-from pear_ros.renderer import NEAREST_M
+from pear_ros.rendering.overlay import draw_people, person_color
+from pear_ros.rendering.renderer import NEAREST_M
 
 CAMERA = Camera(100, 100, 50, 40)  # at 1 m a metre is 100 px
 FACES = np.array([[0, 2, 1], [0, 3, 2]], np.int32)  # seen from the camera, outside faces it

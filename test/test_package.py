@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pear_ros import share
+import pear_ros
 from pear_ros.errors import AssetError
+from pear_ros.system import installed as share
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_XML = ElementTree.parse(ROOT / "package.xml").getroot()
@@ -72,14 +73,6 @@ def test_version_is_that_of_package_xml():
     assert metadata.version("pear-ros") == PACKAGE_XML.findtext("version")
 
 
-def test_only_the_rim_imports_ros():
-    ros = {tag.text for tag in PACKAGE_XML if tag.tag in ("depend", "exec_depend")}
-    ros -= {key for key, _ in ROSDEP_AND_PIP.values()}
-    rim = {path.stem for path in (ROOT / "pear_ros").rglob("*.py") if imports_of(path) & ros}
-    node = {"node", "frame_reader", "views"}
-    assert rim == {*node, "convert", "parameters", "synthetic_camera"}
-
-
 def test_package_xml_declares_every_import():
     declared = {tag.text for tag in PACKAGE_XML if tag.tag in ("depend", "exec_depend")}
     keys = {ROSDEP_AND_PIP.get(name, (name,))[0] for name in imports_of_package() - EXTRAS}
@@ -106,11 +99,6 @@ def test_torch_is_bounded_from_below_only():
     assert re.fullmatch(r"torch>=[\d.]+", torch)
 
 
-def test_messages_are_not_in_the_source_tree():
-    """A pear_ros/msg/ beside the sources would hide the generated one."""
-    assert not (ROOT / "pear_ros/msg").exists()
-
-
 @pytest.mark.parametrize(
     "folder", [None, "lib/python3.11/site-packages", "local/lib/dist-packages"]
 )
@@ -119,7 +107,7 @@ def test_shared_files_are_found_in_the_source_tree_and_where_they_are_installed(
 ):
     expected = ROOT / "assets/standin/body.npz"
     if folder:
-        monkeypatch.setattr(share, "__file__", str(tmp_path / folder / "pear_ros/share.py"))
+        monkeypatch.setattr(pear_ros, "__file__", str(tmp_path / folder / "pear_ros/__init__.py"))
         with pytest.raises(AssetError, match=r"standin/body\.npz was not installed"):
             share.shared_file("standin/body.npz")
         expected = tmp_path / "share/pear_ros/standin/body.npz"

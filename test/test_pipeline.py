@@ -12,21 +12,17 @@ import numpy as np
 import pytest
 import torch
 from devices import NO_CUDA
-from samples import DATA, random_parameters, replaced
+from samples import DATA, project_to_crop, random_parameters, replaced
 from torch import Tensor, nn
 
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import (
-    camera_from_crop,
-    intrinsics_of,
-    project,
-    project_to_crop,
-    turned,
-)
+from pear_ros.body.body_model import BodyModel
 from pear_ros.config import Config
-from pear_ros.crop import cut_crop, square_boxes
-from pear_ros.detector import given_boxes
+from pear_ros.detection.detector import given_boxes
 from pear_ros.errors import AssetError, CheckpointError, SettingError
+from pear_ros.geometry.boxes import square_boxes
+from pear_ros.geometry.camera import intrinsics_of, project
+from pear_ros.geometry.crop_camera import camera_from_crop, turned
+from pear_ros.images.crop import cut_crop
 from pear_ros.people import (
     Boxes,
     Camera,
@@ -37,7 +33,7 @@ from pear_ros.people import (
     map_tensors,
 )
 from pear_ros.pipeline import Pipeline, load_pipeline
-from pear_ros.placement import place_in_camera
+from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.problems import Problems
 
 ROOT = Path(__file__).parents[1]
@@ -378,7 +374,7 @@ import importlib, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         top = name.split(".")[0]
-        is_ours = name in ("pear_ros.msg", "pear_ros.node", "pear_ros.convert")
+        is_ours = name in ("pear_ros.msg", "pear_ros.ros")
         if is_ours or top in ("rclpy", "rosidl_parser", "ament_index_python") or top.endswith(
             ("_msgs", "_interfaces", "_srvs")
         ):
@@ -396,11 +392,13 @@ def import_without_ros(*modules: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_import_without_ros() -> None:
-    done = import_without_ros("pear_ros.cli", "pear_ros.pipeline", "pear_ros.infer")
+    done = import_without_ros("pear_ros.cli.main", "pear_ros.pipeline", "pear_ros.offline.infer")
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["rclpy", "pear_ros.msg", "sensor_msgs.msg", "pear_ros.node"])
+@pytest.mark.parametrize(
+    "module", ["rclpy", "pear_ros.msg", "sensor_msgs.msg", "pear_ros.ros.node"]
+)
 def test_the_import_of_ros_would_be_seen(module: str) -> None:
     done = import_without_ros(module)
     assert done.returncode == 1

@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from samples import crop_camera_translation, project_to_crop
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from pear_ros import placement
-from pear_ros.camera import (
-    camera_from_crop,
-    crop_camera_translation,
-    intrinsics_of,
-    project,
-    project_to_crop,
-)
+from pear_ros.geometry.camera import intrinsics_of, project
+from pear_ros.geometry.crop_camera import camera_from_crop
 from pear_ros.people import NUM_BODY_JOINTS, Camera, FloatArray
-from pear_ros.placement import NEAREST_M, place_in_camera
+from pear_ros.placement import reprojection as placement
+from pear_ros.placement.reprojection import NEAREST_M, place_in_camera
 
 NAN, INF = float("nan"), float("inf")
 SQUARE = (100.0, 50.0, 400.0, 400.0)  # xywh, px; its centre is (300, 250)

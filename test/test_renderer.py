@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage
 
 from pear_ros.people import Camera
-from pear_ros.renderer import (
+from pear_ros.rendering.renderer import (
     NEAREST_M,
     Light,
     Lighting,

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pear_ros.rotation import (
+from pear_ros.geometry.rotation import (
     axis_angle_from_matrix,
     matrix_from_6d,
     matrix_from_axis_angle,

@@ -9,10 +9,10 @@ import torch
 from samples import random_parameters
 from torch import Tensor
 
-from pear_ros import shape_cache
-from pear_ros.body_model import BodyModel, Shape
+from pear_ros.body import shape_cache
+from pear_ros.body.body_model import BodyModel, Shape
+from pear_ros.body.shape_cache import ShapeCache
 from pear_ros.people import EhmParameters, map_tensors
-from pear_ros.shape_cache import ShapeCache
 
 
 class Counting:

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from samples import random_parameters
+from samples import crop_camera_translation, project_to_crop, random_parameters
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import crop_camera_translation, intrinsics_of, project_to_crop
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.camera import intrinsics_of
+from pear_ros.geometry.rotation import matrix_from_axis_angle
 from pear_ros.people import JOINT, Camera, EhmParameters, map_tensors
-from pear_ros.renderer import Rendering, render
-from pear_ros.rotation import matrix_from_axis_angle
+from pear_ros.rendering.renderer import Rendering, render
 from pear_ros.synthetic.shapes import ShapeSampler
 from training.pixel_loss import SAMPLES, PixelLoss, Target
 from training.splat import (

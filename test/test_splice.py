@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pear_ros.splice import MARK, splice_points
+from pear_ros.ros.cdr import MARK, splice_points
 
 HEADER = b"\x00\x01\x00\x00"  # little-endian CDR
 Points = Sequence[Sequence[float]]

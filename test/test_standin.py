@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from samples import random_parameters
 from scipy.spatial.transform import Rotation
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.body_model import Bodies, BodyModel
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.people import JOINT, JOINT_NAMES, EhmParameters
+from pear_ros.synthetic.mannequin import signed_volume, skeleton
 from pear_ros.synthetic.shapes import ShapeSampler, seam
-from pear_ros.toy_body import signed_volume, skeleton
 
 PATH = Path(__file__).parents[1] / "assets/standin/body.npz"
 MAX_BYTES = 8 << 20

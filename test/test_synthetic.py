@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pear_ros.assets import load_assets
-from pear_ros.camera import project
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.geometry.camera import project
 from pear_ros.people import JOINT, JOINT_NAMES
 from pear_ros.synthetic.controls import (
     CONTROLS,

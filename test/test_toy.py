@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.body_model import Bodies, BodyModel
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.errors import SettingError
-from pear_ros.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.network.network import NetworkConfig, PearNetwork, load_network
 from pear_ros.people import JOINT, JOINT_NAMES, EhmParameters
-from pear_ros.toy import ToyFiles, toy_network, write_toy
-from pear_ros.toy_body import (
+from pear_ros.synthetic.mannequin import (
     EYE_RADIUS,
     MOUTH_Y,
     SOLE_Y,
@@ -25,6 +24,7 @@ from pear_ros.toy_body import (
     regressor,
     signed_volume,
 )
+from pear_ros.synthetic.toy_files import ToyFiles, toy_network, write_toy
 
 NUM_CROPS = 12
 SMPLX_PARENTS = [

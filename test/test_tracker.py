@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pear_ros.tracker import Tracker, box_iou_batch
+from pear_ros.geometry.boxes import box_iou_batch
+from pear_ros.tracking.tracker import Tracker
 
 
 def xyxy(*boxes: tuple[float, ...]) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from pear_ros.network import NetworkConfig, PearNetwork, load_network
-from pear_ros.vit import BackboneConfig
+from pear_ros.network.backbone import BackboneConfig
+from pear_ros.network.network import NetworkConfig, PearNetwork, load_network
 from training import mean, train
 
 TINY = NetworkConfig(

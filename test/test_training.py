@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import turned
-from pear_ros.crop import CROP_SIZE, cut_crop
-from pear_ros.network import NetworkConfig, PearNetwork
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.crop_camera import CROP_SIZE, turned
+from pear_ros.images.crop import cut_crop
+from pear_ros.network.backbone import BackboneConfig
+from pear_ros.network.network import NetworkConfig, PearNetwork
 from pear_ros.people import JOINT, EhmParameters
-from pear_ros.placement import place_in_camera
-from pear_ros.renderer import LIGHTING, render
+from pear_ros.placement.reprojection import place_in_camera
+from pear_ros.rendering.renderer import LIGHTING, render
 from pear_ros.synthetic.motion import TRAINING
-from pear_ros.vit import BackboneConfig
 from training import data, train
 from training.cpu import for_cpu
 from training.data import IMAGE_SIZE, NOBODY, OUTLINE, Batch, CropMaker

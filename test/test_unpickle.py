@@ -14,8 +14,8 @@ import pytest
 import scipy.sparse
 from pickles import Chumpy, Python2Pickle, write
 
+from pear_ros.assets.unpickle import Unread, load_pickle
 from pear_ros.errors import AssetError
-from pear_ros.unpickle import Unread, load_pickle
 
 # --- Pickles as chumpy writes them ---------------------------------------------------------------
 
@@ -96,7 +96,7 @@ def test_chumpy_class_that_is_not_read_is_refused_by_name(
 def test_memory_that_sharing_multiplies_is_limited(
     chumpy: types.SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pear_ros.unpickle.MAX_BUILT_BYTES", 1 << 20)
+    monkeypatch.setattr("pear_ros.assets.unpickle.MAX_BUILT_BYTES", 1 << 20)
     x, ids = np.zeros(8), np.zeros(10_000, dtype=np.int8)
     selects = [chumpy.Select(a=chumpy.Ch(x=x), idxs=ids) for _ in range(100)]
     path = write(tmp_path / "model.pkl", pickle.dumps({"s": selects}))

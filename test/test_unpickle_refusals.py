@@ -14,8 +14,8 @@ import pytest
 import scipy.sparse
 from pickles import Chumpy, Python2Pickle, write
 
+from pear_ros.assets.unpickle import load_pickle
 from pear_ros.errors import AssetError
-from pear_ros.unpickle import load_pickle
 
 # --- Malicious pickles ---------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pear_ros.network import IMAGE_MEAN, IMAGE_STD
-from pear_ros.vit import Attention, PatchEmbed
+from pear_ros.network.backbone import Attention, PatchEmbed
+from pear_ros.network.network import IMAGE_MEAN, IMAGE_STD
 
 
 class MatrixPatchEmbed(PatchEmbed):

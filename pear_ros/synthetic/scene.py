@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from pear_ros.assets import BodyAssets
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import project
-from pear_ros.crop import square_boxes
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.boxes import square_boxes
+from pear_ros.geometry.camera import project
 from pear_ros.people import (
     Boxes,
     Camera,
@@ -29,7 +29,7 @@ from pear_ros.people import (
     ImageArray,
     People,
 )
-from pear_ros.renderer import Light, Lighting, Rendering, render
+from pear_ros.rendering.renderer import Light, Lighting, Rendering, render
 from pear_ros.synthetic.appearance import Wardrobe
 from pear_ros.synthetic.background import draw_background
 from pear_ros.synthetic.controls import rotations

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pear_ros.assets import BodyAssets
-from pear_ros.body_model import BODY_EYES, HEAD_EYES
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.body.body_model import BODY_EYES, HEAD_EYES
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

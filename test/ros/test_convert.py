@@ -26,11 +26,11 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
-from pear_ros import convert
-from pear_ros.assets import BodyAssets
-from pear_ros.body_model import BodyModel
-from pear_ros.overlay import person_color
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.body.body_model import BodyModel
 from pear_ros.people import JOINT, JOINT_NAMES, Boxes, Camera, People
+from pear_ros.rendering.overlay import person_color
+from pear_ros.ros import to_messages as convert
 
 pytestmark = pytest.mark.ros
 

@@ -17,10 +17,10 @@ from harness import round_trip
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from pear_ros import convert
 from pear_ros.errors import ImageError
-from pear_ros.images import ENCODINGS
+from pear_ros.images.decode import ENCODINGS
 from pear_ros.people import Camera
+from pear_ros.ros import to_messages as convert
 
 pytestmark = pytest.mark.ros
 

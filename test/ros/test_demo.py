@@ -17,11 +17,11 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from demo.errors import Errors
-from pear_ros.assets import load_assets
-from pear_ros.convert import humans_message, transforms_message
-from pear_ros.share import shared_file
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.ros.to_messages import humans_message, transforms_message
 from pear_ros.synthetic.motion import HELD_OUT
 from pear_ros.synthetic.scene import Cast, Scene, Shot
+from pear_ros.system.installed import shared_file
 
 pytestmark = pytest.mark.ros
 

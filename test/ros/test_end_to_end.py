@@ -31,10 +31,10 @@ from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
-from pear_ros.assets import load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.convert import rgb_from_message
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.body.body_model import BodyModel
 from pear_ros.people import JOINT, EhmParameters
+from pear_ros.ros.to_messages import rgb_from_message
 
 pytestmark = pytest.mark.ros
 

@@ -21,24 +21,24 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray
 
-from pear_ros.assets import load_assets
-from pear_ros.body_model import BodyModel
-from pear_ros.camera import project
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.body.body_model import BodyModel
+from pear_ros.body.frames import body_frames
 from pear_ros.config import SyntheticCameraConfig
-from pear_ros.convert import (
+from pear_ros.evaluation.metrics import distances, rotation_angle_deg
+from pear_ros.geometry.boxes import box_iou_batch
+from pear_ros.geometry.camera import project
+from pear_ros.people import FloatArray, People
+from pear_ros.ros.synthetic_camera import Schedule
+from pear_ros.ros.to_messages import (
     boxes_from_detections,
     camera_from_info,
     people_from_message,
     rgb_from_message,
 )
-from pear_ros.frames import body_frames
-from pear_ros.metrics import distances, rotation_angle_deg
-from pear_ros.people import FloatArray, People
-from pear_ros.share import shared_file
 from pear_ros.synthetic.motion import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
-from pear_ros.synthetic_camera import Schedule
-from pear_ros.tracker import box_iou_batch
+from pear_ros.system.installed import shared_file
 
 pytestmark = pytest.mark.ros
 

@@ -1,0 +1,132 @@
+"""Body shapes of tracked people: a shape that stays is not blended again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pear_ros.body.body_model import BodyModel, Shape
+from pear_ros.people import EhmParameters, map_tensors
+
+MOST_PEOPLE = 256  # whose shapes are kept
+COEFFICIENTS = 200 + 300  # of betas and flame_betas
+
+
+@dataclass(frozen=True)
+class _Entry:
+    frames: int  # that entered the mean
+    mean: Tensor  # (500,) of betas and flame_betas
+    used: Tensor  # (500,) of which `shape` is made
+    shape: Shape  # one row
+
+
+class ShapeCache:
+    """Shapes by person; with `hold_after` > 0 a person keeps the mean of so many frames."""
+
+    def __init__(self, body_model: BodyModel, hold_after: int = 0) -> None:
+        self._body_model = body_model
+        self._hold_after = hold_after
+        self._entries: dict[str, _Entry] = {}
+
+    def __call__(
+        self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool
+    ) -> tuple[EhmParameters, Shape]:
+        """The parameters with the betas to use for N people, and the Shape of those."""
+        predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
+        means = [self._mean(id_, row) for id_, row in zip(ids, predicted, strict=True)]
+        used = predicted
+        if self._hold_after and ids:
+            used = torch.stack([mean for _, mean in means])
+        betas, flame_betas = used.split(
+            (parameters.betas.shape[1], parameters.flame_betas.shape[1]), 1
+        )
+        parameters = replace(parameters, betas=betas, flame_betas=flame_betas)
+
+        known = [self._known(id_, row, mesh) for id_, row in zip(ids, used, strict=True)]
+        stale = [i for i, shape in enumerate(known) if shape is None]
+        fresh = self._body_model.shape(betas[stale], flame_betas[stale], mesh)
+        for k, i in enumerate(stale):
+            known[i] = _row(fresh, k)
+        for id_, mean, row, shape in zip(ids, means, used, known, strict=True):
+            assert shape is not None
+            self._entries.pop(id_, None)  # the newest last
+            self._entries[id_] = _Entry(*mean, row, shape)
+        while len(self._entries) > MOST_PEOPLE:
+            del self._entries[next(iter(self._entries))]
+        all_rows = [shape for shape in known if shape is not None]
+        return parameters, fresh if len(stale) == len(ids) else _stack(all_rows)
+
+    def _mean(self, id_: str, predicted: Tensor) -> tuple[int, Tensor]:
+        entry = self._entries.get(id_)
+        if entry is None or not torch.isfinite(entry.mean).all():
+            return 1, predicted
+        if entry.frames >= self._hold_after:
+            return entry.frames, entry.mean
+        return entry.frames + 1, entry.mean + (predicted - entry.mean) / (entry.frames + 1)
+
+    def _known(self, id_: str, used: Tensor, mesh: bool) -> Shape | None:
+        entry = self._entries.get(id_)
+        if entry is None or not torch.equal(entry.used, used):
+            return None
+        return None if mesh and entry.shape.body_vertices is None else entry.shape
+
+
+class ShapeTable:
+    """The means that ShapeCache holds, as rows on a device, of which nothing is asked.
+
+    Shapes are blended anew in each step: a GPU does it in microseconds. A mean that is not finite
+    begins anew with the next prediction, but its frames count on.
+    """
+
+    NOBODY = MOST_PEOPLE, 1.0  # what `enter` gives for one who is not to be remembered
+
+    def __init__(self, device: torch.device, hold_after: int) -> None:
+        self._hold_after = hold_after
+        self._rows: dict[str, tuple[int, int]] = {}  # row and frames of each person, newest last
+        # Not a number: nobody's mean is known yet.
+        self._means = torch.full((MOST_PEOPLE + 1, COEFFICIENTS), torch.nan, device=device)
+
+    def enter(self, ids: tuple[str, ...]) -> list[tuple[int, float]]:
+        """For each person the row, and the share of the new prediction in the mean."""
+        entered = []
+        for id_ in ids:
+            row, frames = self._rows.pop(id_, (None, 0))
+            if row is None:
+                is_full = len(self._rows) == MOST_PEOPLE
+                row = self._rows.pop(next(iter(self._rows)))[0] if is_full else len(self._rows)
+            is_held = 0 < self._hold_after <= frames
+            entered.append((row, 0.0 if is_held else 1 / (frames + 1)))
+            self._rows[id_] = row, frames + (not is_held)
+        return entered
+
+    def __call__(self, parameters: EhmParameters, rows: Tensor, shares: Tensor) -> EhmParameters:
+        """The parameters with the betas to use; of `enter` rows (N,), any type, and shares (N,)."""
+        if not self._hold_after:
+            return parameters
+        predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
+        rows = rows.long()
+        mean = self._means.index_select(0, rows)
+        known = mean.isfinite().all(1) & (shares < 1)
+        used = torch.where(known[:, None], mean.lerp(predicted, shares[:, None]), predicted)
+        self._means.index_copy_(0, rows, used)
+        betas, flame_betas = used.split(
+            (parameters.betas.shape[1], parameters.flame_betas.shape[1]), 1
+        )
+        return replace(parameters, betas=betas, flame_betas=flame_betas)
+
+
+def _row(shape: Shape, i: int) -> Shape:
+    return map_tensors(shape, lambda rows: rows[i : i + 1])
+
+
+def _stack(rows: list[Shape]) -> Shape:
+    """One Shape of all rows; with meshes if each has one."""
+    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Shape)}
+    values: dict[str, Any] = {
+        name: None if any(x is None for x in column) else torch.cat(column)
+        for name, column in columns.items()
+    }
+    return Shape(**values)

@@ -1,0 +1,49 @@
+"""Boxes of people in an image, px: clip, square, overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pear_ros.geometry.crop_camera import CROP_MARGIN
+from pear_ros.people import FloatArray
+
+
+def clip_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
+    """(N, 4) -> (N, 4), corners of the boxes' first and last pixels inside the image.
+
+    As PEAR does it: the corner is clipped and the size kept, so a box that begins left of the
+    image reaches as far beyond its right side as it lacked on the left.
+    """
+    size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
+    first = np.maximum(xyxy[:, :2], 0)
+    last = np.minimum(first + np.maximum(size - 1, 0), (width - 1, height - 1))
+    return np.concatenate((first, last), 1).astype(np.float32)
+
+
+def usable(xyxy: FloatArray, width: int, height: int) -> NDArray[np.bool_]:
+    """(N,) True where a box is finite and covers more than a pixel's width of the image."""
+    with np.errstate(invalid="ignore"):
+        inside = np.minimum(xyxy[:, 2:], (width, height)) - np.maximum(xyxy[:, :2], 0)
+        clipped = clip_boxes(xyxy, width, height)
+        area = (clipped[:, 2:] - clipped[:, :2]).min(1, initial=np.inf)
+    good: NDArray[np.bool_] = np.isfinite(xyxy).all(1) & (inside > 0).all(1) & (area > 0)
+    return good
+
+
+def square_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
+    """Boxes of people (N, 4) -> the squares (N, 4) `xywh`, px, that the network sees."""
+    clipped = clip_boxes(xyxy, width, height).astype(np.float64)
+    centre = (clipped[:, :2] + clipped[:, 2:]) / 2
+    side = CROP_MARGIN * (clipped[:, 2:] - clipped[:, :2]).max(1, keepdims=True, initial=0)
+    return np.concatenate((centre - side / 2, side, side), 1).astype(np.float32)
+
+
+def box_iou_batch(a_xyxy: FloatArray, b_xyxy: FloatArray) -> NDArray[np.float64]:
+    """Intersection over union of (N, 4) and (M, 4) boxes: (N, M)."""
+    a, b = a_xyxy[:, None].astype(np.float64), b_xyxy[None].astype(np.float64)
+    corner = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    intersection = corner.clip(0).prod(-1)
+    areas = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (a, b)]
+    iou: NDArray[np.float64] = intersection / np.maximum(areas[0] + areas[1] - intersection, 1e-9)
+    return iou

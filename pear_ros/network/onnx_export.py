@@ -1,0 +1,126 @@
+"""The network as ONNX: crops in, every field of EhmParameters out, the precisions in the graph."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pear_ros.errors import ExportError
+from pear_ros.geometry.crop_camera import CROP_SIZE
+from pear_ros.network.network import PearNetwork
+from pear_ros.people import EhmParameters
+from pear_ros.system.files import beside, hash_files, write_whole
+
+OPSET = 20  # the newest that TensorRT 10.3 takes; 11 takes up to 25
+PRECISIONS = ("float16", "float32")  # opset 20 has no convolution in bfloat16
+INPUT = "crops"
+OUTPUTS = tuple(f.name for f in fields(EhmParameters))
+PROFILE = (1, 4, 32)  # people in one call: the fewest, what to tune for, the most
+INSTALL = "pip install onnx onnxscript"
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """An exported model, as its manifest `<file>.json` tells."""
+
+    sha256: str  # of graph and weights
+    checkpoint: str  # sha256 of the file whose weights it has
+    precision: str  # of the backbone
+
+
+def export(network: PearNetwork, checkpoint_sha256: str, path: Path) -> Onnx:
+    """Writes `path` (the graph), `path`.data (the weights) and `path`.json (what they are).
+
+    Raises ExportError where a package is missing or the files cannot be written.
+    """
+    if network.precision not in PRECISIONS:
+        raise ExportError(f"{network.precision} cannot be exported; use {' or '.join(PRECISIONS)}")
+    try:
+        program = _program(network)
+    except ImportError as error:
+        raise ExportError(f"the export needs another package ({error}): {INSTALL}") from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside(path, ".json").unlink(missing_ok=True)  # it stands for a complete export
+        program.save(path, external_data=True)
+        onnx = Onnx(hash_files(path, beside(path, ".data")), checkpoint_sha256, network.precision)
+        write_whole(beside(path, ".json"), json.dumps(asdict(onnx), indent=1).encode())
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error}") from error
+    return onnx
+
+
+def read_onnx(path: Path) -> Onnx:
+    """What an export is. Raises ExportError where its files are missing or others than then."""
+    command = f"write it again: pear-ros export --checkpoint ... --output {path}"
+    try:
+        onnx = Onnx(**json.loads(beside(path, ".json").read_text()))
+        found = hash_files(path, beside(path, ".data"))
+    except (OSError, ValueError, TypeError) as error:
+        raise ExportError(f"{path} is not a complete export ({error}); {command}") from error
+    if found != onnx.sha256:
+        raise ExportError(f"{path} or its weights have changed since the export; {command}")
+    return onnx
+
+
+class _Tuple(nn.Module):
+    """The network with a tuple of tensors as its answer."""
+
+    def __init__(self, network: PearNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        parameters = self.network(crops)
+        return tuple(getattr(parameters, name) for name in OUTPUTS)
+
+
+def _program(network: PearNetwork) -> Any:
+    # Two people: torch.export takes a size of 0 or 1 for a constant.
+    crops = torch.zeros(2, CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8, device=network.device)
+    people = torch.export.Dim("people", min=PROFILE[0], max=PROFILE[2])
+    with _quiet():
+        program: Any = torch.onnx.export(
+            _Tuple(network),
+            (crops,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=OUTPUTS,
+            dynamic_shapes=({0: people},),
+            verbose=False,
+        )
+    graph = program.model.graph
+    # TensorRT casts an input of uint8 and does nothing else with it: its size is the cast one's.
+    uses = tuple(graph.inputs[0].uses())
+    (cast,) = (use.node for use in uses if use.node.op_type == "Cast")
+    for use in uses:
+        if use.node is not cast:
+            use.node.replace_input_with(use.idx, cast.outputs[0])
+    graph.sort()
+    for node in graph:
+        node.metadata_props.clear()  # names of this machine's files; the hash is to be the model's
+    return program
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of itself; errors are raised, not logged."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

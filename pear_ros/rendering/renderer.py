@@ -1,0 +1,176 @@
+"""Shaded meshes over a picture, with their depth; on one core, without a display or a GPU.
+
+The inner loops are `src/raster.c`. They run without Python's lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pear_ros.people import Camera, FloatArray, ImageArray, IntArray
+from pear_ros.system.native import load_library, require
+
+NEAREST_M = 0.05  # what is nearer to the camera is cut off
+
+
+@dataclass(frozen=True)
+class Light:
+    """A light that is far away."""
+
+    direction: tuple[float, float, float]  # in which it shines, optical; any length
+    strength: float  # 1: a surface that faces it has its full colour
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """A surface's colour is multiplied by `ambient` and what it gets of each light, at most 1."""
+
+    ambient: float
+    lights: tuple[Light, ...]
+
+
+LIGHTING = Lighting(0.3, (Light((0.5, 0.6, 1), 0.5), Light((0, 0, 1), 0.31)))
+"""From over the camera's left shoulder, and from the camera; what faces it has its full colour."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A picture and what is in each of its pixels."""
+
+    image: ImageArray  # (H, W, 3) RGB
+    depth_m: FloatArray  # (H, W) along the optical axis; inf where no mesh is
+    people: NDArray[np.int32]  # (H, W) row of the person; -1 where no mesh is
+    faces: NDArray[np.int32]  # (H, W) row of the face; -1 where no mesh is
+
+
+def render(
+    background: ImageArray,
+    vertices: FloatArray,
+    faces: IntArray,
+    colors: FloatArray,
+    camera: Camera,
+    face_colors: FloatArray | None = None,
+    lighting: Lighting = LIGHTING,
+    nearest_m: float = NEAREST_M,
+) -> Rendering:
+    """N meshes over a copy of the background (H, W, 3).
+
+    `vertices` (N, V, 3), m, optical; `faces` (F, 3), counterclockwise seen from outside, which is
+    the side that is drawn; `colors` (N, 1 or V, 3) RGB 0 to 1, and `face_colors` (N, F, 3), which
+    multiply them. A pixel is in a mesh where its centre is; the camera's (0, 0) is the first
+    pixel's centre, as in OpenCV. Triangles with a corner that is not finite, or that projects more
+    than 2^21 px away, are left out.
+    """
+    count, num_vertices, _ = vertices.shape
+    vertices, corners = _floats(vertices), _corners(faces, num_vertices)
+    require(background.shape[2] == 3, "a background of three channels")
+    if face_colors is not None:
+        face_colors = np.broadcast_to(np.clip(face_colors, 0, 1), (count, *corners.shape))
+        face_colors = _floats(face_colors)
+
+    image = np.array(background, np.uint8, order="C")
+    height, width, _ = image.shape
+    # One block: glibc gives several smaller ones back to the system at every call, and getting
+    # their pages again costs half as much as the drawing.
+    person_at, face_at, rest = np.full((3, height, width), -1, np.int32)
+    inverse_depth = rest.view(np.float32)
+    inverse_depth[:] = 0
+    planes = [_address(plane) for plane in (image, inverse_depth, person_at, face_at)]
+    target = _Image(width, height, *planes)
+    lens = _Camera(camera.fx, camera.fy, camera.cx, camera.cy, nearest_m)
+
+    shade = _shade(vertex_normals(vertices, corners), lighting)  # (N, V)
+    colors = np.broadcast_to(np.clip(colors, 0, 1), vertices.shape)
+    rgb = _floats(255 * shade[..., None] * colors)  # (N, V, 3)
+    projected = np.empty((num_vertices, 4), np.int32)
+    for i in range(count):
+        _RASTER.pear_draw_mesh(
+            *(target, lens, i, num_vertices, _address(vertices[i]), _address(rgb[i])),
+            *(len(corners), _address(corners)),
+            *(None if face_colors is None else _address(face_colors[i]), _address(projected)),
+        )
+    with np.errstate(divide="ignore"):
+        depth_m = np.reciprocal(inverse_depth, out=inverse_depth)
+    return Rendering(image, depth_m, person_at, face_at)
+
+
+def vertex_normals(vertices: FloatArray, faces: IntArray | NDArray[np.int32]) -> FloatArray:
+    """(N, V, 3) m, (F, 3) -> (N, V, 3) outward unit normals; 0 where a vertex has no surface.
+
+    Each is the mean of the normals around the vertex, weighed by the faces' areas.
+    """
+    vertices, corners = _floats(vertices), _corners(faces, vertices.shape[1])
+    normals = np.empty_like(vertices)
+    for mesh, out in zip(vertices, normals, strict=True):
+        _RASTER.pear_vertex_normals(
+            len(mesh), _address(mesh), len(corners), _address(corners), _address(out)
+        )
+    return normals
+
+
+def _corners(faces: IntArray | NDArray[np.int32], num_vertices: int) -> NDArray[np.int32]:
+    """(F, 3) as the library reads it, which checks nothing itself."""
+    require(faces.ndim == 2 and faces.shape[1] == 3, "three corners a face")
+    corners = np.ascontiguousarray(faces, np.int32)
+    if corners.size and not 0 <= corners.min() <= corners.max() < num_vertices:
+        raise IndexError(f"a face has a corner that is none of the {num_vertices} vertices")
+    return corners
+
+
+def _shade(normals: FloatArray, lighting: Lighting) -> FloatArray:
+    """(N, V, 3) -> (N, V) part of its colour that each vertex has, at most 1."""
+    shade = np.full(normals.shape[:2], lighting.ambient, np.float32)
+    for light in lighting.lights:
+        to_light = -np.array(light.direction, np.float32)
+        to_light *= light.strength / np.linalg.norm(to_light)
+        # not with BLAS, which would start threads
+        shade += np.maximum(np.einsum("nvi,i->nv", normals, to_light), 0)
+    return np.clip(shade, 0, 1, out=shade)
+
+
+# --- The library ----------------------------------------------------------------------------------
+
+
+class _Image(ctypes.Structure):
+    _fields_ = (
+        ("width", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("rgb", ctypes.c_void_p),
+        ("inverse_z", ctypes.c_void_p),
+        ("person", ctypes.c_void_p),
+        ("face", ctypes.c_void_p),
+    )
+
+
+class _Camera(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_float) for name in ("fx", "fy", "cx", "cy", "nearest_m"))
+
+
+def _load() -> ctypes.CDLL:
+    library = load_library("_raster")
+    size, pointer = ctypes.c_int32, ctypes.c_void_p
+    library.pear_vertex_normals.argtypes = (size, pointer, size, pointer, pointer)
+    library.pear_draw_mesh.argtypes = (
+        *(ctypes.POINTER(_Image), ctypes.POINTER(_Camera), ctypes.c_int32),
+        *(size, pointer, pointer, size, pointer, pointer, pointer),
+    )
+    library.pear_vertex_normals.restype = library.pear_draw_mesh.restype = None
+    return library
+
+
+def _address(array: NDArray[Any]) -> int:
+    return array.ctypes.data
+
+
+def _floats(array: FloatArray) -> FloatArray:
+    """(..., 3) as the library reads it."""
+    require(array.shape[-1] == 3, "three numbers each")
+    return np.ascontiguousarray(array, np.float32)
+
+
+_RASTER = _load()

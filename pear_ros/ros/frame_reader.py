@@ -1,0 +1,95 @@
+"""From a camera's messages to frames: in order, decoded, with the camera that took them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from pear_ros.config import Config
+from pear_ros.errors import ImageError
+from pear_ros.geometry.camera import assumed_camera
+from pear_ros.people import Boxes, Camera, Frame, ImageArray
+from pear_ros.problems import Problems
+from pear_ros.ros import to_messages as convert
+
+RESTART_S = 1.0  # a stamp that jumps back further is a clock or a recording that starts again
+
+
+class FrameReader:
+    """Of one camera, `source`; remembers when its last image was taken.
+
+    `forget` is called with the source's name where its time starts again.
+    """
+
+    def __init__(
+        self, source: str, topic: str, problems: Problems, forget: Callable[[str], None]
+    ) -> None:
+        self._source = source
+        self._topic = topic
+        self._problems = problems
+        self._forget = forget
+        self._last_stamp_ns: int | None = None
+
+    def __call__(
+        self,
+        message: Image | CompressedImage,
+        info: CameraInfo | None,
+        boxes: Boxes | None,
+        config: Config,
+    ) -> Frame | None:
+        """The image with its camera; None, counted as a problem, where it cannot be used."""
+        stamp_ns = convert.stamp_ns(message.header)
+        if not self._is_in_order(stamp_ns):
+            return None
+        try:
+            image = convert.rgb_from_message(message)
+        except ImageError as error:
+            self._count("bad_images", f"{error}; check the camera driver")
+            return None
+        camera = self._camera(info, image, config)
+        return Frame(image, camera, stamp_ns * 1e-9, self._source, boxes)
+
+    def _is_in_order(self, stamp_ns: int) -> bool:
+        behind_ns = 0 if self._last_stamp_ns is None else self._last_stamp_ns - stamp_ns
+        if 0 < behind_ns <= RESTART_S * 1e9:
+            self._count(
+                "stamps_backwards",
+                f"an image is {behind_ns * 1e-9:.3f} s older than the one before; it is dropped: "
+                "check that one camera alone publishes there",
+            )
+            return False
+        if behind_ns > 0:
+            self._forget(self._source)
+            self._count(
+                "clock_restarts",
+                f"stamps jumped back by {behind_ns * 1e-9:.1f} s; taken as a new start, people "
+                "get new ids",
+            )
+        self._last_stamp_ns = stamp_ns
+        return True
+
+    def _camera(self, info: CameraInfo | None, image: ImageArray, config: Config) -> Camera:
+        height, width = image.shape[:2]
+        camera = None
+        if info is not None:
+            camera = convert.camera_from_info(info, width, height, config.rectified)
+        if camera is not None:
+            return camera
+        why = "no camera_info came"
+        if info is not None:
+            name, matrix = ("P", info.p) if config.rectified else ("K", info.k)
+            why = (
+                f"camera_info ({info.width}x{info.height}, {name} {np.asarray(matrix).tolist()}) "
+                f"is no calibration of the {width}x{height} images"
+            )
+        self._count(
+            "images_uncalibrated",
+            f"{why}; a field of view of {config.assumed_fov_deg} degrees is assumed and is_metric "
+            "is false: calibrate the camera, or set assumed_fov_deg",
+        )
+        return assumed_camera(width, height, config.assumed_fov_deg)
+
+    def _count(self, kind: str, message: str) -> None:
+        self._problems.count(kind, f"{self._topic}: {message}", self._source)
