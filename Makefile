@@ -40,11 +40,11 @@ evaluate: venv  ## errors of the demo network on 1,000 frames, into docs/evaluat
 
 .PHONY: bench
 bench: venv  ## what the parts cost on this machine, as medians
-	.venv/bin/python -m bench
+	.venv/bin/python -m tools.bench_parts
 
 .PHONY: bench-node
 bench-node: venv  ## the node over DDS: latencies and drops by rate; OUTPUT=file.json
-	.venv/bin/python -m bench.node $(if $(OUTPUT),--output $(OUTPUT))
+	.venv/bin/python -m tools.bench_node $(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: test-colcon
 test-colcon: .venv-colcon/interfaces.stamp  ## build as on a robot, with colcon, on top of the wheels

@@ -10,24 +10,19 @@ import sys
 import time
 from pathlib import Path
 
-# An image does not fit into the shared memory that Fast DDS sends through by default.
-os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT?sockets_size=16MB")
-# Another node on this machine would answer the demo's images, too.
-os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
-
 import numpy as np
 import rclpy
 from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 
-from demo.errors import Errors
+from demo.accuracy import Errors
 from demo.pictures import side_by_side, write_animation, write_still
 from demo.recorder import Recorder
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import BodyModel
-from pear_ros.cli.main import SIZES_HELP
 from pear_ros.config import SyntheticCameraConfig
 from pear_ros.errors import PearError
+from pear_ros.ros.dds import allow_large_images
 from pear_ros.system.installed import checkpoint_or_demo, shared_file
 
 FIRST_ANSWER_S = 60.0  # the longest wait for it
@@ -35,6 +30,9 @@ FIRST_ANSWER_S = 60.0  # the longest wait for it
 
 def main() -> int:
     options = _options()
+    allow_large_images()
+    # Another node on this machine would answer the demo's images, too.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
     options.output.mkdir(parents=True, exist_ok=True)
     node_log, camera_log = options.output / "node.log", options.output / "camera.log"
     try:
@@ -68,11 +66,11 @@ def main() -> int:
 def _node_command(options: argparse.Namespace) -> list[str]:
     """With the demo's network and the stand-in body, but for what the user has."""
     parameters = {
-        "checkpoint": checkpoint_or_demo(options.checkpoint, options.network_config),
-        "network_config": options.network_config,
-        "assets": options.assets or shared_file("standin/body.npz"),
-        "detector": options.detector or ("full_frame" if options.video else "topic"),
-        "camera_info_timeout_s": "0.0" if options.video else "",  # none will come
+        "network.checkpoint": checkpoint_or_demo(options.checkpoint, options.network_config),
+        "network.config": options.network_config,
+        "body.assets": options.assets or shared_file("standin/body.npz"),
+        "detection.detector": options.detector or ("full_frame" if options.video else "topic"),
+        "camera.info_timeout_s": "0.0" if options.video else "",  # none will come
     }
     given = [x for name, value in parameters.items() if value for x in ("-p", f"{name}:={value}")]
     return [sys.executable, "-m", "pear_ros.cli", "node", "--ros-args", *given]
@@ -139,7 +137,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--checkpoint", default="", help="default: the demo's small network")
     parser.add_argument(
-        "--network-config", default="", help=f"of the checkpoint that is given: {SIZES_HELP}"
+        "--network-config", default="", help="JSON file with the sizes of that checkpoint"
     )
     parser.add_argument("--assets", default="", help="default: the stand-in body")
     parser.add_argument(

@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from pear_ros.people import ImageArray
-from pear_ros.ros.to_messages import rgb_from_message, stamp_ns
+from pear_ros.ros.from_messages import rgb_from_message, stamp_ns
 
 OUTPUTS = {
     "/pear/humans": HumanArray,

@@ -19,12 +19,11 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
 from pear_ros.config import SyntheticCameraConfig
+from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 
 SETTINGS = ("people", "repertoire", "seed", "rate_hz")  # of the camera that are arguments, too
 
 CAMERA = "camera"  # namespace of the synthetic camera
-TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"  # see pear.launch.py
-SIXTEEN_MB = "DEFAULT?sockets_size=16MB"
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -76,7 +75,7 @@ def generate_launch_description() -> LaunchDescription:
                 "rviz", default_value="false", description="true: start RViz, too"
             ),
             SetEnvironmentVariable(
-                TRANSPORTS, EnvironmentVariable(TRANSPORTS, default_value=SIXTEEN_MB)
+                TRANSPORTS, EnvironmentVariable(TRANSPORTS, default_value=LARGE_IMAGES)
             ),
             camera,
             pear,

@@ -1,7 +1,7 @@
 """ros2 launch pear_ros pear.launch.py image:=/camera/image_raw checkpoint:=... assets:=...
 
 `--show-args` lists the arguments. For several cameras, name them in a parameter file
-(`cameras: [front, rear]`) and remap their inputs from a launch file of your own:
+(`camera: {names: [front, rear]}`) and remap their inputs from a launch file of your own:
 
     GroupAction([
         SetRemap("front/image", "/front_camera/image_raw"),
@@ -14,8 +14,6 @@
     ])
 """
 
-import dataclasses
-
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -24,12 +22,19 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
-from pear_ros.config import Config
+from pear_ros.config import Config, settings
+from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 
-# Parameters that are arguments, too; only where given do they override the parameter file.
-SETTINGS = (
-    "checkpoint", "network_config", "assets", "detector", "device", "engine", "image_transport",
-)  # fmt: skip
+# Arguments that set parameters; only where given do they override the parameter file.
+SETTINGS = {
+    "checkpoint": "network.checkpoint",
+    "network_config": "network.config",
+    "assets": "body.assets",
+    "detector": "detection.detector",
+    "device": "network.device",
+    "engine": "network.engine",
+    "image_transport": "camera.image_transport",
+}
 
 SHARE = FindPackageShare("pear_ros")
 ARGUMENTS = {
@@ -47,14 +52,9 @@ ARGUMENTS = {
     "rviz_frame": ("camera_optical_frame", "RViz's fixed frame; the images' frame_id, or map, ..."),
 }
 
-# Fast DDS sends through 0.5 MB of shared memory by default: larger images and meshes get lost. That
-# memory is the sender's: this helps what pear sends; for images the camera's process needs it.
-TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
-SIXTEEN_MB = "DEFAULT?sockets_size=16MB"
-
 
 def generate_launch_description() -> LaunchDescription:
-    settings = {setting.name: setting.metadata for setting in dataclasses.fields(Config)}
+    fields = settings(Config)
     return LaunchDescription(
         [
             *(
@@ -65,9 +65,9 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(
                     name,
                     default_value="",
-                    description=f"{settings[name]['doc']} (argument empty: as params_file says)",
+                    description=f"{fields[parameter].metadata['doc']} (empty: as params_file says)",
                 )
-                for name in SETTINGS
+                for name, parameter in SETTINGS.items()
             ),
             OpaqueFunction(function=_nodes),
         ]
@@ -78,16 +78,20 @@ def _nodes(context: LaunchContext) -> list:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    settings = {name: ParameterValue(value(name), value_type=str) for name in SETTINGS}
-    settings = {name: setting for name, setting in settings.items() if value(name)}
+    given = {
+        parameter: ParameterValue(value(name), value_type=str)
+        for name, parameter in SETTINGS.items()
+        if value(name)
+    }
     clock = {}
     if value("use_sim_time"):
         clock["use_sim_time"] = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
 
+    # Helps what pear sends, such as meshes; for images the camera's process needs it.
     actions, environment = [], {}
     if TRANSPORTS not in context.environment:
-        environment[TRANSPORTS] = SIXTEEN_MB
-        told = f"{TRANSPORTS}='{SIXTEEN_MB}' is set for pear, as Fast DDS loses what is larger "
+        environment[TRANSPORTS] = LARGE_IMAGES
+        told = f"{TRANSPORTS}='{LARGE_IMAGES}' is set for pear, as Fast DDS loses what is larger "
         actions.append(LogInfo(msg=f"{told}than 0.5 MB without; set it for the camera's process"))
 
     pear = Node(
@@ -96,7 +100,7 @@ def _nodes(context: LaunchContext) -> list:
         name="pear",
         namespace=value("namespace"),
         output="screen",
-        parameters=[value("params_file"), settings | clock],
+        parameters=[value("params_file"), given | clock],
         remappings=[
             ("image", value("image")),
             ("image/compressed", value("image") + "/compressed"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
@@ -13,20 +13,17 @@ from numpy.typing import NDArray
 
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import Bodies, BodyModel
-from pear_ros.config import Config
+from pear_ros.config import Config, value_of
 from pear_ros.detection.detector import Detector, make_detector
 from pear_ros.errors import SettingError
-from pear_ros.estimation.estimator import Estimates, make_estimator
+from pear_ros.estimation.estimator import Estimates, OnStage, ignore_stages
+from pear_ros.estimation.factory import make_estimator
 from pear_ros.geometry.boxes import usable
 from pear_ros.images.crop import Squares, squares_of
+from pear_ros.network.checkpoint import load_network
 from pear_ros.network.engine import choose_network
-from pear_ros.network.network import (
-    Network,
-    NetworkConfig,
-    choose_device,
-    choose_dtype,
-    load_network,
-)
+from pear_ros.network.network import Network
+from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import (
     Boxes,
     EhmParameters,
@@ -36,6 +33,7 @@ from pear_ros.people import (
     map_tensors,
 )
 from pear_ros.problems import Problems
+from pear_ros.system.device import choose_device, choose_dtype
 from pear_ros.tracking.tracker import Tracker
 
 _Batch = TypeVar("_Batch")
@@ -51,14 +49,15 @@ class Pipeline:
         detector: Detector,
         config: Config,
         problems: Problems,
+        on_stage: OnStage = ignore_stages,
     ) -> None:
         self.config = config  # may be replaced between steps
         self.body_model = body_model
         self.network = network
         self._detector = detector
-        most_people = config.max_people * max(1, len(config.cameras))
+        most_people = config.detection.max_people * max(1, len(config.camera.names))
         self._estimate = make_estimator(
-            network, body_model, config.shape_frames, most_people, problems
+            network, body_model, config.body.shape_frames, most_people, problems, on_stage
         )
         self._trackers: dict[str, Tracker] = {}
         self._problems = problems
@@ -96,15 +95,15 @@ class Pipeline:
                 frame.source,
                 times=int((~good).sum()),
             )
-        found = found[good & (found.scores >= self.config.min_score)]
-        best = np.argsort(-found.scores, kind="stable")[: self.config.max_people]
+        found = found[good & (found.scores >= self.config.detection.min_score)]
+        best = np.argsort(-found.scores, kind="stable")[: self.config.detection.max_people]
         return found[np.sort(best)]
 
     def _track(self, frame: Frame, boxes: Boxes) -> tuple[str, ...]:
         if frame.source not in self._trackers:
             prefix = f"{frame.source}_p" if frame.source else "p"
             self._trackers[frame.source] = Tracker(
-                prefix, self.config.track_min_iou, self.config.track_timeout_s
+                prefix, self.config.tracking.min_iou, self.config.tracking.timeout_s
             )
         return self._trackers[frame.source](boxes.xyxy, frame.stamp_s)
 
@@ -163,26 +162,33 @@ class Pipeline:
             )
 
 
-def load_pipeline(config: Config, problems: Problems) -> Pipeline:
+def load_pipeline(
+    config: Config,
+    problems: Problems,
+    on_stage: OnStage = ignore_stages,
+    replace_network: Callable[[Network], Network] = lambda network: network,
+) -> Pipeline:
     """Reads the files that `config` names.
+
+    `replace_network` gets the loaded network, and its result is used: for benchmarks.
 
     Raises CheckpointError, AssetError or SettingError that says what to do.
     """
-    for setting, what in (("checkpoint", "PEAR's weights"), ("assets", "the body model")):
-        if not getattr(config, setting):
+    files = {"network.checkpoint": "PEAR's weights", "body.assets": "the body model"}
+    for setting, content in files.items():
+        if not value_of(config, setting):
             raise SettingError(
-                f"{setting} is not set: the file of {what}; docs/assets.md tells where to get it, "
-                "`pear-ros toy DIR` writes toy files to try with"
+                f"{setting} is not set: the file of {content}; docs/weights.md says where to get it"
             )
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, device)
-    detector = make_detector(config.detector)
-    body_model = BodyModel(load_assets(Path(config.assets)), device)
-    sizes = NetworkConfig.from_json(Path(config.network_config)) if config.network_config else None
-    network = load_network(Path(config.checkpoint), sizes, device, dtype)
-    chosen = choose_network(network, config, problems)
+    device = choose_device(config.network.device)
+    dtype = choose_dtype(config.network.dtype, device)
+    detector = make_detector(config.detection.detector)
+    body_model = BodyModel(load_assets(Path(config.body.assets)), device)
+    sizes = NetworkConfig.from_json(Path(config.network.config)) if config.network.config else None
+    network = load_network(Path(config.network.checkpoint), sizes, device, dtype)
+    chosen = replace_network(choose_network(network, config, problems))
     del network  # beside an engine its memory is free, before the pipeline records what it does
-    return Pipeline(chosen, body_model, detector, config, problems)
+    return Pipeline(chosen, body_model, detector, config, problems, on_stage)
 
 
 def _rows(batch: _Batch, rows: IntArray, count: int) -> _Batch:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import make_assets
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent / "data"))
-import make_assets
 from samples import DATA
 
 from pear_ros.assets.body_assets import BodyAssets, load_assets
 from pear_ros.assets.downloads import convert_assets
 from pear_ros.body.body_model import BodyModel
-from pear_ros.network.network import NetworkConfig, PearNetwork, load_network
+from pear_ros.network.checkpoint import load_network
+from pear_ros.network.network import PearNetwork
+from pear_ros.network.network_config import NetworkConfig
 
 SMALL = make_assets.Sizes(body_vertices=150, body_faces=70, head_vertices=60, head_faces=30)
 

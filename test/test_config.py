@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import ROOT
 
-from pear_ros.config import Config, SyntheticCameraConfig, as_table, as_yaml
+from pear_ros.config import Config, SyntheticCameraConfig, settings, value_of
 from pear_ros.errors import SettingError
+from scripts.config_yaml import as_yaml
 
-ROOT = Path(__file__).parents[1]
 CAMERA = SyntheticCameraConfig
-FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+FIELDS = settings(Config)
 BOUNDED = [name for name, f in FIELDS.items() if f.metadata["bounds"]]
 NAN, INF = float("nan"), float("inf")
 
@@ -35,21 +33,21 @@ def outside(name: str) -> list[Any]:
 )
 def test_outside_of_the_bounds(name: str, value: float) -> None:
     with pytest.raises(SettingError, match=rf"^{name}: .* is not within .* \.\.\. "):
-        Config(**{name: value})
+        Config.of({name: value})
 
 
 @pytest.mark.parametrize("end", [0, 1], ids=["least", "most"])
 @pytest.mark.parametrize("name", BOUNDED)
 def test_bounds_themselves(name: str, end: int) -> None:
     value = type(FIELDS[name].default)(FIELDS[name].metadata["bounds"][end])
-    assert getattr(Config(**{name: value}), name) == value
+    assert value_of(Config.of({name: value}), name) == value
 
 
 def test_the_unit_is_told() -> None:
     with pytest.raises(
-        SettingError, match=r"^track_timeout_s: -1.0 is not within 0.0 ... 3600.0 s$"
+        SettingError, match=r"^tracking.timeout_s: -1.0 is not within 0.0 ... 3600.0 s$"
     ):
-        Config(track_timeout_s=-1.0)
+        Config.of({"tracking.timeout_s": -1.0})
 
 
 @pytest.mark.parametrize("values", [{"people": 0}, {"people": 9}, {"repertoire": "x"}], ids=str)
@@ -69,46 +67,46 @@ OF_TYPES: dict[type, Any] = {str: "x", bool: True, int: 3, float: 3.5, tuple: ("
 def test_other_types(name: str, value: object) -> None:
     kind = type(FIELDS[name].default).__name__
     with pytest.raises(SettingError, match=rf"^{name}: .* is not of type {kind}$"):
-        Config(**{name: value})
+        Config.of({name: value})
 
 
 @pytest.mark.parametrize("name", [n for n, f in FIELDS.items() if f.metadata["choices"]])
 def test_choices(name: str) -> None:
     choices = FIELDS[name].metadata["choices"]
     for choice in choices:
-        assert getattr(Config(**{name: choice}), name) == choice
+        assert value_of(Config.of({name: choice}), name) == choice
     for other in ("", "x", choices[0].upper(), ", ".join(choices)):
         with pytest.raises(SettingError, match=f"^{name}: '{other}' is none of {choices[0]}, "):
-            Config(**{name: other})
+            Config.of({name: other})
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("left", "Right_2"), ("a", "A")], ids=str)
 def test_cameras(names: tuple[str, ...]) -> None:
-    assert Config(cameras=names).cameras == names
+    assert Config.of({"camera.names": names}).camera.names == names
 
 
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (("",), "'' is no name"),
-        (("a", "2b"), "'2b' is no name"),
-        (("_a",), "'_a' is no name"),
-        (("a/b",), "'a/b' is no name"),
-        (("a-b",), "'a-b' is no name"),
-        (("a b",), "'a b' is no name"),
-        (("a\n",), r"'a\\n' is no name"),
-        (("é",), "'é' is no name"),
-        (("a", "b", "a"), "names one camera twice"),
+        (("",), "'' is not a valid name"),
+        (("a", "2b"), "'2b' is not a valid name"),
+        (("_a",), "'_a' is not a valid name"),
+        (("a/b",), "'a/b' is not a valid name"),
+        (("a-b",), "'a-b' is not a valid name"),
+        (("a b",), "'a b' is not a valid name"),
+        (("a\n",), r"'a\\n' is not a valid name"),
+        (("é",), "'é' is not a valid name"),
+        (("a", "b", "a"), "has the same name twice"),
     ],
 )
 def test_no_cameras(names: tuple[str, ...], told: str) -> None:
-    with pytest.raises(SettingError, match=f"^cameras: .*{told}"):
-        Config(cameras=names)
+    with pytest.raises(SettingError, match=f"^camera.names: .*{told}"):
+        Config.of({"camera.names": names})
 
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Config().min_score = 2.0  # type: ignore[misc]
+        Config().autostart = False  # type: ignore[misc]
 
 
 # --- Files ---------------------------------------------------------------------------------------
@@ -120,32 +118,37 @@ def test_yaml_file_is_up_to_date() -> None:
 
 def test_yaml_holds_the_defaults() -> None:
     yaml = pytest.importorskip("yaml")
-    values = yaml.safe_load(as_yaml())["/**"]["ros__parameters"]
-    assert values.pop("cameras") == [""]  # ROS has no empty list without a type
-    assert values == {n: f.default for n, f in FIELDS.items() if n != "cameras"}
+    tree = yaml.safe_load(as_yaml())["/**"]["ros__parameters"]
+    values = {
+        f"{group}.{name}" if isinstance(inner, dict) else group: value
+        for group, inner in tree.items()
+        for name, value in (inner.items() if isinstance(inner, dict) else [("", inner)])
+    }
+    assert values.pop("camera.names") == [""]  # ROS has no empty list without a type
+    assert values == {n: f.default for n, f in FIELDS.items() if n != "camera.names"}
     for name, value in values.items():
         assert type(value) is type(FIELDS[name].default), name
 
 
-@pytest.mark.parametrize(("name", "kind"), [("table", Config), ("camera table", CAMERA)])
-def test_documented_table_is_up_to_date(name: str, kind: type) -> None:
-    text = (ROOT / "docs" / "parameters.md").read_text()
-    _, table = text.split(f"<!-- {name} begin -->\n")
-    assert table.split(f"<!-- {name} end -->")[0] == as_table(kind)
+def test_every_setting_is_explained() -> None:
+    assert all(f.metadata["doc"] for f in (FIELDS | settings(CAMERA)).values())
 
 
-def test_table_has_every_setting() -> None:
-    rows = [line.split(" | ")[0] for line in as_table().splitlines()[2:]]
-    assert rows == [f"| `{name}`" for name in FIELDS]
-    assert all(f.metadata["doc"] for f in FIELDS.values())
-    assert {line.count("|") for line in as_table().splitlines()} == {6}
+# --- Groups --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("what", "expected"),
-    [("yaml", as_yaml()), ("table", as_table()), ("camera-table", as_table(CAMERA))],
-)
-def test_command(what: str, expected: str) -> None:
-    command = [sys.executable, "-m", "pear_ros.config", what]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    assert printed.stdout == expected
+def test_settings_are_replaced_by_name() -> None:
+    config = Config.of({"detection.min_score": 0.25, "autostart": False})
+    changed = config.replaced({"detection.max_people": 3, "network.dtype": "float32"})
+    assert changed.detection.min_score == 0.25
+    assert changed.detection.max_people == 3
+    assert changed.network.dtype == "float32"
+    assert not changed.autostart
+    assert changed.tracking == Config().tracking
+    assert config.detection.max_people == Config().detection.max_people
+
+
+@pytest.mark.parametrize("name", ["min_score", "detection", "detection.x", "x.min_score", ""])
+def test_unknown_settings(name: str) -> None:
+    with pytest.raises(SettingError, match=f"^{name} is not a setting"):
+        Config.of({name: 0.5})

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import ROOT
 
-from pear_ros.config import Config, SyntheticCameraConfig
+from pear_ros.config import Config, SyntheticCameraConfig, settings
+from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 
-ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = ROOT / "launch/pear.launch.py"
 DEMO_FILE = ROOT / "launch/demo.launch.py"
-TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 
 
 def constant(name: str, launch_file: Path = LAUNCH_FILE) -> Any:
@@ -29,13 +28,13 @@ def constant(name: str, launch_file: Path = LAUNCH_FILE) -> Any:
 
 def outputs() -> dict[str, str]:
     """The node's outputs and the names of their messages, read from its code."""
-    tree = ast.parse((ROOT / "pear_ros/ros/node.py").read_text())
+    tree = ast.parse((ROOT / "pear_ros/ros/camera_topics.py").read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict) and "humans" in (
             keys := [ast.unparse(k).strip("'") for k in node.keys if k]
         ):
             return dict(zip(keys, map(ast.unparse, node.values), strict=True))
-    raise AssertionError("node.py has no table of outputs any more")
+    raise AssertionError("camera_topics.py has no table of outputs any more")
 
 
 @pytest.fixture
@@ -49,14 +48,12 @@ def displays_with_topic(rviz: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_arguments_that_set_parameters_are_parameters():
-    assert set(constant("SETTINGS")) <= {setting.name for setting in dataclasses.fields(Config)}
+    assert set(constant("SETTINGS").values()) <= set(settings(Config))
 
 
 def test_demo_follows_the_camera_and_the_other_launch_file():
-    settings = {setting.name for setting in dataclasses.fields(SyntheticCameraConfig)}
-    assert set(constant("SETTINGS", DEMO_FILE)) <= settings
-    for name in ("TRANSPORTS", "SIXTEEN_MB"):
-        assert constant(name, DEMO_FILE) == constant(name)
+    names = set(settings(SyntheticCameraConfig))
+    assert set(constant("SETTINGS", DEMO_FILE)) <= names
 
 
 def test_rviz_shows_topics_of_the_node_in_displays_of_their_type(rviz):
@@ -157,7 +154,11 @@ def test_topics_are_remapped(launch_file):
 def test_given_settings_override_the_file(launch_file):
     """As the text they are: a device "0" is no integer."""
     pear = launched(launch_file, device="0", image_transport="compressed", use_sim_time="true")
-    expected = {"device": "0", "image_transport": "compressed", "use_sim_time": True}
+    expected = {
+        "network.device": "0",
+        "camera.image_transport": "compressed",
+        "use_sim_time": True,
+    }
     assert pear["pear_ros"]["parameters"] == ["pear.yaml", expected]
 
 
@@ -175,9 +176,7 @@ def test_rviz_file_and_launch_file_agree_on_the_frame(launch_file, rviz):
     assert launched(launch_file)["rviz2"]["arguments"][-1] == rviz["Global Options"]["Fixed Frame"]
 
 
-@pytest.mark.parametrize(
-    ("set_by_user", "given"), [(None, {TRANSPORTS: "DEFAULT?sockets_size=16MB"}), ("X", {})]
-)
+@pytest.mark.parametrize(("set_by_user", "given"), [(None, {TRANSPORTS: LARGE_IMAGES}), ("X", {})])
 def test_transports_are_chosen_where_the_user_has_not(launch_file, monkeypatch, set_by_user, given):
     if set_by_user:
         monkeypatch.setenv(TRANSPORTS, set_by_user)

@@ -6,12 +6,14 @@ docs/design.md shows the table of folders; this test holds the source to it.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from samples import ROOT
 
-PACKAGE = Path(__file__).resolve().parents[1] / "pear_ros"
+PACKAGE = ROOT / "pear_ros"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up: a folder or module imports only names of rows before its own.
 LAYERS = (
@@ -79,3 +81,21 @@ def test_five_files_are_at_the_top() -> None:
 
 def test_the_source_has_no_folder_that_the_build_generates() -> None:
     assert not {"msg", "srv", "action"} & {path.name for path in PACKAGE.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in FILES} - {PACKAGE}), ids=lambda path: path.name
+)
+def test_each_folder_names_its_files(folder: Path) -> None:
+    """Its `__init__.py` is a docstring alone, a line for each file."""
+    tree = ast.parse((folder / "__init__.py").read_text())
+    assert len(tree.body) == 1
+    named = re.findall(r"^(\w+\.py) ", ast.get_docstring(tree) or "", re.MULTILINE)
+    assert sorted(named) == sorted(
+        path.name for path in folder.glob("*.py") if not path.name.startswith("__")
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_fit_in_a_head(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400

@@ -10,12 +10,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from samples import ROOT
 
 import pear_ros
 from pear_ros.errors import AssetError
 from pear_ros.system import installed as share
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_XML = ElementTree.parse(ROOT / "package.xml").getroot()
 
 # import: (rosdep key, pip requirement); package.xml says why torch has no key

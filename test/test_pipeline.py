@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from devices import NO_CUDA
-from samples import DATA, project_to_crop, random_parameters, replaced
+from samples import DATA, ROOT, project_to_crop, random_parameters, replaced
 from torch import Tensor, nn
 
 from pear_ros.body.body_model import BodyModel
@@ -21,7 +21,7 @@ from pear_ros.detection.detector import given_boxes
 from pear_ros.errors import AssetError, CheckpointError, SettingError
 from pear_ros.geometry.boxes import square_boxes
 from pear_ros.geometry.camera import intrinsics_of, project
-from pear_ros.geometry.crop_camera import camera_from_crop, turned
+from pear_ros.geometry.crop_camera import camera_from_crop, rotated
 from pear_ros.images.crop import cut_crop
 from pear_ros.people import (
     Boxes,
@@ -36,7 +36,6 @@ from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.problems import Problems
 
-ROOT = Path(__file__).parents[1]
 NAN, INF = float("nan"), float("inf")
 CAMERA = Camera(600, 600, 320, 240)
 PEOPLE = random_parameters(8, seed=2)
@@ -99,7 +98,7 @@ def in_cameras_axes(
     predicted: EhmParameters, squares: FloatArray, camera: Camera = CAMERA
 ) -> EhmParameters:
     intrinsics = intrinsics_of([camera] * len(squares))
-    return turned(predicted, camera_from_crop(torch.from_numpy(squares), intrinsics))
+    return rotated(predicted, camera_from_crop(torch.from_numpy(squares), intrinsics))
 
 
 # --- A step --------------------------------------------------------------------------------------
@@ -221,7 +220,7 @@ SELECTED = {
 
 @pytest.mark.parametrize(("scores", "most", "rows"), SELECTED.values(), ids=SELECTED)
 def test_selection(setup: Setup, scores: list[float], most: int, rows: list[int]) -> None:
-    setup.pipeline.config = Config(min_score=0.5, max_people=most)
+    setup.pipeline.config = Config.of({"detection.min_score": 0.5, "detection.max_people": most})
     people = step(setup, boxes(*SPOTS, scores=scores))
     np.testing.assert_array_equal(people.boxes.xyxy, boxes(*(SPOTS[i] for i in rows)).xyxy)
     np.testing.assert_array_equal(people.boxes.scores, np.array(scores, np.float32)[rows])
@@ -311,7 +310,7 @@ def test_forgetting_a_camera_never_seen(setup: Setup) -> None:
 
 
 def test_shapes_are_held(setup: Setup, small_body_model: BodyModel) -> None:
-    config = Config(shape_frames=2)
+    config = Config.of({"body.shape_frames": 2})
     pipeline = Pipeline(setup.network, small_body_model, given_boxes, config, setup.problems)
     seen = []
     for shift in (0.0, 1.0, 5.0):
@@ -327,12 +326,14 @@ def test_shapes_are_held(setup: Setup, small_body_model: BodyModel) -> None:
 
 @pytest.fixture
 def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
-    return Config(
-        checkpoint=str(front_checkpoint),
-        network_config=str(DATA / "network_tiny.json"),
-        assets=str(small_assets_path),
-        device="cpu",
-        dtype="float32",
+    return Config.of(
+        {
+            "network.checkpoint": str(front_checkpoint),
+            "network.config": str(DATA / "network_tiny.json"),
+            "body.assets": str(small_assets_path),
+            "network.device": "cpu",
+            "network.dtype": "float32",
+        }
     )
 
 
@@ -348,13 +349,17 @@ def test_loaded_pipeline(config: Config) -> None:
 
 
 BROKEN = {
-    "no checkpoint": ({"checkpoint": ""}, SettingError, "checkpoint is not set"),
-    "no assets": ({"assets": ""}, SettingError, "assets is not set"),
-    "missing checkpoint": ({"checkpoint": "/no/c.pt"}, CheckpointError, "no checkpoint at /no"),
-    "missing assets": ({"assets": "/no/a.npz"}, AssetError, "/no/a.npz"),
-    "missing sizes": ({"network_config": "/no/c.json"}, CheckpointError, "/no/c.json"),
-    "published sizes": ({"network_config": ""}, CheckpointError, "does not fit the network"),
-    "device": ({"device": "tpu9"}, SettingError, "device 'tpu9' cannot be used"),
+    "no checkpoint": ({"network.checkpoint": ""}, SettingError, "checkpoint is not set"),
+    "no assets": ({"body.assets": ""}, SettingError, "assets is not set"),
+    "missing checkpoint": (
+        {"network.checkpoint": "/no/c.pt"},
+        CheckpointError,
+        "no checkpoint at /no",
+    ),
+    "missing assets": ({"body.assets": "/no/a.npz"}, AssetError, "/no/a.npz"),
+    "missing sizes": ({"network.config": "/no/c.json"}, CheckpointError, "/no/c.json"),
+    "published sizes": ({"network.config": ""}, CheckpointError, "does not fit the network"),
+    "device": ({"network.device": "tpu9"}, SettingError, "device 'tpu9' cannot be used"),
 }
 
 
@@ -363,7 +368,7 @@ def test_what_cannot_be_loaded(
     config: Config, changes: dict[str, str], error: type[Exception], told: str
 ) -> None:
     with pytest.raises(error, match=told):
-        load_pipeline(dataclasses.replace(config, **changes), Problems(pytest.fail))
+        load_pipeline(config.replaced(changes), Problems(pytest.fail))
 
 
 # --- Without ROS ---------------------------------------------------------------------------------
@@ -411,22 +416,22 @@ def test_a_gpu_finds_whom_the_cpu_finds(
     front_checkpoint: Path, small_assets_path: Path, mesh: bool
 ) -> None:
     """Two cameras, from the files on; the CPU in float32, the GPU in float16, as by default."""
-    config = Config(
-        checkpoint=str(front_checkpoint),
-        network_config=str(DATA / "network_tiny.json"),
-        assets=str(small_assets_path),
-        detector="topic",
-        cameras=("front", "rear"),
+    config = Config.of(
+        {
+            "network.checkpoint": str(front_checkpoint),
+            "network.config": str(DATA / "network_tiny.json"),
+            "body.assets": str(small_assets_path),
+            "detection.detector": "topic",
+            "camera.names": ("front", "rear"),
+        }
     )
     frames = [
         Frame(IMAGE, CAMERA, 0.0, "front", boxes(*SPOTS[:3])),
         Frame(IMAGE[:, ::-1], CAMERA, 0.0, "rear", boxes(*SPOTS[2:])),
     ]
     found, right = (
-        load_pipeline(dataclasses.replace(config, **where), Problems(pytest.fail)).step(
-            frames, mesh
-        )
-        for where in ({"device": "cuda"}, {"device": "cpu", "dtype": "float32"})
+        load_pipeline(config.replaced(where), Problems(pytest.fail)).step(frames, mesh)
+        for where in ({"network.device": "cuda"}, {"device": "cpu", "dtype": "float32"})
     )
     for a, b in zip(found, right, strict=True):
         assert a.ids == b.ids

@@ -25,11 +25,12 @@ from torch.utils.data import IterableDataset
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.geometry.boxes import square_boxes
 from pear_ros.geometry.camera import intrinsics_of, project
-from pear_ros.geometry.crop_camera import CROP_SIZE, turned
+from pear_ros.geometry.crop_camera import CROP_SIZE, rotated
 from pear_ros.people import NUM_JOINTS, Camera, EhmParameters, FloatArray, ImageArray, map_tensors
 from pear_ros.rendering.renderer import Rendering, render
+from pear_ros.synthetic.actions import Repertoire
 from pear_ros.synthetic.background import draw_background
-from pear_ros.synthetic.motion import Motion, Repertoire
+from pear_ros.synthetic.motion import Motion
 from pear_ros.synthetic.scene import (
     FACING_CAMERA,
     Cast,
@@ -150,7 +151,7 @@ class CropMaker:
         relative = torch.from_numpy(joints - joints[:, :1])
         return Batch(
             torch.from_numpy(crops),
-            turned(parameters, turn.mT),
+            rotated(parameters, turn.mT),
             relative @ turn,  # row vectors: turned back
             torch.from_numpy(joints_uv),
             by_token(torch.from_numpy(parts)),
@@ -183,7 +184,7 @@ class CropMaker:
         pelvis = bodies.joints[rows, :1]
         vertices = (bodies.vertices[rows] - pelvis) @ turns.mT + pelvis
         joints = (bodies.joints[rows] - pelvis) @ turns.mT + pelvis
-        parameters = turned(map_tensors(posed, lambda values: values[rows]), turns)
+        parameters = rotated(map_tensors(posed, lambda values: values[rows]), turns)
         return parameters, vertices.numpy(), joints.numpy()
 
     def _renew(self) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.people import JOINT_NAMES
-from pear_ros.rendering.renderer import NEAREST_M, vertex_normals
+from pear_ros.rendering.renderer import NEAR_PLANE_M, vertex_normals
 from training.true_camera import TrueCameras
 
 Ints = NDArray[np.int64]
@@ -164,13 +164,13 @@ class Projected:
 def project_points(placed: Tensor, cameras: TrueCameras) -> Projected:
     """(N, P, 3) m, in the frames of the cameras."""
     depth = placed[..., 2].detach()
-    clamped = depth.clamp(min=NEAREST_M)
+    clamped = depth.clamp(min=NEAR_PLANE_M)
     uv = cameras.project(placed) + 0.5
     return Projected(
         uv.clamp(-_FARTHEST_PX, _FARTHEST_PX),
         clamped,
         cameras.focal_px / clamped,
-        depth > NEAREST_M,
+        depth > NEAR_PLANE_M,
     )
 
 

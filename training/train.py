@@ -34,12 +34,15 @@ from pear_ros.assets.body_assets import BodyAssets, load_assets
 from pear_ros.body.body_model import BodyModel
 from pear_ros.errors import PearError, SettingError
 from pear_ros.network.backbone import BackboneConfig
+from pear_ros.network.checkpoint import load_network
 from pear_ros.network.head import INITIAL_POSE, HeadConfig
-from pear_ros.network.network import NetworkConfig, PearNetwork, choose_device, load_network
+from pear_ros.network.network import PearNetwork
+from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import NUM_JOINTS, EhmParameters
+from pear_ros.synthetic.actions import TRAINING
 from pear_ros.synthetic.controls import STANDING, rotations, vector
-from pear_ros.synthetic.motion import TRAINING
 from pear_ros.synthetic.scene import FACING_CAMERA
+from pear_ros.system.device import choose_device
 from training.cpu import MatrixPatchEmbed, for_cpu
 from training.data import NOBODY, PIXELS, TOKENS, Batch, Batches
 from training.losses import STAGE_2_WEIGHTS, WEIGHTS, TokenAnswers, stage_1, total

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pear_ros.geometry.crop_camera import CROP_SIZE, camera_from_crop
 from pear_ros.placement.reprojection import place_in_camera
-from pear_ros.rendering.renderer import NEAREST_M
+from pear_ros.rendering.renderer import NEAR_PLANE_M
 
 NEAREST_TZ = 1.0  # m; a crop's camera that is nearer is no answer, and gradients grow without end
 
@@ -39,18 +39,18 @@ class TrueCameras:
         """
         pelvis = joints[:, :1]
 
-        def turned(points: Tensor) -> Tensor:
+        def rotated(points: Tensor) -> Tensor:
             return (points - pelvis) @ self.turn.mT + pelvis
 
         near = torch.cat((camera_t[:, :2], camera_t[:, 2:].clamp(min=NEAREST_TZ)), 1)
-        translation = place_in_camera(turned(joints), near, self.squares, self.intrinsics)
-        return turned(points) + translation[:, None]
+        translation = place_in_camera(rotated(joints), near, self.squares, self.intrinsics)
+        return rotated(points) + translation[:, None]
 
     def project(self, placed: Tensor) -> Tensor:
         """(N, P, 3) m -> (N, P, 2) px of the crop, whose first pixel has its centre at 0."""
         focal, centre = self.intrinsics[:, None].split(2, -1)  # (N, 1, 2)
         corner, side = self.squares[:, None, :2], self.squares[:, None, 2:]
-        pixels = focal * placed[..., :2] / placed[..., 2:].clamp(min=NEAREST_M) + centre
+        pixels = focal * placed[..., :2] / placed[..., 2:].clamp(min=NEAR_PLANE_M) + centre
         return (pixels - corner) * (CROP_SIZE / side)
 
     @property

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from pear_ros.assets.unpickle import Unread
+from pear_ros.assets.pickle_values import Unread
 
 MAX_ARCHIVE_BYTES = 1 << 31  # unpacked
 

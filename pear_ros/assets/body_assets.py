@@ -11,7 +11,6 @@ layout of EHM's parameters.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from pear_ros.assets.arrays import Array, BrokenFileError, ids_below, read_npz
 from pear_ros.errors import AssetError
+from pear_ros.system.files import replacing
 
 FORMAT_VERSION = 1
 _VERSION_KEY = "pear_ros_assets_version"
@@ -108,17 +108,10 @@ def save_assets(assets: BodyAssets, output: Path) -> None:
     """
     arrays = {spec.name: getattr(assets, spec.name) for spec in fields(BodyAssets)}
     arrays[_VERSION_KEY] = np.array(FORMAT_VERSION)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with unfinished.open("wb") as file:
-                np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, output)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with replacing(output) as file:
+            np.savez(file, **arrays)
     except OSError as error:
         raise AssetError(f"{output}: cannot be written: {error.strerror or error}") from error
 

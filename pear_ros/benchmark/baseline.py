@@ -1,14 +1,13 @@
-"""PEAR the way it was published, to measure ours against: one person at a time, all of it dense.
+"""The baseline: a reference implementation of the published code, one person at a time.
 
-Attention writes its scores out, the head's self-attention attends, the body model is SMPL-X's and
-FLAME's whole linear blend skinning with every column, and each person's answer is waited for.
-What it computes is what `network.py` and `body_model.py` compute.
+Attention writes its scores out, the head's self-attention attends, the body model is the dense
+linear blend skinning of SMPL-X and FLAME, and each person's result is waited for. It computes what
+`network/` and `body/` compute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -19,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.estimation.estimator import OnStage, ignore_stages
 from pear_ros.geometry.boxes import square_boxes
 from pear_ros.geometry.camera import intrinsics_of
-from pear_ros.geometry.crop_camera import CROP_SIZE, camera_from_crop, turned
+from pear_ros.geometry.crop_camera import CROP_SIZE, camera_from_crop, rotated
 from pear_ros.geometry.rotation import matrix_from_axis_angle
 from pear_ros.network.head import DECODED, read_out, with_initial_pose
-from pear_ros.network.network import IMAGE_MEAN, IMAGE_STD, NetworkConfig
+from pear_ros.network.network import IMAGE_MEAN, IMAGE_STD
+from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import EhmParameters, FloatArray, Frame, ImageArray, map_tensors
 from pear_ros.placement.reprojection import place_in_camera
 
@@ -33,7 +34,7 @@ BODY_EYES, HEAD_EYES = slice(23, 25), slice(3, 5)  # joints of SMPL-X, of FLAME
 
 
 @dataclass(frozen=True)
-class PublishedPerson:
+class ReferencePerson:
     """One person on the CPU."""
 
     parameters: EhmParameters  # of 1 person, turned into the camera's axes
@@ -42,7 +43,7 @@ class PublishedPerson:
     translation: FloatArray  # (3,) m, into the camera's optical frame; NaN where there is none
 
 
-class PublishedPipeline:
+class ReferencePipeline:
     """Crop, network, body and placement of one person after another, in float32."""
 
     def __init__(
@@ -51,41 +52,39 @@ class PublishedPipeline:
         config: NetworkConfig,
         assets: BodyAssets,
         device: torch.device,
+        on_stage: OnStage = ignore_stages,
     ) -> None:
-        self._network = PublishedNetwork(state, config)
-        self._body_model = PublishedBodyModel(assets, device)
+        self._on_stage = on_stage
+        self._network = ReferenceNetwork(state, config)
+        self._body_model = ReferenceBodyModel(assets, device)
         self._device = device
 
     @torch.inference_mode()
-    def step(
-        self, frame: Frame, stage: Callable[[str], AbstractContextManager[object]]
-    ) -> list[PublishedPerson]:
-        """The people of `frame.boxes`; `stage(name)` is entered around each stage."""
+    def step(self, frame: Frame) -> list[ReferencePerson]:
+        """Estimates the people of `frame.boxes`."""
         assert frame.boxes is not None
         height, width = frame.image.shape[:2]
         intrinsics = intrinsics_of([frame.camera])  # (1, 4) px
         people = []
         for xyxy in frame.boxes.xyxy:
-            with stage("crop"):
-                square = square_boxes(xyxy[None], width, height)  # (1, 4) px
-                crop = normalised(warped_crop(frame.image, square[0]))
-            with stage("upload"):
-                image = crop.to(self._device)
-            with stage("network"):
-                parameters = self._network(image)
-            with stage("body"):
-                turn = camera_from_crop(torch.from_numpy(square), intrinsics).to(self._device)
-                parameters = turned(parameters, turn)
-                vertices, joints = self._body_model(parameters)
-            with stage("download"):
-                parameters = map_tensors(parameters, Tensor.cpu)
-                vertices, joints = vertices.cpu(), joints.cpu()
-            with stage("placement"):
-                translation = place_in_camera(
-                    joints, parameters.camera_t, torch.from_numpy(square), intrinsics
-                )
+            self._on_stage("crop")
+            square = square_boxes(xyxy[None], width, height)  # (1, 4) px
+            crop = normalised(warped_crop(frame.image, square[0]))
+            self._on_stage("upload")
+            crop = crop.to(self._device)
+            self._on_stage("network")
+            parameters = self._network(crop)
+            self._on_stage("body")
+            xywh = torch.from_numpy(square)
+            parameters = rotated(parameters, camera_from_crop(xywh, intrinsics).to(self._device))
+            vertices, joints = self._body_model(parameters)
+            self._on_stage("download")
+            parameters = map_tensors(parameters, Tensor.cpu)
+            vertices, joints = vertices.cpu(), joints.cpu()
+            self._on_stage("placement")
+            translation = place_in_camera(joints, parameters.camera_t, xywh, intrinsics)
             people.append(
-                PublishedPerson(
+                ReferencePerson(
                     parameters, joints[0].numpy(), vertices[0].numpy(), translation[0].numpy()
                 )
             )
@@ -114,7 +113,7 @@ def normalised(crop: ImageArray) -> Tensor:
 # --- Network -------------------------------------------------------------------------------------
 
 
-class PublishedNetwork:
+class ReferenceNetwork:
     """Eager and in float32; `state` has the checkpoint's names, `backbone.` and `head.` before."""
 
     def __init__(self, state: Mapping[str, Tensor], config: NetworkConfig) -> None:
@@ -247,7 +246,7 @@ class SkinnedModel:
         return (blended @ homogeneous)[..., :3, 0], transforms[..., :3, 3]
 
 
-class PublishedBodyModel:
+class ReferenceBodyModel:
     """EHM as PEAR composes it: FLAME posed alone, put onto SMPL-X at rest, the whole posed."""
 
     def __init__(self, assets: BodyAssets, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from pear_ros.assets.arrays import Array
 from pear_ros.assets.body_assets import HEAD_STILL, BodyAssets
+from pear_ros.body.kinematics import KinematicChain, about
 from pear_ros.body.skinning import Surface, blended, columns_first
 from pear_ros.geometry.rotation import matrix_from_axis_angle
 from pear_ros.people import JOINT, EhmParameters, FloatArray
@@ -43,7 +45,7 @@ class Bodies:
 
 
 @dataclass(frozen=True)
-class Shape:
+class BodyShape:
     """What depends on the shape of N people alone, and is worth keeping while it stays."""
 
     body_joints: Tensor  # (N, 1 + 55, 3) between the eyes, and of the joints the body's share
@@ -65,7 +67,7 @@ class Template:
         return blended(self._rest, betas, self._shapedirs)  # (N, R, 3)
 
 
-class Head:
+class FlameHead:
     """Some rows of the FLAME head: as many as its user needs."""
 
     def __init__(self, assets: BodyAssets, rows: NDArray[np.int64], device: torch.device) -> None:
@@ -109,7 +111,7 @@ class BodyModel:
         device: torch.device | str = "cpu",
         vertex_ids: NDArray[np.int64] | None = None,
     ) -> None:
-        device = torch.device(device)
+        self._device = device = torch.device(device)
         ids = np.arange(len(assets.body_template)) if vertex_ids is None else vertex_ids
         self.faces = _faces_between(ids, assets.body_faces)  # (F, 3), numpy
         self.num_vertices = len(ids)
@@ -120,67 +122,89 @@ class BodyModel:
 
         # A pasted vertex of the head takes the place of the body's.
         pasted = np.flatnonzero(assets.head_is_pasted)
-        pasted_ids = assets.head_vertex_ids[pasted]
         head_row = np.full(len(assets.body_template), -1)  # of each of the body's vertices
-        head_row[pasted_ids] = pasted
-        is_body = head_row < 0
+        head_row[assets.head_vertex_ids[pasted]] = pasted
 
-        # The middle of the eyes, and the 55 joints' share of the vertices that are not the head's.
+        self._joint_terms(assets, is_body=head_row < 0)
+        self._head_terms(assets, pasted)
+        self._mesh_terms(assets, ids, head_row)
+
+    def _joint_terms(self, assets: BodyAssets, is_body: NDArray[np.bool_]) -> None:
+        """The middle of the eyes, and the 55 joints' share of the vertices that are not the head's.
+
+        1 + 55 rows, linear in shape and expression.
+        """
         regressor = assets.body_joint_regressor  # (55, V)
         middle = regressor[BODY_EYES].mean(0, keepdims=True)  # (1, V)
         rest, shapedirs, expressiondirs = _regress(
             np.concatenate((middle, regressor * is_body)),
             (assets.body_template, assets.body_shapedirs, assets.body_expressiondirs),
         )
-        self._body_joints = Template(rest, shapedirs, device)  # of 1 + 55 rows
-        self._body_joint_dirs = torch.as_tensor(columns_first(expressiondirs), device=device)
+        self._body_joints = Template(rest, shapedirs, self._device)
+        self._body_joint_dirs = self._constant(columns_first(expressiondirs))
 
-        # The head's share in I of them: the sum of its vertices v, each with its factor r, which is
-        # the sum over FLAME's joints j of R_j @ (sum of r w_j v) + t_j * (sum of r w_j). Where j
-        # never turns that is the moment (sum of r w_j v) itself.
-        support = pasted[(regressor[:, pasted_ids] != 0).any(0)]
-        factors = regressor[:, assets.head_vertex_ids[support]]  # (55, K)
+    def _head_terms(self, assets: BodyAssets, pasted: NDArray[np.int64]) -> None:
+        """FLAME's joints, and the share of the pasted head vertices in I of the body's joints.
+
+        That share is the sum over the head's vertices v, each with its regressor's factor r, and
+        over FLAME's joints j, of R_j @ (sum of r w_j v) + t_j * (sum of r w_j). Where j never
+        turns this is the moment (sum of r w_j v) itself. 1 + 3 + I + 3 I rows: the middle of the
+        eyes, jaw and eyes, moments of the joints that never turn, moments of those that do.
+        """
+        body_rows = assets.body_joint_regressor[:, assets.head_vertex_ids]  # (55, U)
+        support = pasted[(body_rows[:, pasted] != 0).any(0)]
+        factors = body_rows[:, support]  # (55, K)
         sharing = np.flatnonzero(factors.any(1))  # (I,)
         masses = factors[sharing, None] * assets.head_weights[support].T  # (I, 5, K)
         still, turning = masses[:, :HEAD_STILL].sum(1), masses[:, HEAD_STILL:]  # (I, K), (I, 3, K)
+
         head = (assets.head_template, assets.head_shapedirs, _head_directions(assets, slice(None)))
         regressor = assets.head_joint_regressor  # (5, U)
         middle = regressor[HEAD_EYES].mean(0, keepdims=True)  # (1, U)
-        joints_of = _regress(np.concatenate((middle, regressor[HEAD_STILL:])), head)
-        joints_of[2][..., NUM_EXPRESSIONS:] = 0  # pose blend shapes come after the joints
-        moments_of = _regress(
+        joint_parts = _regress(np.concatenate((middle, regressor[HEAD_STILL:])), head)
+        joint_parts[2][..., NUM_EXPRESSIONS:] = 0  # pose blend shapes come after the joints
+        moment_parts = _regress(
             np.concatenate((still, turning.reshape(3 * len(sharing), len(support)))),
             [part[support] for part in head],
         )
-        rest, shapedirs, directions = map(np.concatenate, zip(joints_of, moments_of, strict=True))
-        self._head_joints = Template(rest, shapedirs, device)  # of 1 + 3 + I + I * 3 rows
+        rest, shapedirs, directions = map(
+            np.concatenate, zip(joint_parts, moment_parts, strict=True)
+        )
+        self._head_joints = Template(rest, shapedirs, self._device)
         self._head_joint_rows = [1, 3, len(sharing), 3 * len(sharing)]
-        self._head_joint_dirs = torch.as_tensor(columns_first(directions), device=device)
+        self._head_joint_dirs = self._constant(columns_first(directions))
         (eyelids,) = _regress(factors[sharing], [_eyelids(assets, support)])
-        self._sharing_eyelids = torch.as_tensor(columns_first(eyelids), device=device)  # (2, I * 3)
-        self._sharing_masses = torch.as_tensor(turning.sum(-1), device=device)  # (I, 3)
-        self._sharing_factors = torch.as_tensor(factors[sharing].sum(-1)[:, None], device=device)
+        self._sharing_eyelids = self._constant(columns_first(eyelids))  # (2, I * 3)
+        self._sharing_masses = self._constant(turning.sum(-1))  # (I, 3)
+        self._sharing_factors = self._constant(factors[sharing].sum(-1)[:, None])  # (I, 1)
         is_sharing = np.eye(len(factors), dtype=np.float32)[:, sharing]
-        self._sharing = torch.as_tensor(is_sharing, device=device)  # (55, I)
+        self._sharing = self._constant(is_sharing)  # (55, I)
 
-        # The mesh: the body's vertices, then the head's; `_order` brings them into that of `ids`.
-        of_body, of_head = np.flatnonzero(is_body[ids]), np.flatnonzero(~is_body[ids])
-        order = np.argsort(np.concatenate((of_body, of_head)))
-        self._order = torch.as_tensor(order, device=device)
-        body = ids[of_body]
-        self._body = Template(assets.body_template[body], assets.body_shapedirs[body], device)
-        self._head = Head(assets, head_row[ids[of_head]], device)
-        self._body_surface, self._head_surface = (
-            Surface(np.concatenate(directions, -1), assets.body_weights[rows], device)
-            for rows, directions in (
-                (body, (assets.body_expressiondirs[body], _body_posedirs(assets, body))),
-                (ids[of_head], (_body_posedirs(assets, ids[of_head]),)),
-            )
+    def _mesh_terms(
+        self, assets: BodyAssets, ids: NDArray[np.int64], head_row: NDArray[np.int64]
+    ) -> None:
+        """The vertices `ids`: first the body's, then the head's; `_order` restores their order."""
+        is_body = head_row[ids] < 0
+        of_body, of_head = np.flatnonzero(is_body), np.flatnonzero(~is_body)
+        self._order = self._constant(np.argsort(np.concatenate((of_body, of_head))))
+        body, head = ids[of_body], ids[of_head]
+        shapedirs = assets.body_shapedirs[body]
+        self._body = Template(assets.body_template[body], shapedirs, self._device)
+        self._head = FlameHead(assets, head_row[head], self._device)
+        directions = np.concatenate(
+            (assets.body_expressiondirs[body], _body_posedirs(assets, body)), -1
+        )
+        self._body_surface = Surface(directions, assets.body_weights[body], self._device)
+        self._head_surface = Surface(
+            _body_posedirs(assets, head), assets.body_weights[head], self._device
         )
 
-    def shape(self, betas: Tensor, flame_betas: Tensor, mesh: bool = False) -> Shape:
+    def _constant(self, values: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(values, device=self._device)
+
+    def shape(self, betas: Tensor, flame_betas: Tensor, mesh: bool = False) -> BodyShape:
         """The part that stays while a person's shape does. (N, 200) and (N, 300) coefficients."""
-        return Shape(
+        return BodyShape(
             body_joints=self._body_joints.shaped(betas),
             head_joints=self._head_joints.shaped(flame_betas),
             body_vertices=self._body.shaped(betas) if mesh else None,
@@ -188,7 +212,7 @@ class BodyModel:
         )
 
     def __call__(
-        self, parameters: EhmParameters, shape: Shape | None = None, mesh: bool = False
+        self, parameters: EhmParameters, shape: BodyShape | None = None, mesh: bool = False
     ) -> Bodies:
         """Poses N bodies; `shape`, if given, is `self.shape` of the same people."""
         p = parameters
@@ -220,7 +244,7 @@ class BodyModel:
         head = self._head_surface(pasted, feature, transforms)  # (N, P, 3)
         return Bodies(joints, world, torch.cat((body, head), 1).index_select(1, self._order))
 
-    def pose_head(self, shape: Shape, parameters: EhmParameters) -> HeadPose:
+    def pose_head(self, shape: BodyShape, parameters: EhmParameters) -> HeadPose:
         """Step 1's joints: global and neck rotation are zero, jaw and eyes as predicted."""
         p = parameters
         jaw_eyes = torch.cat((p.flame_jaw_pose, p.flame_eye_pose), 1)  # (N, 9)
@@ -244,52 +268,6 @@ class BodyModel:
         still = self._identity.expand(count, BODY_STILL.stop - BODY_STILL.start, 3, 3)
         hands = p.left_hand_pose, p.right_hand_pose
         return torch.cat((p.global_orient, p.body_pose, still, *hands), 1)
-
-
-class KinematicChain:
-    """A tree of joints, posed in as many rounds as doubling takes to reach its depth."""
-
-    def __init__(
-        self,
-        parents: NDArray[np.int64],  # (J,), -1 at the root
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        count = len(parents)
-        # One joint more, which never moves, is the root's parent and its own.
-        ancestors = np.append(np.where(parents < 0, count, parents), count)
-        rounds = []
-        while (ancestors < count).any():
-            rounds.append(torch.as_tensor(ancestors, device=device))
-            ancestors = ancestors[ancestors]
-        self._ancestors = rounds  # (J + 1,) each, in the first round parents, then theirs, ...
-        # Times joints: their offsets from their parents, the root's from the origin.
-        offset = np.eye(count)
-        offset[parents >= 0, parents[parents >= 0]] = -1
-        self._offset = torch.as_tensor(offset, device=device, dtype=dtype)  # (J, J)
-        self._still = torch.eye(4, device=device, dtype=dtype)
-
-    def pose(self, rest: Tensor, rotations: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints at rest (N, J, 3) and their rotations (N, J, 3, 3) relative to their parents.
-
-        Gives posed joints (N, J, 3) and their rotations (N, J, 3, 3).
-        """
-        count, num_joints, _ = rest.shape
-        offsets = self._offset @ rest  # (N, J, 3)
-        rows = torch.cat((rotations, offsets[..., None]), -1)  # (N, J, 3, 4)
-        last_row = self._still[3].expand(count, num_joints, 1, 4)
-        still = self._still.expand(count, 1, 4, 4)
-        world = torch.cat((torch.cat((rows, last_row), 2), still), 1)  # (N, J + 1, 4, 4)
-        # A joint that its ancestors up to one of them have moved, moved as that one is.
-        for ancestors in self._ancestors:
-            world = world.index_select(1, ancestors) @ world
-        return world[:, :-1, :3, 3], world[:, :-1, :3, :3]
-
-
-def about(rest: Tensor, rotations: Tensor, posed: Tensor) -> Tensor:
-    """Transforms (N, J, 3, 4) that turn by (N, J, 3, 3) and take `rest` to `posed`, (N, J, 3)."""
-    translation = posed[..., None] - rotations @ rest[..., None]
-    return torch.cat((rotations, translation), -1)
 
 
 def _added_product(summand: Tensor, matrix: Tensor, rows: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pear_ros.body.body_model import BodyModel, Shape
+from pear_ros.body.body_model import BodyModel, BodyShape
 from pear_ros.people import EhmParameters, map_tensors
 
 MOST_PEOPLE = 256  # whose shapes are kept
@@ -20,7 +20,7 @@ class _Entry:
     frames: int  # that entered the mean
     mean: Tensor  # (500,) of betas and flame_betas
     used: Tensor  # (500,) of which `shape` is made
-    shape: Shape  # one row
+    shape: BodyShape  # one row
 
 
 class ShapeCache:
@@ -33,8 +33,8 @@ class ShapeCache:
 
     def __call__(
         self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool
-    ) -> tuple[EhmParameters, Shape]:
-        """The parameters with the betas to use for N people, and the Shape of those."""
+    ) -> tuple[EhmParameters, BodyShape]:
+        """The parameters with the betas to use for N people, and the BodyShape of those."""
         predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
         means = [self._mean(id_, row) for id_, row in zip(ids, predicted, strict=True)]
         used = predicted
@@ -67,7 +67,7 @@ class ShapeCache:
             return entry.frames, entry.mean
         return entry.frames + 1, entry.mean + (predicted - entry.mean) / (entry.frames + 1)
 
-    def _known(self, id_: str, used: Tensor, mesh: bool) -> Shape | None:
+    def _known(self, id_: str, used: Tensor, mesh: bool) -> BodyShape | None:
         entry = self._entries.get(id_)
         if entry is None or not torch.equal(entry.used, used):
             return None
@@ -81,7 +81,7 @@ class ShapeTable:
     begins anew with the next prediction, but its frames count on.
     """
 
-    NOBODY = MOST_PEOPLE, 1.0  # what `enter` gives for one who is not to be remembered
+    PADDING = MOST_PEOPLE, 1.0  # what `enter` gives for one who is not to be remembered
 
     def __init__(self, device: torch.device, hold_after: int) -> None:
         self._hold_after = hold_after
@@ -118,15 +118,15 @@ class ShapeTable:
         return replace(parameters, betas=betas, flame_betas=flame_betas)
 
 
-def _row(shape: Shape, i: int) -> Shape:
+def _row(shape: BodyShape, i: int) -> BodyShape:
     return map_tensors(shape, lambda rows: rows[i : i + 1])
 
 
-def _stack(rows: list[Shape]) -> Shape:
-    """One Shape of all rows; with meshes if each has one."""
-    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Shape)}
+def _stack(rows: list[BodyShape]) -> BodyShape:
+    """One BodyShape of all rows; with meshes if each has one."""
+    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(BodyShape)}
     values: dict[str, Any] = {
         name: None if any(x is None for x in column) else torch.cat(column)
         for name, column in columns.items()
     }
-    return Shape(**values)
+    return BodyShape(**values)

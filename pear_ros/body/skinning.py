@@ -1,6 +1,6 @@
 """Skinned vertices: those at rest, moved by linear directions, then by the joints they follow.
 
-Twice: in torch, which has gradients and is for any device, and as `src/surface.c` for CPUs, which
+Twice: in torch, which has gradients and is for any device, and as `src/skinning.c` for CPUs, which
 has all in one pass and skips the joints that a vertex does not follow.
 """
 
@@ -105,7 +105,7 @@ class _Native:
         return posed
 
 
-_LIBRARY = load_library("_surface")
+_LIBRARY = load_library("_skinning")
 _LIBRARY.pear_pose_surface.argtypes = (
     *(ctypes.POINTER(_Struct), ctypes.c_int32),
     *[ctypes.c_void_p] * 4,

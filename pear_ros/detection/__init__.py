@@ -1,0 +1,4 @@
+"""Where the people are in an image.
+
+detector.py  full frame, boxes that were given, HOG
+"""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,7 @@ from pear_ros.evaluation.metrics import (
     pve,
     rotation_angle_deg,
 )
+from pear_ros.evaluation.report import Errors, draw_worst, markdown, summary
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.people import (
     JOINT,
@@ -50,12 +51,11 @@ from pear_ros.people import (
 )
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
-from pear_ros.rendering.overlay import draw_people
 from pear_ros.rendering.renderer import render
+from pear_ros.synthetic.actions import REPERTOIRES
 from pear_ros.synthetic.controls import STANDING, vector
-from pear_ros.synthetic.motion import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene, Shot, parameters_of
-from pear_ros.synthetic.shapes import Shapes
+from pear_ros.synthetic.shapes import BodyShapes
 from pear_ros.system.files import hash_files, write_whole
 
 Array = NDArray[Any]
@@ -70,37 +70,6 @@ LEAST_VISIBLE, LEAST_INSIDE = 0.5, 0.7
 BATCH = 4  # images a step of the pipeline
 REGIONS = ("body", "hands", "face")
 LEAST_REGION_PX = 20  # of the true silhouette, in a crop of 256 px
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number of each person; `statistic` makes one of all."""
-
-    name: str
-    unit: str
-    statistic: str  # mean or median
-    label: str
-
-
-METRICS = (
-    Metric("mpjpe", "mm", "mean", "MPJPE, 22 body joints from the pelvis"),
-    Metric("pa_mpjpe", "mm", "mean", "PA-MPJPE"),
-    Metric("hands_pa", "mm", "mean", "hands, 16 joints each, Procrustes-aligned"),
-    Metric("pve", "mm", "mean", "PVE, all vertices from the pelvis"),
-    Metric("head_deg", "deg", "median", "head orientation"),
-    Metric("body_deg", "deg", "median", "pelvis orientation"),
-    Metric("joints_px", "px of 256", "median", "projected joints, each of 55"),
-    Metric("position_cm", "cm", "median", "pelvis in the camera's frame"),
-    Metric("depth_cm", "cm", "median", "its depth alone"),
-    Metric("head_cm", "cm", "median", "TF frame of the head"),
-    Metric("hands_cm", "cm", "median", "TF frames of the hands"),
-    Metric("iou_body", "", "mean", "silhouette IoU of the body"),
-    Metric("iou_hands", "", "mean", "silhouette IoU of the hands"),
-    Metric("iou_face", "", "mean", "silhouette IoU of the head"),
-)
-
-
-Errors = dict[str, Array]  # (N,) or (N, K) by a metric's name, of N people
 
 
 def held_out_shots(cast: Cast, frames: int, seed: int) -> Iterator[Shot]:
@@ -214,7 +183,7 @@ def pose_errors(truth: People, found: People) -> Errors:
 def standing(truth: People, body_model: BodyModel) -> People:
     """The answer of somebody who looks at nothing but which way the pelvis is turned."""
     count = len(truth)
-    mean = Shapes(np.zeros((count, 200)), np.zeros((count, 300)), np.ones((count, 3)))
+    mean = BodyShapes(np.zeros((count, 200)), np.zeros((count, 300)), np.ones((count, 3)))
     orientation = truth.parameters.global_orient[:, 0].double().numpy()
     controls = np.tile(vector(STANDING), (count, 1))
     parameters = parameters_of(orientation, controls, np.zeros((count, 50)), mean)
@@ -286,61 +255,6 @@ def rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
     return np.where(same.any(1), same.argmax(1) if same.size else 0, -1)
 
 
-def summary(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
-    """Mean, median and 95th percentile of every metric, over people; NaN where there are none."""
-    table = {}
-    for name in errors[0]:
-        values = np.concatenate([part[name].ravel() for part in errors])
-        values = values[np.isfinite(values)] if np.isfinite(values).any() else np.array([np.nan])
-        table[name] = {
-            "mean": float(values.mean()),
-            "median": float(np.median(values)),
-            "p95": float(np.percentile(values, 95)),
-        }
-    return table
-
-
-def markdown(report: Mapping[str, Any]) -> str:
-    """A report in words and as a table; the one of mean and median that is reported is bold."""
-    lines = [
-        f"{report['frames']} frames, seed {report['seed']}; {report['people']} people, "
-        f"{report['missed']} of them left out by the pipeline;",
-        f"{report['network']}.",
-        "",
-        "| what | unit | mean | median | 95 % | if everybody stood |",
-        "|---|---|---|---|---|---|",
-    ]
-    for metric in METRICS:
-        found, still = (report[part].get(metric.name) for part in ("metrics", "standing"))
-        cells = [
-            f"**{shown(metric, found[key])}**"
-            if key == metric.statistic
-            else shown(metric, found[key])
-            for key in ("mean", "median", "p95")
-        ]
-        cells.append(shown(metric, still[metric.statistic]) if still else "")
-        lines.append(f"| {metric.label} | {metric.unit} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def shown(metric: Metric, value: float) -> str:
-    return f"{value:.{1 if metric.unit else 3}f}"
-
-
-def draw_worst(worst: Sequence[tuple[float, Shot, People]], faces: Array) -> ImageArray:
-    """Pairs of image and answer, five rows of two pairs."""
-    half = 0.5
-    tiles = []
-    for _, shot, people in worst:
-        drawn = draw_people(shot.image, people, faces, shot.camera)
-        pair = cv2.resize(np.hstack((shot.image, drawn)), None, fx=half, fy=half)
-        tiles.append(pair)
-    while len(tiles) % 2:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
-    return np.asarray(np.vstack(rows), np.uint8)
-
-
 def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int:
     """Prints the table; with `output`, a folder, writes evaluation.json and worst.jpg there, too.
 
@@ -348,33 +262,45 @@ def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int
     or nobody was found.
     """
     problems = Problems(lambda message: tqdm.write(message))
+    if output is not None:  # now: who waits for a folder that cannot be made?
+        _make_folder(output)
+    pipeline = load_pipeline(config.replaced({"detection.detector": "topic"}), problems)
+    assets = load_assets(Path(config.body.assets))
+    shots = held_out_shots(Cast(assets), frames, seed)
+    found = compare(pipeline, shots, Judge(assets), frames, seed)
+    if not found.errors:
+        raise PearError("the network found nobody that could be compared")
+    report = {
+        "frames": found.frames,
+        "seed": seed,
+        "people": found.people,
+        "missed": found.missed,
+        "network": pipeline.description,
+        "checkpoint_sha256": hash_files(Path(config.network.checkpoint)),
+        "metrics": summary(found.errors),
+        "standing": summary(found.standing),
+    }
+    print(markdown(report))
+    for kind, count in problems.counts().items():
+        print(f"{kind}: {count}")
+    if output is not None:
+        worst = [(shot.image, shot.camera, people) for _, shot, people in found.worst]
+        _write(output, report, draw_worst(worst, assets.body_faces))
+    return 0
+
+
+def _make_folder(output: Path) -> None:
     try:
-        if output is not None:  # now: who waits for a folder that cannot be made?
-            output.mkdir(parents=True, exist_ok=True)
-        pipeline = load_pipeline(dataclasses.replace(config, detector="topic"), problems)
-        assets = load_assets(Path(config.assets))
-        shots = held_out_shots(Cast(assets), frames, seed)
-        found = compare(pipeline, shots, Judge(assets), frames, seed)
-        if not found.errors:
-            raise PearError("the network found nobody that could be compared")
-        report = {
-            "frames": found.frames,
-            "seed": seed,
-            "people": found.people,
-            "missed": found.missed,
-            "network": pipeline.description,
-            "checkpoint_sha256": hash_files(Path(config.checkpoint)),
-            "metrics": summary(found.errors),
-            "standing": summary(found.standing),
-        }
-        print(markdown(report))
-        for kind, count in problems.counts().items():
-            print(f"{kind}: {count}")
-        if output is not None:
-            picture = cv2.cvtColor(draw_worst(found.worst, assets.body_faces), cv2.COLOR_RGB2BGR)
-            write_whole(output / "evaluation.json", json.dumps(report, indent=1).encode())
-            write_whole(output / "worst.jpg", cv2.imencode(".jpg", picture)[1])
-            print(f"\nwrote {output / 'evaluation.json'} and {output / 'worst.jpg'}")
+        output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PearError(f"{error}; give another --output") from error
-    return 0
+
+
+def _write(output: Path, report: Mapping[str, Any], worst: ImageArray) -> None:
+    picture = cv2.imencode(".jpg", cv2.cvtColor(worst, cv2.COLOR_RGB2BGR))[1]
+    try:
+        write_whole(output / "evaluation.json", json.dumps(report, indent=1).encode())
+        write_whole(output / "worst.jpg", picture)
+    except OSError as error:
+        raise PearError(f"{error}; give another --output") from error
+    print(f"\nwrote {output / 'evaluation.json'} and {output / 'worst.jpg'}")

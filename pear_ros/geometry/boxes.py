@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pear_ros.geometry.crop_camera import CROP_MARGIN
-from pear_ros.people import FloatArray
+from pear_ros.people import Boxes, FloatArray
 
 
 def clip_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
@@ -47,3 +47,11 @@ def box_iou_batch(a_xyxy: FloatArray, b_xyxy: FloatArray) -> NDArray[np.float64]
     areas = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (a, b)]
     iou: NDArray[np.float64] = intersection / np.maximum(areas[0] + areas[1] - intersection, 1e-9)
     return iou
+
+
+def boxes_inside(boxes: Boxes, image_size: tuple[int, int]) -> Boxes:
+    """Boxes clipped to an image of `image_size` (height, width), without those outside of it."""
+    height, width = image_size
+    clipped = boxes.xyxy.clip(0, (width, height, width, height))
+    seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))
+    return Boxes(clipped, boxes.scores)[seen]

@@ -39,7 +39,7 @@ def camera_from_crop(crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
     return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
-def turned(parameters: EhmParameters, turn: Tensor) -> EhmParameters:
+def rotated(parameters: EhmParameters, turn: Tensor) -> EhmParameters:
     """Parameters of N people turned about their pelvis by (N, 3, 3)."""
     global_orient = turn[:, None] @ parameters.global_orient  # (N, 1, 3, 3)
     return dataclasses.replace(parameters, global_orient=global_orient)

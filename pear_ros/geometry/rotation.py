@@ -18,6 +18,7 @@ def matrix_from_6d(x: Tensor) -> Tensor:
     """
     a1, a2 = x[..., :3], x[..., 3:]
     b1 = F.normalize(a1, dim=-1)
+    # Gram-Schmidt: b2 = normalize(a2 - (b1 . a2) b1)
     b2 = F.normalize(torch.addcmul(a2, (b1 * a2).sum(-1, keepdim=True), b1, value=-1), dim=-1)
     b3 = torch.linalg.cross(b1, b2)
     return torch.stack((b1, b2, b3), dim=-1)
@@ -28,12 +29,14 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     columns = identity.expand(*axis_angle.shape, 3)
     cross = torch.linalg.cross(axis_angle[..., None], columns, dim=-2)  # (..., 3, 3)
-    # Of an angle so small the sine is the angle, and its square can still be divided by.
+    # At an angle so small the sine equals the angle, and its square can still be divided by.
     tiny = torch.finfo(axis_angle.dtype).tiny ** 0.5
     half = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None].clamp(min=tiny) / 2
     sinc, cos = half.sin() / half, half.cos()
-    turned = torch.addcmul(identity, sinc * cos, cross)
-    return torch.addcmul(turned, sinc * sinc, cross @ cross, value=0.5)
+    # Rodrigues: R = I + sin(a)/a K + (1 - cos(a))/a^2 K^2, with K the cross product by the vector;
+    # of the half angle h = a/2 these factors are sinc(h) cos(h) and sinc(h)^2 / 2.
+    first_order = torch.addcmul(identity, sinc * cos, cross)
+    return torch.addcmul(first_order, sinc * sinc, cross @ cross, value=0.5)
 
 
 def quaternion_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
@@ -66,7 +69,7 @@ def axis_angle_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
     axis, cos = quat_xyzw[..., :3], quat_xyzw[..., 3]
     sin = np.linalg.norm(axis, axis=-1)
     angle = 2 * np.arctan2(sin, cos)
-    # Of less than 1e-12 the axis says nothing, and the sine is the angle.
+    # Below 1e-12 the axis is undetermined, and the sine equals the angle.
     factor = np.where(sin > 1e-12, angle / np.maximum(sin, 1e-12), 2)
     scaled: NDArray[np.float64] = axis * factor[..., None]
     return scaled

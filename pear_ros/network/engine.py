@@ -9,7 +9,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,28 @@ from pear_ros.system.files import beside, hash_files, write_whole
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
 SMALL = 0.1
 TRIED_PEOPLE = (1, 3, PROFILE[1], PROFILE[2])
+
+
+class EngineBackend(Protocol):
+    """What builds engines and runs them: the module `tensorrt_engine`."""
+
+    def require_version(self) -> str:
+        """The full version. Raises EngineError for one that is not supported."""
+
+    def describe_gpu(self, device: torch.device) -> dict[str, str]:
+        """What an engine depends on besides the version: fields of Key.
+
+        Raises EngineError for a device without engines.
+        """
+
+    def build_plan(self, onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, bytes]:
+        """The engine as a buffer, and timings that make the next build faster.
+
+        Raises EngineError with the reason.
+        """
+
+    def load_network(self, plan: Any, device: torch.device) -> Network:
+        """Raises StaleEngineError where another build helps, EngineError where it does not."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +83,19 @@ def choose_network(network: PearNetwork, config: Config, problems: Problems) -> 
 
     Why torch computes is told as a problem, with the command that mends it.
     """
-    if not config.engine:
+    if not config.network.engine:
         return network
-    path, checkpoint = Path(config.engine), Path(config.checkpoint)
+    path, checkpoint = Path(config.network.engine), Path(config.network.checkpoint)
     try:
         try:
             return open_engine(path, network, checkpoint)
         except StaleEngineError:
-            if not config.build_engine:
+            if not config.network.build_engine:
                 raise
         build_engine(path, network, checkpoint)
         return open_engine(path, network, checkpoint)
     except (PearError, OSError, RuntimeError) as error:  # of the file; of CUDA, such as no memory
-        sizes = f" --network-config {config.network_config}" if config.network_config else ""
+        sizes = f" --network-config {config.network.config}" if config.network.config else ""
         problems.count(
             "engine_not_used",
             f"torch computes, not the engine {path}: {error}; a new one: pear-ros build "
@@ -99,7 +121,7 @@ def open_engine(path: Path, network: PearNetwork, checkpoint: Path) -> Network:
         raise StaleEngineError("it is damaged")
     # Mapped, as it is as large as the weights; TensorRT copies it to the GPU.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as plan:
-        engine: Network = tensorrt.TensorRTNetwork(plan, network.device)
+        engine = tensorrt.load_network(plan, network.device)
     require_agreement(network, engine)
     return engine
 
@@ -185,7 +207,7 @@ def build_engine(
 # --- What it is ----------------------------------------------------------------------------------
 
 
-def _tensorrt() -> ModuleType:
+def _tensorrt() -> EngineBackend:
     """The module that imports tensorrt. Raises EngineError where that is not installed."""
     try:
         from pear_ros.network import tensorrt_engine
@@ -195,7 +217,7 @@ def _tensorrt() -> ModuleType:
     return tensorrt_engine
 
 
-def _key(tensorrt: ModuleType, network: PearNetwork, checkpoint: Path) -> Key:
+def _key(tensorrt: EngineBackend, network: PearNetwork, checkpoint: Path) -> Key:
     gpu = tensorrt.describe_gpu(network.device)
     return Key(
         checkpoint=hash_files(checkpoint),

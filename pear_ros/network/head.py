@@ -178,7 +178,7 @@ class QueryTransformer(nn.Module):
         return self.transformer(token, context)[:, 0]  # (B, dim)
 
 
-class Head(nn.Module):
+class ParameterHead(nn.Module):
     # Buffers of the published layout; only the pose enters inference.
     init_body_pose: Tensor  # (1, 318), 6D
 

@@ -211,6 +211,11 @@ class TensorRTNetwork:
         return _Recording(context, crops, outputs, shapes, replay)
 
 
+def load_network(plan: Any, device: torch.device) -> TensorRTNetwork:
+    """Raises StaleEngineError where another build helps, EngineError where it does not."""
+    return TensorRTNetwork(plan, device)
+
+
 def _views(values: Tensor, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Tensors of those shapes in a flat one, each at an address that TensorRT takes."""
     pieces = values.split([_padded(shape) for shape in shapes.values()])

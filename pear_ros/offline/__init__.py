@@ -1,0 +1,4 @@
+"""Images and videos without a node.
+
+infer.py  `pear-ros infer`
+"""

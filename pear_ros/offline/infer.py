@@ -193,7 +193,7 @@ def _camera(image: ImageArray, config: Config, options: InferOptions) -> Camera:
     if options.intrinsics is not None:
         return Camera(*options.intrinsics)
     height, width = image.shape[:2]
-    return assumed_camera(width, height, config.assumed_fov_deg)
+    return assumed_camera(width, height, config.camera.assumed_fov_deg)
 
 
 def _make_directory(path: Path) -> None:

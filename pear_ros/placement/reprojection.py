@@ -1,7 +1,7 @@
-"""Where a body stands in its camera: where that sees its joints as the crop's camera did.
+"""Translates bodies so that their camera sees the joints where the crop's camera saw them.
 
-Twice: in torch, which has gradients and is for any device, and as `src/placement.c` for CPUs, where
-to start some 200 operations on 55 joints would take longer than to do them.
+Two implementations: torch, which has gradients and runs on any device, and `src/reprojection.c` for
+CPUs, where launching some 200 operations on 55 joints takes longer than computing them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pear_ros.geometry.crop_camera import CROP_FOCAL, camera_from_crop
 from pear_ros.people import NUM_BODY_JOINTS
 from pear_ros.system.native import load_library, require
 
-NEAREST_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
+NEAREST_JOINT_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
 GAUSS_NEWTON_STEPS = 4
-FINGER_SAY = 15**-0.5  # in px, so that a hand's fifteen joints count as one (docs/frames.md)
+FINGER_WEIGHT = 15**-0.5  # in px, so that a hand's fifteen joints count as one (docs/frames.md)
 
 
 def place_in_camera(
@@ -29,7 +29,7 @@ def place_in_camera(
     `camera_t` (N, 3), `crop_xywh` (N, 4) px, `intrinsics` (N, 4) fx, fy, cx, cy px. A translation
     minimises the squared distances, px, between where the camera and where the crop's camera sees
     the joints, a finger's weighing a fifteenth: linear least squares, then Gauss-Newton. No joint
-    comes nearer than NEAREST_M. A row that cannot be placed (`tz` not positive, anything not
+    comes nearer than NEAREST_JOINT_M. A row that cannot be placed (`tz` not positive, anything not
     finite) is NaN.
 
     Any device; nothing waits for the device, and nothing depends on the data but the numbers.
@@ -54,15 +54,15 @@ def _place(joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tens
 
     # The network saw no joint that lies outside of the crop: its say fades.
     focal = focal * half_crops.abs().amax(-1, keepdim=True).clamp(min=1) ** -8  # (N, J, 2)
-    focal[:, NUM_BODY_JOINTS:] *= FINGER_SAY
-    nearest = NEAREST_M - z.amin(1)  # (N, 1)
+    focal[:, NUM_BODY_JOINTS:] *= FINGER_WEIGHT
+    nearest = NEAREST_JOINT_M - z.amin(1)  # (N, 1)
 
     def in_front(translation: Tensor) -> Tensor:
         return torch.cat((translation[:, :2], translation[:, 2:].maximum(nearest)), 1)
 
     # Linear are errors in metres at the joint; the depth by the person's size makes them pixels.
     depth = intrinsics[:, None, :1] * tz / (CROP_FOCAL * half[..., :1]) + z  # (N, J, 1) m
-    scale = focal / depth.clamp(min=NEAREST_M)
+    scale = focal / depth.clamp(min=NEAREST_JOINT_M)
     translation = in_front(_least_squares(scale, seen, scale * (xy - seen * z)))
     last = torch.zeros_like(translation)
     for _ in range(GAUSS_NEWTON_STEPS):
@@ -103,7 +103,7 @@ class _Method(ctypes.Structure):
         ("num_joints", ctypes.c_int32),
         ("first_finger", ctypes.c_int32),
         ("num_steps", ctypes.c_int32),
-        ("finger_say", ctypes.c_double),
+        ("finger_weight", ctypes.c_double),
         ("nearest_m", ctypes.c_double),
         ("crop_focal", ctypes.c_double),
     )
@@ -117,7 +117,7 @@ def _place_on_cpu(
     require(joints.shape[2] == 3 and camera_t.shape == (count, 3), "three numbers a point")
     require(crop_xywh.shape == intrinsics.shape == (count, 4), "a square and a camera each")
     method = _Method(
-        num_joints, NUM_BODY_JOINTS, GAUSS_NEWTON_STEPS, FINGER_SAY, NEAREST_M, CROP_FOCAL
+        num_joints, NUM_BODY_JOINTS, GAUSS_NEWTON_STEPS, FINGER_WEIGHT, NEAREST_JOINT_M, CROP_FOCAL
     )
     inputs = [rows.contiguous() for rows in (joints, camera_t, crop_xywh, intrinsics)]
     translation = torch.empty(count, 3, dtype=torch.float32, device="cpu")
@@ -125,7 +125,7 @@ def _place_on_cpu(
     return translation
 
 
-_LIBRARY = load_library("_placement")
+_LIBRARY = load_library("_reprojection")
 _LIBRARY.pear_place.argtypes = (
     *(ctypes.POINTER(_Method), ctypes.c_int32),
     *[ctypes.c_void_p] * 5,

@@ -1,6 +1,6 @@
 """Shaded meshes over a picture, with their depth; on one core, without a display or a GPU.
 
-The inner loops are `src/raster.c`. They run without Python's lock.
+The inner loops are `src/renderer.c`. They run without Python's lock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pear_ros.people import Camera, FloatArray, ImageArray, IntArray
 from pear_ros.system.native import load_library, require
 
-NEAREST_M = 0.05  # what is nearer to the camera is cut off
+NEAR_PLANE_M = 0.05  # what is nearer to the camera is cut off
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def render(
     camera: Camera,
     face_colors: FloatArray | None = None,
     lighting: Lighting = LIGHTING,
-    nearest_m: float = NEAREST_M,
+    nearest_m: float = NEAR_PLANE_M,
 ) -> Rendering:
     """N meshes over a copy of the background (H, W, 3).
 
@@ -152,7 +152,7 @@ class _Camera(ctypes.Structure):
 
 
 def _load() -> ctypes.CDLL:
-    library = load_library("_raster")
+    library = load_library("_renderer")
     size, pointer = ctypes.c_int32, ctypes.c_void_p
     library.pear_vertex_normals.argtypes = (size, pointer, size, pointer, pointer)
     library.pear_draw_mesh.argtypes = (

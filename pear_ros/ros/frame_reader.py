@@ -12,7 +12,7 @@ from pear_ros.errors import ImageError
 from pear_ros.geometry.camera import assumed_camera
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
 from pear_ros.problems import Problems
-from pear_ros.ros import to_messages as convert
+from pear_ros.ros.from_messages import camera_from_info, rgb_from_message, stamp_ns
 
 RESTART_S = 1.0  # a stamp that jumps back further is a clock or a recording that starts again
 
@@ -40,16 +40,16 @@ class FrameReader:
         config: Config,
     ) -> Frame | None:
         """The image with its camera; None, counted as a problem, where it cannot be used."""
-        stamp_ns = convert.stamp_ns(message.header)
-        if not self._is_in_order(stamp_ns):
+        taken_ns = stamp_ns(message.header)
+        if not self._is_in_order(taken_ns):
             return None
         try:
-            image = convert.rgb_from_message(message)
+            image = rgb_from_message(message)
         except ImageError as error:
             self._count("bad_images", f"{error}; check the camera driver")
             return None
         camera = self._camera(info, image, config)
-        return Frame(image, camera, stamp_ns * 1e-9, self._source, boxes)
+        return Frame(image, camera, taken_ns * 1e-9, self._source, boxes)
 
     def _is_in_order(self, stamp_ns: int) -> bool:
         behind_ns = 0 if self._last_stamp_ns is None else self._last_stamp_ns - stamp_ns
@@ -74,22 +74,22 @@ class FrameReader:
         height, width = image.shape[:2]
         camera = None
         if info is not None:
-            camera = convert.camera_from_info(info, width, height, config.rectified)
+            camera = camera_from_info(info, width, height, config.camera.rectified)
         if camera is not None:
             return camera
         why = "no camera_info came"
         if info is not None:
-            name, matrix = ("P", info.p) if config.rectified else ("K", info.k)
+            name, matrix = ("P", info.p) if config.camera.rectified else ("K", info.k)
             why = (
                 f"camera_info ({info.width}x{info.height}, {name} {np.asarray(matrix).tolist()}) "
                 f"is no calibration of the {width}x{height} images"
             )
         self._count(
             "images_uncalibrated",
-            f"{why}; a field of view of {config.assumed_fov_deg} degrees is assumed and is_metric "
-            "is false: calibrate the camera, or set assumed_fov_deg",
+            f"{why}; a field of view of {config.camera.assumed_fov_deg} degrees is assumed and "
+            "is_metric is false: calibrate the camera, or set camera.assumed_fov_deg",
         )
-        return assumed_camera(width, height, config.assumed_fov_deg)
+        return assumed_camera(width, height, config.camera.assumed_fov_deg)
 
     def _count(self, kind: str, message: str) -> None:
         self._problems.count(kind, f"{self._topic}: {message}", self._source)

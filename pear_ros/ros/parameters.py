@@ -7,21 +7,17 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from pear_ros.config import Config, SyntheticCameraConfig
+from pear_ros.config import Checked, settings
 
 
-def declare_parameters(
-    node: Any, kind: type[Config | SyntheticCameraConfig], read_only: bool = False
-) -> dict[str, Any]:
-    """Declares a parameter for each field of `kind`; gives the values that `kind` is made of."""
+def declare_parameters(node: Any, kind: type[Checked], read_only: bool = False) -> dict[str, Any]:
+    """Declares a parameter for each setting of `kind`; returns their values by name."""
     values = {}
-    for setting in dataclasses.fields(kind):
-        descriptor = _descriptor(setting)
+    for name, field in settings(kind).items():
+        descriptor = _descriptor(field)
         descriptor.read_only = read_only
-        default = _as_parameter(setting.default)
-        values[setting.name] = as_setting(
-            node.declare_parameter(setting.name, default, descriptor).value
-        )
+        default = _as_parameter(field.default)
+        values[name] = as_setting(node.declare_parameter(name, default, descriptor).value)
     return values
 
 

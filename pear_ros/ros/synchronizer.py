@@ -22,10 +22,10 @@ class Released(Generic[Image]):
     without_boxes: int = 0  # images whose detections did not come in time
 
 
-class Gate(Generic[Image]):
+class Synchronizer(Generic[Image]):
     """For one camera. Times are seconds of any steady clock, stamps are nanoseconds.
 
-    Images wait for the first calibration (`see_calibration`) for `calibration_timeout_s` from the
+    Images wait for the first calibration (`put_calibration`) for `calibration_timeout_s` from the
     first image on, and, if `needs_boxes`, each for the detections of its stamp.
     """
 
@@ -64,7 +64,7 @@ class Gate(Generic[Image]):
         if len(self._boxes) > MOST_HELD:
             self._boxes.popitem(last=False)
 
-    def see_calibration(self) -> None:
+    def put_calibration(self) -> None:
         self._has_calibration = True
 
     def release(self, now_s: float) -> Released[Image]:

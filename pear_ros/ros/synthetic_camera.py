@@ -6,14 +6,11 @@ Topics, all with one stamp: `image`, `camera_info`, `detections` (the true boxes
 
 from __future__ import annotations
 
-import math
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rclpy
 import torch
 from rclpy.duration import Duration
@@ -27,11 +24,17 @@ from std_msgs.msg import Header
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.config import SyntheticCameraConfig
 from pear_ros.errors import PearError
+from pear_ros.geometry.boxes import boxes_inside
 from pear_ros.msg import HumanArray
-from pear_ros.people import Boxes
-from pear_ros.ros import to_messages as convert
 from pear_ros.ros.parameters import declare_parameters
-from pear_ros.synthetic.motion import REPERTOIRES
+from pear_ros.ros.schedule import Schedule
+from pear_ros.ros.to_messages import (
+    camera_info_message,
+    detections_message,
+    humans_message,
+    image_message,
+)
+from pear_ros.synthetic.actions import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene, Shot
 from pear_ros.system.installed import shared_file
 
@@ -110,47 +113,12 @@ class SyntheticCamera(Node):
     def _publish(self, shot: Shot) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=FRAME_ID)
         size = shot.image.shape[:2]
-        self._info.publish(convert.camera_info_message(shot.camera, header, size))
-        self._image.publish(convert.image_message(shot.image, header))
+        self._info.publish(camera_info_message(shot.camera, header, size))
+        self._image.publish(image_message(shot.image, header))
         if self._detections is not None:
-            boxes = inside(shot.people.boxes, size)
-            self._detections.publish(convert.detections_message(boxes, header))
-        self._truth.publish(convert.humans_message(shot.people, header, size))
-
-
-@dataclass
-class Schedule:
-    """When images are due: one each period; those that are overdue are left out."""
-
-    rate_hz: float
-    start_s: float  # of a monotonic clock
-    number: int = 0
-    left_out: int = 0
-
-    @property
-    def time_s(self) -> float:
-        """Of the image that is due next, since the start."""
-        return self.number / self.rate_hz
-
-    @property
-    def due_s(self) -> float:
-        return self.start_s + self.time_s
-
-    def advance(self, now_s: float) -> int:
-        """To the next image that is not overdue; how many were."""
-        self.number += 1
-        missed = max(math.ceil((now_s - self.start_s) * self.rate_hz) - self.number, 0)
-        self.number += missed
-        self.left_out += missed
-        return missed
-
-
-def inside(boxes: Boxes, image_size: tuple[int, int]) -> Boxes:
-    """What a detector would say of people who reach out of the image, of `image_size` (H, W)."""
-    height, width = image_size
-    clipped = boxes.xyxy.clip(0, (width, height, width, height))
-    seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))
-    return Boxes(clipped, boxes.scores)[seen]
+            boxes = boxes_inside(shot.people.boxes, size)
+            self._detections.publish(detections_message(boxes, header))
+        self._truth.publish(humans_message(shot.people, header, size))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -13,12 +13,13 @@ from pear_ros.body.body_model import BodyModel
 from pear_ros.people import Frame, People
 from pear_ros.problems import Problems
 from pear_ros.rendering.overlay import draw_people
-from pear_ros.ros import to_messages as convert
+from pear_ros.ros.markers import mesh_markers, skeleton_markers
+from pear_ros.ros.to_messages import cloud_message, image_message
 
-OF_MESHES = frozenset({"markers", "points", "overlay"})
+NEED_MESHES = frozenset({"markers", "points", "overlay"})
 
 
-class Views:
+class Visualization:
     """Of one camera; remembers whose markers are shown, and when the next overlay is due."""
 
     def __init__(
@@ -41,17 +42,17 @@ class Views:
         faces, bones = self._body_model.faces, self._body_model.bones
         if "skeletons" in wanted:
             gone = self._gone("skeletons", people.ids)
-            message = convert.skeleton_markers(people, bones, header, gone)
+            message = skeleton_markers(people, bones, header, gone)
             self._publishers["skeletons"].publish(message)
         if "markers" in wanted:
             gone = self._gone("markers", people.ids)
-            message = convert.mesh_markers(people, faces, header, gone)
+            message = mesh_markers(people, faces, header, gone)
             self._publishers["markers"].publish(message)
         if "points" in wanted:
             self._publish_points(people, header)
         if "overlay" in wanted and self._is_overlay_due(1 / overlay_rate_hz):
             drawn = draw_people(frame.image, people, faces, frame.camera)
-            self._publishers["overlay"].publish(convert.image_message(drawn, header))
+            self._publishers["overlay"].publish(image_message(drawn, header))
 
     def _gone(self, output: str, ids: Iterable[str]) -> set[str]:
         """Whose marker was shown and must go."""
@@ -61,7 +62,7 @@ class Views:
 
     def _publish_points(self, people: People, header: Header) -> None:
         try:
-            self._publishers["points"].publish(convert.cloud_message(people, header))
+            self._publishers["points"].publish(cloud_message(people, header))
         except ImportError:
             self._problems.count(
                 "points_unavailable",

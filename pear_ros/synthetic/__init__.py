@@ -1,9 +1,10 @@
-"""People who do not exist, in front of a camera that does not either, with the exact truth.
+"""Rendered people in front of a synthetic camera, with ground truth.
 
-controls     joint angles with names  -> EHM rotations
-motion       time                     -> controls
-shapes       random people            -> betas, flame_betas, head_scale
-appearance   random clothes           -> colours of the mesh
-background   random rooms             -> images
-scene        all of it, a time        -> image, camera, people
+controls.py    angles of limbs <-> rotations
+actions.py     what people do
+motion.py      sequences of actions
+shapes.py      body shapes
+appearance.py  clothes and skin
+background.py  rooms
+scene.py       people, room and camera -> images with ground truth
 """

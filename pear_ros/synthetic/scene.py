@@ -30,11 +30,12 @@ from pear_ros.people import (
     People,
 )
 from pear_ros.rendering.renderer import Light, Lighting, Rendering, render
+from pear_ros.synthetic.actions import Repertoire
 from pear_ros.synthetic.appearance import Wardrobe
 from pear_ros.synthetic.background import draw_background
 from pear_ros.synthetic.controls import rotations
-from pear_ros.synthetic.motion import Motion, Repertoire
-from pear_ros.synthetic.shapes import Shapes, ShapeSampler
+from pear_ros.synthetic.motion import Motion
+from pear_ros.synthetic.shapes import BodyShapes, ShapeSampler
 
 Array = NDArray[np.float64]
 Random = np.random.Generator
@@ -55,12 +56,12 @@ class Cast:
         self._shapes = ShapeSampler(assets)
         self.wardrobe = Wardrobe(assets)
 
-    def shapes(self, count: int, random: Random) -> Shapes:
+    def shapes(self, count: int, random: Random) -> BodyShapes:
         return self._shapes.sample(count, random, SHAPE_SPREAD)
 
 
 def parameters_of(
-    orientation: Array, controls: Array, expression: Array, shapes: Shapes
+    orientation: Array, controls: Array, expression: Array, shapes: BodyShapes
 ) -> EhmParameters:
     """Of N people: (N, 3, 3) model axes to optical, (N, C), (N, 50); camera_t is zero."""
     count = len(controls)
@@ -262,7 +263,7 @@ def boxes_of(placed: FloatArray, camera: Camera) -> FloatArray:
     return np.concatenate((pixels.min(1), pixels.max(1)), -1)
 
 
-def join(shapes: Sequence[Shapes]) -> Shapes:
-    """One Shapes of all people."""
-    return Shapes(*(np.concatenate(parts) for parts in zip(*(
+def join(shapes: Sequence[BodyShapes]) -> BodyShapes:
+    """The shapes of all people as one."""
+    return BodyShapes(*(np.concatenate(parts) for parts in zip(*(
         (s.betas, s.flame_betas, s.head_scale) for s in shapes), strict=True)))  # fmt: skip

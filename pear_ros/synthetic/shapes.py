@@ -23,7 +23,7 @@ ROUNDS = 3  # scale and shape in turns
 
 
 @dataclass(frozen=True)
-class Shapes:
+class BodyShapes:
     """What stays the same of N people, named as in EhmParameters."""
 
     betas: Array  # (N, 200)
@@ -67,7 +67,7 @@ class ShapeSampler:
 
     def sample(
         self, count: int, random: np.random.Generator, spread: float = 1, own: float = 0.5
-    ) -> Shapes:
+    ) -> BodyShapes:
         """Bodies of `spread` times normal coefficients, heads of their own by `own`.
 
         The latter: how much of the variation that the seam leaves free is added to the head that
@@ -79,9 +79,9 @@ class ShapeSampler:
         free = random.standard_normal((count, len(self._used))) @ self._free().T
         flame_betas = np.zeros((count, self._num_flame_betas))
         flame_betas[:, self._used] = fitted[:, 1:] + own * free
-        return Shapes(betas, flame_betas, scale)
+        return BodyShapes(betas, flame_betas, scale)
 
-    def seam_gaps(self, shapes: Shapes) -> Array:
+    def seam_gaps(self, shapes: BodyShapes) -> Array:
         """(N, S) m between the head and the body, where they meet."""
         wanted = np.einsum(
             "vib,nb->nvi", self._body_seam, self._with_one(shapes.betas, self._used_betas)

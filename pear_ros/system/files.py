@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CHUNK_BYTES = 1 << 22
 
 
-def write_whole(path: Path, data: Any) -> None:
-    """Writes a buffer; `path` is the old file until the new one is complete. Raises OSError."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; it takes the place of `path` when all is written. Raises OSError.
+
+    If anything goes wrong, `path` is what it was.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: Any) -> None:
+    """Writes a buffer; `path` is the old file until the new one is complete. Raises OSError."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 def hash_files(*paths: Path) -> str:

@@ -1,0 +1,4 @@
+"""Who is who from image to image.
+
+tracker.py  boxes -> ids
+"""

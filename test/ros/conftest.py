@@ -13,9 +13,9 @@ from samples import DATA
 def files(front_checkpoint: Path, small_assets_path: Path) -> dict[str, Any]:
     """Parameters of a node whose network always gives people that can be placed."""
     return {
-        "checkpoint": str(front_checkpoint),
-        "network_config": str(DATA / "network_tiny.json"),
-        "assets": str(small_assets_path),
-        "device": "cpu",
-        "dtype": "float32",
+        "network.checkpoint": str(front_checkpoint),
+        "network.config": str(DATA / "network_tiny.json"),
+        "body.assets": str(small_assets_path),
+        "network.device": "cpu",
+        "network.dtype": "float32",
     }

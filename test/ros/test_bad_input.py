@@ -27,7 +27,7 @@ TIMES = 5
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Any]) -> Iterator[System]:
-    parameters = {**files, "cameras": "[front, rear]"}
+    parameters = {**files, "camera.names": "[front, rear]"}
     with running(tmp_path_factory.mktemp("bad_input"), **parameters) as system:
         yield system
 
@@ -49,7 +49,7 @@ def node(system: System, files: dict[str, Any]) -> Callable[..., str]:
     """Configures the node; gives the log until then."""
 
     def configure(**parameters: Any) -> str:
-        defaults = {**files, "image_transport": "raw", "detector": "full_frame"}
+        defaults = {**files, "camera.image_transport": "raw", "detection.detector": "full_frame"}
         since = system.process.log()
         system.reconfigure(**{**defaults, **parameters})
         return since
@@ -119,7 +119,7 @@ def test_images_that_cannot_be_used_are_dropped(
     said: str,
 ) -> None:
     front, rear = cameras[transport]
-    since = node(image_transport=transport)
+    since = node(**{"camera.image_transport": transport})
     rear.get_ready()
     front.get_ready()
     before = system.count(counter)
@@ -157,7 +157,7 @@ def test_bad_boxes_are_left_out(
 ) -> None:
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     front, _ = cameras["raw"]
-    since = node(detector="topic")
+    since = node(**{"detection.detector": "topic"})
     front.get_ready([GOOD_BOX])
     before = system.count("bad_boxes")
     for _ in range(TIMES):
@@ -173,7 +173,7 @@ def test_images_without_detections_are_dropped(
 ) -> None:
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     front, _ = cameras["raw"]
-    since = node(detector="topic", detections_timeout_s=0.3)
+    since = node(**{"detection.detector": "topic", "detection.timeout_s": 0.3})
     front.get_ready([GOOD_BOX])
     before = system.count("images_without_detections")
     front.humans.clear()
@@ -255,11 +255,11 @@ def test_people_that_the_network_gets_wrong_are_left_out(
     counter: str,
     said: str,
 ) -> None:
-    tree = torch.load(files["checkpoint"], weights_only=True)
+    tree = torch.load(files["network.checkpoint"], weights_only=True)
     tree["head"][f"{decoder}_decoder.bias"][column] = value
     torch.save(tree, tmp_path / "bad.pt")
     front, _ = cameras["raw"]
-    since = node(checkpoint=str(tmp_path / "bad.pt"))
+    since = node(**{"network.checkpoint": str(tmp_path / "bad.pt")})
     front.get_ready()
     before = system.count(counter)
     answers = [front.ask() for _ in range(TIMES)]

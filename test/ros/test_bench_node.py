@@ -17,9 +17,10 @@ pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make 
 pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
 
 from devices import DEVICES
-from harness import ENVIRONMENT, ROOT, own_domain
+from harness import ENVIRONMENT, own_domain
+from samples import ROOT
 
-from bench.node import FASTEST_HZ, Result, highest_rate, markdown
+from tools.bench_node import FASTEST_HZ, Result, highest_rate, markdown
 
 pytestmark = pytest.mark.ros
 
@@ -66,9 +67,9 @@ def test_a_short_run(files: dict[str, Any], tmp_path: Path, device: str) -> None
     with own_domain() as domain:
         environment = {**os.environ, **ENVIRONMENT, "ROS_DOMAIN_ID": str(domain)}
         command = [
-            sys.executable, "-m", "bench.node", "--setups", "2x1", "--rates", "4",
-            "--seconds", "0.5", "--checkpoint", files["checkpoint"],
-            "--network-config", files["network_config"], "--assets", files["assets"],
+            sys.executable, "-m", "tools.bench_node", "--setups", "2x1", "--rates", "4",
+            "--seconds", "0.5", "--checkpoint", files["network.checkpoint"],
+            "--network-config", files["network.config"], "--assets", files["body.assets"],
             "--device", device, "--output", str(output),
         ]  # fmt: skip
         printed = subprocess.check_output(command, cwd=ROOT, env=environment, text=True)

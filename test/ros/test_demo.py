@@ -12,14 +12,14 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
-from harness import ROOT
+from samples import ROOT
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from demo.errors import Errors
+from demo.accuracy import Errors
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.ros.to_messages import humans_message, transforms_message
-from pear_ros.synthetic.motion import HELD_OUT
+from pear_ros.synthetic.actions import HELD_OUT
 from pear_ros.synthetic.scene import Cast, Scene, Shot
 from pear_ros.system.installed import shared_file
 
@@ -71,4 +71,4 @@ from demo.__main__ import _node_command
 print(_node_command(argparse.Namespace(**{options})))
 """
     command = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True)
-    assert ("camera_info_timeout_s:=0.0" not in command) == waits
+    assert ("camera.info_timeout_s:=0.0" not in command) == waits

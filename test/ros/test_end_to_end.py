@@ -34,7 +34,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import BodyModel
 from pear_ros.people import JOINT, EhmParameters
-from pear_ros.ros.to_messages import rgb_from_message
+from pear_ros.ros.from_messages import rgb_from_message
 
 pytestmark = pytest.mark.ros
 
@@ -50,7 +50,9 @@ def scene(
 ) -> Iterator[tuple[System, TestCamera, dict[str, list[Any]]]]:
     """A node whose boxes come by topic, all of its outputs subscribed."""
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
-    with running(tmp_path_factory.mktemp("scene"), detector="topic", **files) as system:
+    with running(
+        tmp_path_factory.mktemp("scene"), **{"detection.detector": "topic"}, **files
+    ) as system:
         camera = TestCamera(system)
         outputs = {
             "tf": system.peer.collect(TFMessage, "/tf"),
@@ -111,7 +113,9 @@ def test_every_image_is_answered_and_all_outputs_agree(
     if count:
         check_transforms(of_last("tf"), last.humans, camera.frame_id)
         check_skeletons(of_last("skeletons"), last.humans)
-        check_meshes(of_last("markers"), last.humans, BodyModel(load_assets(Path(files["assets"]))))
+        check_meshes(
+            of_last("markers"), last.humans, BodyModel(load_assets(Path(files["body.assets"])))
+        )
     else:
         assert not outputs["tf"]
         shown = [
@@ -242,7 +246,7 @@ def test_the_newest_image_wins_and_the_others_are_counted(
     """60 Hz to a node that cannot follow; then it is interrupted in the midst of its work."""
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     crowd = [(x, 30, x + 100, 400, 0.9) for x in range(0, 480, 32)]
-    with running(tmp_path, detector="topic", **files) as system:
+    with running(tmp_path, **{"detection.detector": "topic"}, **files) as system:
         camera = TestCamera(system)
         camera.get_ready(crowd)
         camera.humans.clear()
@@ -286,7 +290,7 @@ def test_images_lost_on_the_way_are_counted_and_told(
 
         system.peer.wait(is_told, "a lost image")
         (line,) = system.new_log("")
-        assert "/image: images got lost" in line
+        assert "/image: images were lost in transport" in line
         assert "FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=16MB'" in line
 
         before = system.counts()
@@ -312,7 +316,10 @@ def test_two_cameras_with_compressed_images(tmp_path: Path, files: dict[str, Any
         *("-p", "qos_overrides./pear/front/humans.publisher.depth:=3"),
     )
     with running(
-        tmp_path, *overrides, cameras="[front, rear]", image_transport="compressed", **files
+        tmp_path,
+        *overrides,
+        **{"camera.names": "[front, rear]", "camera.image_transport": "compressed"},
+        **files,
     ) as system:
         cameras = [TestCamera(system, name, compressed=True) for name in ("front", "rear")]
         cameras[1].stamp_ns += 12_345_678

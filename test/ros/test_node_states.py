@@ -33,7 +33,7 @@ pytestmark = pytest.mark.ros
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Any]) -> Iterator[System]:
-    missing = {**files, "checkpoint": "/nowhere/pear_model.pt"}
+    missing = {**files, "network.checkpoint": "/nowhere/pear_model.pt"}
     with running(tmp_path_factory.mktemp("lifecycle"), **missing) as system:
         yield system
 
@@ -41,7 +41,11 @@ def system(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Any]) -> I
 @pytest.fixture
 def node(system: System, files: dict[str, Any]) -> Iterator[System]:
     """Active, with default parameters."""
-    defaults = {"detector": "full_frame", "min_score": 0.5, "camera_info_timeout_s": 1.0}
+    defaults = {
+        "detection.detector": "full_frame",
+        "detection.min_score": 0.5,
+        "camera.info_timeout_s": 1.0,
+    }
     system.reconfigure(**files, **defaults)
     yield system
     system.peer.forget()
@@ -60,7 +64,7 @@ def test_missing_checkpoint_leaves_the_node_unconfigured(
     assert "docs/assets.md" in told[0]
     assert not system.change("configure")
     assert system.state() == "unconfigured"
-    assert system.set_parameters(checkpoint=files["checkpoint"]) == []
+    assert system.set_parameters(**{"network.checkpoint": files["network.checkpoint"]}) == []
     assert system.change("configure", "activate")
     TestCamera(system).get_ready()
 
@@ -140,11 +144,11 @@ def test_without_calibration_nothing_is_metric(node: System, k: Any, said: str |
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        pytest.param({"min_score": 2.0}, "min_score", id="out of bounds"),
-        pytest.param({"max_people": 0}, "max_people", id="too few"),
-        pytest.param({"min_score": "high"}, "Wrong parameter type", id="wrong type"),
-        pytest.param({"checkpoint": "x.pt"}, "cleanup", id="not while configured"),
-        pytest.param({"detector": "hog"}, "cleanup", id="not while configured, other"),
+        pytest.param({"detection.min_score": 2.0}, "min_score", id="out of bounds"),
+        pytest.param({"detection.max_people": 0}, "max_people", id="too few"),
+        pytest.param({"detection.min_score": "high"}, "Wrong parameter type", id="wrong type"),
+        pytest.param({"network.checkpoint": "x.pt"}, "cleanup", id="not while configured"),
+        pytest.param({"detection.detector": "hog"}, "cleanup", id="not while configured, other"),
     ],
 )
 def test_refused_parameters(node: System, values: dict[str, Any], reason: str) -> None:
@@ -154,25 +158,30 @@ def test_refused_parameters(node: System, values: dict[str, Any], reason: str) -
 
 def test_refused_parameters_while_unconfigured(node: System) -> None:
     assert node.change("deactivate", "cleanup")
-    (refusal,) = node.set_parameters(detector="dog")
-    assert "detector: 'dog' is none of full_frame, hog, topic" in refusal
-    (refusal,) = node.set_parameters(cameras=["a", "a"])
+    (refusal,) = node.set_parameters(**{"detection.detector": "dog"})
+    assert "detection.detector: 'dog' is none of full_frame, hog, topic" in refusal
+    (refusal,) = node.set_parameters(**{"camera.names": ["a", "a"]})
     assert "names one camera twice" in refusal
 
 
 def test_live_parameters_take_effect(node: System) -> None:
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
-    node.reconfigure(detector="topic")
+    node.reconfigure(**{"detection.detector": "topic"})
     camera = TestCamera(node)
     camera.get_ready(BOXES)
     assert len(camera.ask(None, BOXES).humans) == 3
-    assert node.set_parameters(min_score=0.75) == []
+    assert node.set_parameters(**{"detection.min_score": 0.75}) == []
     assert len(camera.ask(None, BOXES).humans) == 2
-    assert node.set_parameters(max_people=1) == []
+    assert node.set_parameters(**{"detection.max_people": 1}) == []
     assert len(camera.ask(None, BOXES).humans) == 1
-    assert node.set_parameters(person_class="dog") == []
+    assert node.set_parameters(**{"detection.person_class": "dog"}) == []
     assert camera.ask(None, BOXES).humans == []
-    assert node.set_parameters(min_score=0.5, max_people=16, person_class="") == []
+    assert (
+        node.set_parameters(
+            **{"detection.min_score": 0.5, "detection.max_people": 16, "detection.person_class": ""}
+        )
+        == []
+    )
 
 
 # Start and end of the process
@@ -188,9 +197,9 @@ def test_autostart_false_waits_and_sigint_ends(tmp_path: Path, files: dict[str, 
 
 
 BAD_STARTS = {
-    "out of bounds": ("-p", "min_score:=7.0"),
-    "not a choice": ("-p", "detector:=dog"),
-    "of another type": ("-p", "max_people:=many"),
+    "out of bounds": ("-p", "detection.min_score:=7.0"),
+    "not a choice": ("-p", "detection.detector:=dog"),
+    "of another type": ("-p", "detection.max_people:=many"),
     "of a file": ("--params-file", "bad.yaml"),
 }
 
@@ -201,7 +210,9 @@ def bad_starts(
 ) -> Iterator[dict[str, NodeProcess]]:
     """Processes that start at the same time, as each takes a while to import."""
     folder = tmp_path_factory.mktemp("bad")
-    (folder / "bad.yaml").write_text("/**:\n  ros__parameters:\n    cameras: [a, 1b]\n")
+    (folder / "bad.yaml").write_text(
+        "/**:\n  ros__parameters:\n    camera:\n      names: [a, 1b]\n"
+    )
     with own_domain() as domain:
         processes = {}
         for name, arguments in BAD_STARTS.items():
@@ -216,9 +227,9 @@ def bad_starts(
     ("name", "said"),
     [
         ("out of bounds", "min_score"),
-        ("not a choice", "detector: 'dog' is none of full_frame, hog, topic"),
+        ("not a choice", "detection.detector: 'dog' is none of full_frame, hog, topic"),
         ("of another type", "max_people"),
-        ("of a file", "cameras: '1b' is no name"),
+        ("of a file", "camera.names: '1b' is not a valid name"),
     ],
 )
 def test_bad_parameters_end_the_process(
@@ -242,7 +253,7 @@ def test_what_waits_when_the_node_is_deactivated_is_dropped(
     node: System, files: dict[str, Any]
 ) -> None:
     pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs")
-    node.reconfigure(**files, detector="topic", detections_timeout_s=60.0)
+    node.reconfigure(**files, **{"detection.detector": "topic", "detection.timeout_s": 60.0})
     camera = TestCamera(node)
     camera.get_ready(boxes=[])
     before = node.counts()

@@ -29,14 +29,14 @@ from pear_ros.evaluation.metrics import distances, rotation_angle_deg
 from pear_ros.geometry.boxes import box_iou_batch
 from pear_ros.geometry.camera import project
 from pear_ros.people import FloatArray, People
-from pear_ros.ros.synthetic_camera import Schedule
-from pear_ros.ros.to_messages import (
+from pear_ros.ros.from_messages import (
     boxes_from_detections,
     camera_from_info,
     people_from_message,
     rgb_from_message,
 )
-from pear_ros.synthetic.motion import REPERTOIRES
+from pear_ros.ros.schedule import Schedule
+from pear_ros.synthetic.actions import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.installed import shared_file
 
@@ -74,11 +74,11 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """Camera and node as processes of their own, until the last image is answered."""
     folder = tmp_path_factory.mktemp("synthetic")
     parameters = {
-        "checkpoint": str(shared_file("demo/model.pt")),
-        "network_config": str(shared_file("demo/network.json")),
-        "assets": str(shared_file("standin/body.npz")),
-        "detector": "topic",
-        "device": "cpu",
+        "network.checkpoint": str(shared_file("demo/model.pt")),
+        "network.config": str(shared_file("demo/network.json")),
+        "body.assets": str(shared_file("standin/body.npz")),
+        "detection.detector": "topic",
+        "network.device": "cpu",
     }
     with own_domain() as domain:
         system = System(folder, domain, arguments_of(parameters))

@@ -1,0 +1,83 @@
+"""`pear-ros bench`: how fast a step is on this machine, compared with the baseline."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pear_ros.cli.arguments import (
+    add_settings,
+    config_from,
+    image_size,
+    model_or_demo,
+    positive_int,
+)
+from pear_ros.config import Config
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "bench", help="how fast it is here, compared with the published code"
+    )
+    weights = parser.add_mutually_exclusive_group()
+    text = "PEAR's weights; default: the demo's small network"
+    add_settings(weights, "network.checkpoint", help=text)
+    weights.add_argument(
+        "--random",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="random weights instead, of the published size or of --network-config's; kept in FILE "
+        "if one is given",
+    )
+    add_settings(parser, "network.config")
+    add_settings(parser, "body.assets", help="the body model; default: the stand-in body")
+    add_settings(parser, "network.device", "network.engine")
+    parser.add_argument(
+        "--dtype",
+        nargs="+",
+        default=[Config().network.dtype],
+        help="precision of the backbone: auto, float32, ...; several are measured in turn",
+    )
+    parser.add_argument(
+        "--batches",
+        type=positive_int,
+        nargs="+",
+        default=[1, 2, 4, 8, 16],
+        help="people per step (default: 1 2 4 8 16)",
+    )
+    parser.add_argument(
+        "--image",
+        type=image_size,
+        default=(640, 480),
+        metavar="WIDTHxHEIGHT",
+        help="px (default: 640x480)",
+    )
+    parser.add_argument(
+        "--repeats", type=positive_int, default=50, help="steps that are timed (default: 50)"
+    )
+    parser.add_argument(
+        "--mesh", action="store_true", help="compute vertices too, not joints alone"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from pear_ros.benchmark.measure import bench
+    from pear_ros.benchmark.options import BenchOptions
+
+    files = model_or_demo(options)
+    if options.random is not None:
+        files["network.checkpoint"] = ""  # --network-config describes the random weights
+    asked = BenchOptions(
+        config_from(options, **files),
+        random=options.random,
+        dtypes=tuple(options.dtype),
+        batches=tuple(options.batches),
+        image_size=options.image,
+        repeats=options.repeats,
+        mesh=options.mesh,
+    )
+    return bench(asked, options.output)

@@ -1,0 +1,66 @@
+"""`pear-ros export` and `pear-ros build`: the network as ONNX, and as a TensorRT engine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pear_ros.cli.arguments import add_settings, sizes_of
+
+if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
+    from pear_ros.network.network import PearNetwork
+
+
+def add_parser(commands: Any) -> None:
+    export = commands.add_parser("export", help="the network as ONNX")
+    add_settings(export, "network.checkpoint", required=True)
+    add_settings(export, "network.config")
+    choices, text = ("float16", "float32"), "precision of the backbone (default: float16)"
+    add_settings(export, "network.dtype", default="float16", choices=choices, help=text)
+    export.add_argument(
+        "--output", type=Path, required=True, help="the .onnx file; the weights lie in .onnx.data"
+    )
+    export.set_defaults(run=run_export)
+
+    build = commands.add_parser("build", help="a TensorRT engine for this machine's GPU")
+    add_settings(build, "network.checkpoint", required=True)
+    add_settings(build, "network.config", "network.device", "network.dtype")
+    build.add_argument(
+        "--onnx", type=Path, help="file of `pear-ros export`; default: the checkpoint is exported"
+    )
+    build.add_argument("--output", type=Path, required=True, help="the .engine file")
+    build.set_defaults(run=run_build)
+
+
+def run_export(options: argparse.Namespace) -> int:
+    from pear_ros.network.onnx_export import export
+    from pear_ros.system.files import hash_files
+
+    network, checkpoint = _load(options, "cpu")
+    onnx = export(network, hash_files(checkpoint), options.output)
+    print(f"wrote {options.output}, {network.description}, sha256 {onnx.sha256}")
+    return 0
+
+
+def run_build(options: argparse.Namespace) -> int:
+    from pear_ros.network.engine import build_engine, open_engine
+
+    network, checkpoint = _load(options, vars(options)["network.device"])
+    build_engine(options.output, network, checkpoint, options.onnx)
+    engine = open_engine(options.output, network, checkpoint)
+    print(f"wrote {options.output}, which agrees with PyTorch: {engine.description}")
+    return 0
+
+
+def _load(options: argparse.Namespace, device_name: str) -> tuple[PearNetwork, Path]:
+    from pear_ros.network.checkpoint import load_network
+    from pear_ros.network.network_config import NetworkConfig
+    from pear_ros.system.device import choose_device, choose_dtype
+
+    device = choose_device(device_name)
+    dtype = choose_dtype(vars(options)["network.dtype"], device)
+    path = sizes_of(options)
+    sizes = NetworkConfig.from_json(path) if path else None
+    checkpoint = Path(vars(options)["network.checkpoint"])
+    return load_network(checkpoint, sizes, device, dtype), checkpoint

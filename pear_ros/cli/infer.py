@@ -1,0 +1,70 @@
+"""`pear-ros infer`: people in images or videos, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pear_ros.cli.arguments import (
+    add_device,
+    add_model,
+    add_settings,
+    config_from,
+    four_numbers,
+    intrinsics,
+    model_or_demo,
+)
+from pear_ros.errors import SettingError
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("infer", help="people in images or videos, without ROS")
+    parser.add_argument(
+        "inputs", type=Path, nargs="+", metavar="INPUT", help="image, folder of images, or video"
+    )
+    add_model(parser)
+    add_settings(parser, "detection.detector", choices=("full_frame", "hog"))
+    add_settings(parser, "detection.min_score", "detection.max_people")
+    parser.add_argument(
+        "--boxes",
+        action="append",
+        type=four_numbers,
+        metavar="x1,y1,x2,y2",
+        help="a person's box in px, in every image, instead of a detector; repeatable; if the "
+        "first number is negative write --boxes=-20,0,100,200",
+    )
+    add_device(parser)
+    parser.add_argument(
+        "--intrinsics",
+        type=intrinsics,
+        metavar="fx,fy,cx,cy",
+        help="of the camera, px; default: an assumed field of view",
+    )
+    add_settings(parser, "camera.assumed_fov_deg")
+    parser.add_argument("--output", type=Path, default=Path("people.npz"))
+    parser.add_argument(
+        "--overlay", type=Path, metavar="DIR", help="write pictures with the meshes"
+    )
+    parser.add_argument("--no-vertices", action="store_true", help="do not store the meshes")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from pear_ros.offline.infer import InferOptions, infer
+
+    model = vars(options)
+    if model["network.checkpoint"] and not model["body.assets"]:
+        raise SettingError("--checkpoint needs --assets, the body model of the same network")
+    detector = {"detection.detector": "topic"} if options.boxes else {}
+    return infer(
+        options.inputs,
+        config_from(options, **model_or_demo(options), **detector),
+        InferOptions(
+            output=options.output,
+            overlay=options.overlay,
+            boxes=options.boxes or [],
+            intrinsics=options.intrinsics,
+            vertices=not options.no_vertices,
+        ),
+    )

@@ -1,0 +1,225 @@
+"""The topics of one camera: images in, people out."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from pear_ros import msg
+from pear_ros.config import Config
+from pear_ros.errors import SettingError
+from pear_ros.people import Boxes, Frame, People
+from pear_ros.pipeline import Pipeline
+from pear_ros.problems import Problems
+from pear_ros.ros.dds import LARGE_IMAGES
+from pear_ros.ros.diagnostics import Statistics
+from pear_ros.ros.frame_reader import FrameReader
+from pear_ros.ros.from_messages import boxes_from_detections, stamp_ns
+from pear_ros.ros.mailbox import Mailbox
+from pear_ros.ros.synchronizer import Synchronizer
+from pear_ros.ros.to_messages import humans_message, transforms_message
+from pear_ros.ros.visualization import NEED_MESHES, Visualization
+
+RESULTS = QoSProfile(depth=10)  # reliable
+OUTPUTS = {
+    "humans": msg.HumanArray,
+    "markers": MarkerArray,
+    "skeletons": MarkerArray,
+    "points": PointCloud2,
+    "overlay": Image,
+}
+
+CreateOutput = Callable[[Any, str, QoSProfile], Any]
+"""(type, topic, QoS) -> a lifecycle publisher, which the node destroys."""
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """An image on its way to the worker thread."""
+
+    message: Image | CompressedImage
+    info: CameraInfo | None
+    boxes: Boxes | None
+    received_s: float  # of the monotonic clock
+
+
+class CameraTopics:
+    """Subscribes to a camera, puts complete images into the mailbox, publishes the people.
+
+    What arrives is handled in the executor's thread; `wanted`, `read` and `publish` are called by
+    the worker thread. The publisher of `/tf` is shared by all cameras.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,  # empty where there is one camera
+        config: Config,
+        pipeline: Pipeline,
+        tf: Any,  # a lifecycle publisher
+        create_output: CreateOutput,
+        mailbox: Mailbox[ImageJob],
+        problems: Problems,
+        statistics: Statistics,
+    ) -> None:
+        self.name = name
+        self._node = node
+        self.config = config  # its live settings may be replaced
+        self._tf = tf
+        self._mailbox = mailbox
+        self._problems = problems
+        self._statistics = statistics
+        self._prefix = f"{name}/" if name else ""
+        self._is_compressed = config.camera.image_transport == "compressed"
+        suffix = "/compressed" if self._is_compressed else ""
+        self.topic: str = node.resolve_topic_name(f"{self._prefix}image{suffix}")
+        self._publishers = {
+            output: create_output(kind, f"~/{self._prefix}{output}", RESULTS)
+            for output, kind in OUTPUTS.items()
+        }
+        self._subscriptions: list[Any] = []
+        self._info: CameraInfo | None = None
+        self._synchronizer = self._new_synchronizer()
+        self._reader = FrameReader(name, self.topic, problems, pipeline.forget)
+        self._visualization = Visualization(self._publishers, pipeline.body_model, problems)
+
+    # --- Executor thread ---
+
+    def subscribe(self) -> None:
+        """Raises what rclpy raises, for a bad QoS override for example."""
+        kind = CompressedImage if self._is_compressed else Image
+        events = SubscriptionEventCallbacks(message_lost=self._on_lost)
+        self._subscribe(kind, self.topic, self._on_image, events)
+        self._subscribe(CameraInfo, f"{self._prefix}camera_info", self._on_info)
+        if self.config.detection.detector == "topic":
+            kind, topic = detections_type(), f"{self._prefix}detections"
+            self._subscribe(kind, topic, self._on_detections)
+
+    def _subscribe(
+        self, kind: Any, topic: str, callback: Any, events: SubscriptionEventCallbacks | None = None
+    ) -> None:
+        self._subscriptions.append(
+            self._node.create_subscription(
+                kind,
+                topic,
+                callback,
+                copy.copy(qos_profile_sensor_data),  # overriding changes it
+                event_callbacks=events,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        )
+
+    def unsubscribe(self) -> None:
+        """Drops the images that wait: they would be of another time when work goes on."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        self._mailbox.drop(self.name, len(self._synchronizer))
+        self._synchronizer = self._new_synchronizer()
+
+    def _new_synchronizer(self) -> Synchronizer[Image | CompressedImage]:
+        return Synchronizer(
+            self.config.camera.info_timeout_s,
+            self.config.detection.detector == "topic",
+            self.config.detection.timeout_s,
+        )
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._statistics.count("images_received")
+        self._synchronizer.put_image(stamp_ns(message.header), message, time.monotonic())
+        self.release()
+
+    def _on_lost(self, lost: QoSMessageLostInfo) -> None:
+        self._problems.count(
+            "images_lost",
+            f"{self.topic}: images were lost in transport; if the sender uses Fast DDS, start it "
+            f"with FASTDDS_BUILTIN_TRANSPORTS='{LARGE_IMAGES}', see docs/troubleshooting.md",
+            self.name,
+            times=lost.total_count_change,
+        )
+
+    def _on_info(self, info: CameraInfo) -> None:
+        self._info = info
+        self._synchronizer.put_calibration()
+        self.release()
+
+    def _on_detections(self, detections: Any) -> None:
+        boxes = boxes_from_detections(detections, self.config.detection.person_class)
+        self._synchronizer.put_boxes(stamp_ns(detections.header), boxes)
+        self.release()
+
+    def release(self) -> None:
+        """Puts the newest complete image into the mailbox; also called by a timer."""
+        now_s = time.monotonic()
+        released = self._synchronizer.release(now_s)
+        self._mailbox.drop(self.name, released.superseded + released.without_boxes)
+        if released.without_boxes:
+            self._problems.count(
+                "images_without_detections",
+                f"{self.topic}: no detections with an image's stamp came within "
+                f"{self.config.detection.timeout_s} s; is the detector running, does it copy "
+                "header.stamp from the image?",
+                self.name,
+                times=released.without_boxes,
+            )
+        if released.image is not None:
+            job = ImageJob(released.image, self._info, released.boxes, now_s)
+            self._mailbox.put(self.name, job)
+
+    # --- Worker thread ---
+
+    def wanted(self) -> set[str]:
+        """The outputs that somebody subscribes to."""
+        wanted = {name for name, p in self._publishers.items() if p.get_subscription_count()}
+        return wanted | {"tf"} if self._tf.get_subscription_count() else wanted
+
+    def read(self, job: ImageJob) -> Frame | None:
+        """The decoded image with its camera; None, counted as a problem, if it is unusable."""
+        return self._reader(job.message, job.info, job.boxes, self.config)
+
+    def publish(self, job: ImageJob, frame: Frame, people: People, wanted: set[str]) -> None:
+        """Publishes the numbers: whoever acts on them does not wait for pictures."""
+        header = job.message.header
+        if "tf" in wanted and len(people):
+            self._tf.publish(transforms_message(people, header))
+        elapsed_s = time.monotonic() - job.received_s
+        if "humans" in wanted:
+            size = frame.image.shape[:2]
+            message = humans_message(people, header, size, processing_time_s=elapsed_s)
+            message.dropped = self._mailbox.take_dropped(self.name)
+            self._publishers["humans"].publish(message)
+        self._statistics.count_answer(len(people), elapsed_s)
+
+    def publish_pictures(
+        self, job: ImageJob, frame: Frame, people: People, wanted: set[str]
+    ) -> None:
+        """Publishes meshes, skeletons, points and the overlay."""
+        rate_hz = self.config.visualization.overlay_rate_hz
+        self._visualization.publish(wanted, frame, people, job.message.header, rate_hz)
+
+
+def needs_mesh(wanted: set[str]) -> bool:
+    """True where an output needs vertices, not joints alone."""
+    return bool(NEED_MESHES & wanted)
+
+
+def detections_type() -> Any:
+    """vision_msgs/Detection2DArray. Raises SettingError where vision_msgs is not installed."""
+    try:
+        from vision_msgs.msg import Detection2DArray
+    except ImportError as error:
+        raise SettingError(
+            "detector topic needs the ROS package vision_msgs, which is not installed: "
+            "apt install ros-$ROS_DISTRO-vision-msgs, or choose another detector"
+        ) from error
+    return Detection2DArray

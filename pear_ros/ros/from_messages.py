@@ -1,0 +1,147 @@
+"""Messages -> arrays: functions that need no node.
+
+cv_bridge is imported where it is used, as it may be missing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from pear_ros import msg
+from pear_ros.body.body_model import BodyModel
+from pear_ros.errors import ImageError
+from pear_ros.geometry.camera import calibrated_camera
+from pear_ros.geometry.rotation import matrix_from_axis_angle
+from pear_ros.images.decode import ENCODINGS, rgb_from_compressed, rgb_from_raw
+from pear_ros.people import Boxes, Camera, EhmParameters, ImageArray, People
+from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
+
+
+def stamp_ns(header: Header) -> int:
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+
+
+def rgb_from_message(message: Image | CompressedImage) -> ImageArray:
+    """(H, W, 3) RGB; may be a view of the message. Raises ImageError that says what is wrong."""
+    if isinstance(message, CompressedImage):
+        return rgb_from_compressed(message.data)
+    if message.encoding not in ENCODINGS:
+        return _rgb_by_cv_bridge(message)
+    return rgb_from_raw(message.data, message.encoding, message.height, message.width, message.step)
+
+
+def _rgb_by_cv_bridge(message: Image) -> ImageArray:
+    """Encodings outside of the fast path."""
+    try:
+        from cv_bridge import CvBridge, CvBridgeError
+    except ImportError as error:
+        raise ImageError(
+            f"encoding {message.encoding!r} needs the ROS package cv_bridge, which is not "
+            f"installed; without it there are {', '.join(ENCODINGS)}"
+        ) from error
+    try:
+        return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"), np.uint8)
+    except (CvBridgeError, ValueError, TypeError, RuntimeError) as error:
+        raise ImageError(f"cv_bridge cannot convert {message.encoding!r}: {error}") from error
+
+
+def camera_from_info(
+    info: CameraInfo, width: int, height: int, rectified: bool = False
+) -> Camera | None:
+    """The pinhole camera of images of that size, px; None where `info` is no calibration of it.
+
+    Raw images have the matrix K, rectified ones P. Both are of the full image: binning and the
+    region of interest are applied as sensor_msgs/CameraInfo has them.
+    """
+    p = np.asarray(info.p, np.float64).reshape(3, 4)
+    k = p[:, :3].reshape(-1) if rectified else np.asarray(info.k, np.float64)
+    roi = info.roi
+    full_width, full_height = info.width, info.height
+    if roi.width and roi.height:
+        full_width, full_height = roi.width, roi.height
+    bin_x, bin_y = max(info.binning_x, 1), max(info.binning_y, 1)
+    camera = calibrated_camera(k)
+    if camera is None or (full_width // bin_x, full_height // bin_y) != (width, height):
+        return None
+    return Camera(
+        fx=camera.fx / bin_x,
+        fy=camera.fy / bin_y,
+        cx=(camera.cx - roi.x_offset) / bin_x,
+        cy=(camera.cy - roi.y_offset) / bin_y,
+    )
+
+
+def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
+    """Boxes of a vision_msgs/Detection2DArray; of one class_id where `person_class` is given.
+
+    A turned box becomes the upright one around it.
+    """
+    xyxy, scores = [], []
+    for detection in detections.detections:
+        hypotheses = [
+            result.hypothesis.score
+            for result in detection.results
+            if person_class in ("", result.hypothesis.class_id)
+        ]
+        if not detection.results and not person_class:
+            hypotheses = [1.0]  # a detector that says no more than where
+        if not hypotheses:
+            continue
+        box = detection.bbox
+        x, y = box.center.position.x, box.center.position.y
+        theta = box.center.theta if math.isfinite(box.center.theta) else math.nan
+        cos, sin = abs(math.cos(theta)), abs(math.sin(theta))
+        half_x = (cos * box.size_x + sin * box.size_y) / 2
+        half_y = (sin * box.size_x + cos * box.size_y) / 2
+        xyxy.append((x - half_x, y - half_y, x + half_x, y + half_y))
+        scores.append(max(hypotheses))
+    return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(scores, np.float32))
+
+
+def people_from_message(
+    message: msg.HumanArray, body_model: BodyModel, mesh: bool = False
+) -> People:
+    """The people of a message, posed by the body model whose parameters it has; on the CPU."""
+    humans = message.humans
+    count, zeros = len(humans), msg.EhmParameters()
+
+    def rows(name: str) -> torch.Tensor:
+        values = np.array([getattr(human.parameters, name) for human in humans], np.float32)
+        return torch.from_numpy(values.reshape(count, len(getattr(zeros, name))))
+
+    def matrices(name: str) -> torch.Tensor:
+        return matrix_from_axis_angle(rows(name).unflatten(1, (-1, 3)))
+
+    unsent = torch.zeros(count, 3)
+    parameters = EhmParameters(
+        **{name: matrices(name) for name in ROTATIONS},
+        **{field: rows(name) for name, field in COEFFICIENTS.items()},
+        flame_global_pose=unsent,
+        camera_t=unsent,
+    )
+    with torch.inference_mode():
+        bodies = body_model(parameters, mesh=mesh)
+    corners = [
+        (r.x_offset, r.y_offset, r.x_offset + r.width, r.y_offset + r.height)
+        for r in (human.region for human in humans)
+    ]
+    return People(
+        ids=tuple(human.id for human in humans),
+        boxes=Boxes(
+            np.array(corners, np.float32).reshape(count, 4),
+            np.array([human.score for human in humans], np.float32),
+        ),
+        crop_xywh=np.zeros((count, 4), np.float32),
+        parameters=parameters,
+        translation=np.array([h.translation for h in humans], np.float32).reshape(count, 3),
+        joints=bodies.joints.numpy(),
+        rotations=bodies.rotations.numpy(),
+        vertices=None if bodies.vertices is None else bodies.vertices.numpy(),
+        is_metric=all(human.is_metric for human in humans),
+    )

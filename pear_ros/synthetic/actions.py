@@ -1,0 +1,305 @@
+"""What people do: poses and swings of their limbs, in two repertoires that share no action.
+
+So what a network is tested with is nothing that it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pear_ros.synthetic.controls import FINGERS
+
+Random = np.random.Generator
+
+HAND_SHAPES: dict[str, dict[str, float]] = {
+    "open": {"spread": 0.5},
+    "relaxed": {"index_curl": 0.2, "middle_curl": 0.28, "ring_curl": 0.33, "pinky_curl": 0.35,
+                "thumb_oppose": 0.25, "thumb_curl": 0.2},
+    "fist": {**{f"{finger}_curl": 1 for finger in FINGERS}, "thumb_oppose": 0.9, "thumb_curl": 0.8},
+    "point": {"middle_curl": 0.95, "ring_curl": 1, "pinky_curl": 1, "thumb_oppose": 0.8,
+              "thumb_curl": 0.7},
+    "thumb": {f"{finger}_curl": 1 for finger in FINGERS},
+    "two": {"ring_curl": 1, "pinky_curl": 1, "thumb_oppose": 0.9, "thumb_curl": 0.7, "spread": 0.8},
+    "pinch": {"index_curl": 0.45, "middle_curl": 0.3, "ring_curl": 0.2, "pinky_curl": 0.15,
+              "thumb_oppose": 0.8, "thumb_curl": 0.4},
+    "grip": {**{f"{finger}_curl": 0.6 for finger in FINGERS}, "thumb_oppose": 0.8,
+             "thumb_curl": 0.4},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A control that swings: amplitude, cycles per second, phase in cycles."""
+
+    control: str
+    amplitude: float
+    rate_hz: float
+    phase: float = 0.0
+
+
+@dataclass
+class Action:
+    """A pose, by the controls that differ from standing, and what swings about it."""
+
+    pose: dict[str, float] = field(default_factory=dict)
+    waves: list[Wave] = field(default_factory=list)
+
+    def arm(self, side: str, hand: str = "", **controls: float) -> Action:
+        """Sets an arm's controls, and its hand to one of HAND_SHAPES."""
+        shape = HAND_SHAPES[hand] if hand else {}
+        neutral = dict.fromkeys(HAND_SHAPES["fist"] | {"spread": 0}, 0.0) if hand else {}
+        for name, value in {**neutral, **shape, **controls}.items():
+            self.pose[f"{side}_{name}"] = value
+        return self
+
+    def arms(self, hand: str = "", **controls: float) -> Action:
+        return self.arm("left", hand, **controls).arm("right", hand, **controls)
+
+    def legs(self, **controls: float) -> Action:
+        return self.arms("", **controls)
+
+    def swing(self, control: str, amplitude: float, rate_hz: float, phase: float = 0) -> Action:
+        self.waves.append(Wave(control, amplitude, rate_hz, phase))
+        return self
+
+
+# --- What people do -------------------------------------------------------------------------------
+
+
+def _side(random: Random) -> str:
+    return str(random.choice(("left", "right")))
+
+
+def _stand(random: Random) -> Action:
+    return Action()
+
+
+def _wave(random: Random) -> Action:
+    side, rate = _side(random), random.uniform(1, 2)
+    raised, elbow = random.uniform(60, 110), random.uniform(60, 110)
+    action = Action().arm(side, "open", arm_raise=raised, arm_forward=random.uniform(0, 45),
+                          arm_twist=-80, elbow=elbow)  # fmt: skip
+    return action.swing(f"{side}_arm_twist", 20, rate).swing(f"{side}_wrist_side", 12, rate, 0.25)
+
+
+def _point(random: Random) -> Action:
+    raised, forward = random.uniform(50, 110), random.uniform(0, 110)
+    return Action().arm(_side(random), "point", arm_raise=raised, arm_forward=forward,
+                        elbow=random.uniform(0, 30), arm_twist=random.uniform(-60, 20))  # fmt: skip
+
+
+def _hands_on_hips(random: Random) -> Action:
+    return Action().arms("relaxed", arm_raise=42, arm_forward=-20, arm_twist=55, elbow=100)
+
+
+def _cross_arms(random: Random) -> Action:
+    action = Action().arms("relaxed", arm_raise=38, arm_forward=70, arm_twist=35, elbow=110)
+    return action.arm("left", arm_raise=45)
+
+
+def _think(random: Random) -> Action:
+    side = _side(random)
+    other = "right" if side == "left" else "left"
+    action = Action().arm(other, "relaxed", arm_raise=30, arm_forward=60, arm_twist=40, elbow=100)
+    action.arm(side, "point", arm_raise=42, arm_forward=75, arm_twist=15, elbow=138)
+    action.pose |= {"nod": 12, "tilt": random.uniform(-10, 10)}
+    return action
+
+
+def _clap(random: Random) -> Action:
+    action = Action().arms("open", arm_raise=48, arm_forward=70, arm_twist=20, elbow=72)
+    rate = random.uniform(1.5, 2.5)
+    for side in ("left", "right"):
+        action.swing(f"{side}_arm_twist", 15, rate)
+    return action
+
+
+def _hands_up(random: Random) -> Action:
+    return Action().arms("open", arm_raise=random.uniform(80, 150), arm_twist=-75,
+                         arm_forward=random.uniform(0, 30),
+                         elbow=random.uniform(20, 100))  # fmt: skip
+
+
+def _phone(random: Random) -> Action:
+    return Action().arm(_side(random), "grip", arm_raise=45, arm_forward=40, arm_twist=-15,
+                        elbow=140, wrist_side=10)  # fmt: skip
+
+
+def _type(random: Random) -> Action:
+    action = Action().arms("grip", arm_raise=25, arm_forward=75, arm_twist=20, elbow=75,
+                           forearm_roll=20)  # fmt: skip
+    action.pose |= {"nod": 30, "bend": 8}
+    for finger in FINGERS:
+        for side in ("left", "right"):
+            action.swing(f"{side}_{finger}_curl", 0.25, random.uniform(0.8, 2), random.random())
+    return action
+
+
+def _squat(random: Random) -> Action:
+    depth = random.uniform(0.3, 1)
+    action = Action({"bend": 30 * depth})
+    action.legs(hip_flex=95 * depth, knee=115 * depth, ankle=-25 * depth, hip_side=12)
+    return action.arms("relaxed", arm_raise=60 * depth, arm_forward=85, elbow=25)
+
+
+def _sit(random: Random) -> Action:
+    action = Action().legs(hip_flex=random.uniform(75, 95), knee=random.uniform(70, 95), hip_side=8)
+    return action.arms("relaxed", arm_raise=28, arm_forward=70, elbow=60, arm_twist=15)
+
+
+def _pick_up(random: Random) -> Action:
+    action = Action({"bend": random.uniform(30, 55), "nod": 15})
+    action.legs(hip_flex=random.uniform(20, 50), knee=random.uniform(10, 40))
+    return action.arm(_side(random), "grip", arm_raise=35, arm_forward=80, elbow=10)
+
+
+def _walk(random: Random) -> Action:
+    rate, stride = random.uniform(0.75, 1.05), random.uniform(0.7, 1.1)
+    action = Action({"bend": 3}).arms("relaxed", arm_raise=14, elbow=25, arm_forward=5)
+    action.legs(hip_flex=5, knee=22)
+    for side, phase in (("left", 0.0), ("right", 0.5)):
+        action.swing(f"{side}_hip_flex", 24 * stride, rate, phase)
+        action.swing(f"{side}_knee", 22 * stride, rate, phase + 0.3)
+        action.swing(f"{side}_ankle", 10 * stride, rate, phase + 0.6)
+        # The hanging arm swings forward when it is raised to the front, back when to the back.
+        action.swing(f"{side}_arm_forward", 75 * stride, rate, phase + 0.5)
+        action.swing(f"{side}_arm_raise", 8 * stride, 2 * rate, 2 * phase)
+        action.swing(f"{side}_elbow", 12 * stride, rate, phase + 0.5)
+    return action.swing("twist", 6 * stride, rate, 0.5)
+
+
+def _lunge(random: Random) -> Action:
+    side = _side(random)
+    other = "right" if side == "left" else "left"
+    depth = random.uniform(0.3, 1)
+    action = Action({"bend": 10 * depth}).arm(side, hip_flex=70 * depth, knee=70 * depth)
+    return action.arm(other, hip_flex=-20 * depth, knee=30 * depth, ankle=20 * depth)
+
+
+def _anything(random: Random) -> Action:
+    """Arms, hands and trunk anywhere, more often near the middle of what they can do."""
+    action = Action()
+    for side in ("left", "right"):
+        action.arm(
+            side,
+            arm_raise=random.choice((random.uniform(8, 40), random.uniform(20, 150))),
+            arm_forward=random.triangular(-30, 50, 115),
+            arm_twist=random.triangular(-95, -10, 55),
+            elbow=random.triangular(0, 50, 140),
+            forearm_roll=random.triangular(-75, 0, 75),
+            wrist_flex=random.triangular(-55, 0, 55),
+            wrist_side=random.triangular(-18, 0, 26),
+            hip_flex=max(random.normal(0, 18), -20),
+            hip_side=random.triangular(-5, 3, 30),
+            hip_twist=random.triangular(-15, 5, 35),
+            knee=abs(random.normal(0, 22)),
+            ankle=random.normal(0, 8),
+        )
+        curl = random.uniform(0, 1)
+        for finger in FINGERS:
+            action.pose[f"{side}_{finger}_curl"] = curl + random.normal(0, 0.25)
+        for name in ("thumb_oppose", "thumb_curl", "spread"):
+            action.pose[f"{side}_{name}"] = random.random()
+    for name, spread in (("bend", 14), ("lean", 8), ("twist", 14)):
+        action.pose[name] = random.normal(0, spread)
+    return action
+
+
+def _salute(random: Random) -> Action:
+    return Action().arm(_side(random), "open", arm_raise=80, arm_forward=35, arm_twist=-50,
+                        elbow=135, spread=-0.2)  # fmt: skip
+
+
+def _beckon(random: Random) -> Action:
+    side = _side(random)
+    action = Action().arm(side, "open", arm_raise=55, arm_forward=80, elbow=55, forearm_roll=-70,
+                          arm_twist=-20)  # fmt: skip
+    for finger in FINGERS:
+        action.pose[f"{side}_{finger}_curl"] = 0.45
+        action.swing(f"{side}_{finger}_curl", 0.4, 1.2)
+    return action.swing(f"{side}_elbow", 15, 1.2)
+
+
+def _stop(random: Random) -> Action:
+    action = Action().arm(_side(random), "open", arm_raise=85, arm_forward=random.uniform(70, 95),
+                          elbow=12, wrist_flex=-55, arm_twist=-70)  # fmt: skip
+    return action
+
+
+def _shrug(random: Random) -> Action:
+    action = Action({"tilt": random.uniform(-12, 12)})
+    return action.arms("open", shrug=20, arm_raise=22, arm_forward=10, arm_twist=-25, elbow=85,
+                       forearm_roll=-60)  # fmt: skip
+
+
+def _drink(random: Random) -> Action:
+    action = Action({"nod": -12})
+    action.arm(_side(random), "grip", arm_raise=50, arm_forward=65, elbow=128, arm_twist=5)
+    return action
+
+
+def _thumb_up(random: Random) -> Action:
+    return Action().arm(_side(random), "thumb", arm_raise=random.uniform(25, 70), arm_forward=75,
+                        elbow=random.uniform(30, 90), arm_twist=-10)  # fmt: skip
+
+
+def _stretch(random: Random) -> Action:
+    action = Action().arms("fist", arm_raise=155, arm_forward=20, elbow=random.uniform(10, 60))
+    return action.swing("lean", 9, 0.3)
+
+
+def _direct(random: Random) -> Action:
+    side = _side(random)
+    other = "right" if side == "left" else "left"
+    action = Action().arm(side, "open", arm_raise=88, arm_forward=random.uniform(0, 30), elbow=5)
+    action.arm(other, "open", arm_raise=70, arm_forward=60, elbow=80, arm_twist=-40)
+    return action.swing(f"{other}_elbow", 25, 0.8)
+
+
+def _count(random: Random) -> Action:
+    side = _side(random)
+    action = Action().arm(side, "fist", arm_raise=35, arm_forward=60, elbow=115, arm_twist=-35)
+    for i, finger in enumerate(("index", "middle", "ring", "pinky")):
+        action.pose[f"{side}_{finger}_curl"] = 0.5
+        action.swing(f"{side}_{finger}_curl", 0.6, 0.35, 0.15 * i)
+    return action
+
+
+def _stroll(random: Random) -> Action:
+    """Slow and stiff, one arm swings; the other carries something."""
+    carries = _side(random)
+    action = Action({"bend": -3}).arms("relaxed", arm_raise=10, elbow=8)
+    action.legs(hip_flex=2, knee=12)
+    rate = random.uniform(0.5, 0.65)
+    for side, phase in (("left", 0.0), ("right", 0.5)):
+        action.swing(f"{side}_hip_flex", 17, rate, phase).swing(
+            f"{side}_knee", 11, rate, phase + 0.2
+        )
+        if side != carries:
+            action.swing(f"{side}_arm_forward", 35, rate, phase + 0.5)
+    action.swing("lean", 3, rate)
+    return action.arm(carries, "grip", arm_raise=25, arm_forward=70, elbow=85)
+
+
+def _high_step(random: Random) -> Action:
+    action = Action().arms("fist", arm_raise=15, elbow=80)
+    for side, phase in (("left", 0.0), ("right", 0.5)):
+        action.pose |= {f"{side}_hip_flex": 30, f"{side}_knee": 40}
+        action.swing(f"{side}_hip_flex", 32, 0.9, phase).swing(f"{side}_knee", 38, 0.9, phase)
+        action.swing(f"{side}_arm_forward", 100, 0.9, phase + 0.5)
+    return action
+
+
+Repertoire = tuple[Callable[[Random], Action], ...]
+TRAINING: Repertoire = (
+    _stand, _walk, _walk, _wave, _point, _hands_on_hips, _cross_arms, _think, _clap, _hands_up,
+    _phone, _type, _squat, _sit, _pick_up, _lunge, *(_anything,) * 6,
+)  # fmt: skip
+HELD_OUT: Repertoire = (
+    _salute, _beckon, _stop, _shrug, _drink, _thumb_up, _stretch, _direct, _count, _stroll, _stroll,
+    _high_step,
+)  # fmt: skip
+REPERTOIRES = {"training": TRAINING, "held_out": HELD_OUT}

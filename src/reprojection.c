@@ -1,0 +1,174 @@
+// Where bodies stand in their cameras, on a CPU, for reprojection.py, which documents what it does and
+// has the same in torch.
+//
+// Joints are some fifty, steps a few: what costs is to start an operation, and here there is one.
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "widths.h"
+
+enum { MOST_JOINTS = 256, LANES = 8 };  // sums have as many parts, as compilers keep their order
+
+typedef struct {
+  int32_t num_joints, first_finger, num_steps;
+  double finger_weight, nearest_m, crop_focal;
+} Method;
+
+typedef struct {
+  double xy[2][MOST_JOINTS], z[MOST_JOINTS];  // m, without translation
+  double seen[2][MOST_JOINTS];  // slopes of the rays in which the crop's camera sees them
+  double focal[2][MOST_JOINTS];  // px, less where a joint weighs less
+} Joints;
+
+typedef struct {
+  double scale[2][MOST_JOINTS], slope[2][MOST_JOINTS], residual[2][MOST_JOINTS];
+} Equations;
+
+INLINE double sum(const double* parts) {
+  double total = 0;
+  for (int i = 0; i < LANES; i++) total += parts[i];
+  return total;
+}
+
+// The translation (3) with the least |residual + scale * ((x, y) - slope * z)|^2; `size` is a
+// multiple of LANES. With x and y eliminated, z is a ratio; then x and y are means.
+INLINE void least_squares(const Equations* e, int32_t size, double* translation) {
+  double total[2], mean[2], off[2], above[LANES] = {0}, below[LANES] = {0};
+  for (int axis = 0; axis < 2; axis++) {
+    const double *scale = e->scale[axis], *slope = e->slope[axis], *residual = e->residual[axis];
+    double weights[LANES] = {0}, slopes[LANES] = {0}, residuals[LANES] = {0};
+    for (int32_t j = 0; j < size; j += LANES)
+      for (int i = 0; i < LANES; i++) {
+        const double weight = scale[j + i] * scale[j + i];
+        weights[i] += weight;
+        slopes[i] += weight * slope[j + i];
+        residuals[i] += scale[j + i] * residual[j + i];
+      }
+    total[axis] = sum(weights);
+    mean[axis] = sum(slopes) / total[axis];
+    off[axis] = sum(residuals) / total[axis];
+    for (int32_t j = 0; j < size; j += LANES)
+      for (int i = 0; i < LANES; i++) {
+        const double arm = scale[j + i] * (slope[j + i] - mean[axis]);
+        above[i] += arm * residual[j + i];
+        below[i] += arm * arm;
+      }
+  }
+  translation[2] = sum(above) / sum(below);
+  for (int axis = 0; axis < 2; axis++)
+    translation[axis] = mean[axis] * translation[2] - off[axis];
+}
+
+INLINE double at_least(double value, double least) { return value < least ? least : value; }
+
+// As `camera_from_crop`: (3, 3), from the crop camera's axes to the camera's.
+INLINE void crop_axes(const double* xywh, const double* intrinsics, double turn[3][3]) {
+  const double right = (xywh[0] + xywh[2] / 2 - intrinsics[2]) / intrinsics[0];
+  const double down = (xywh[1] + xywh[3] / 2 - intrinsics[3]) / intrinsics[1];
+  const double z = 1 / sqrt(1 + right * right + down * down), x = right * z, y = down * z;
+  const double k = 1 / (1 + z);
+  const double rows[3][3] = {
+      {1 - k * x * x, -k * x * y, x}, {-k * x * y, 1 - k * y * y, y}, {-x, -y, z}};
+  for (int i = 0; i < 9; i++) turn[i / 3][i % 3] = rows[i / 3][i % 3];
+}
+
+// Where the crop's camera sees the joints (num_joints, 3), and how much each weighs.
+INLINE void see(const Method* m, int32_t size, const double* joints, const double* camera_t,
+                const double* xywh, const double* intrinsics, Joints* seen) {
+  double turn[3][3];
+  crop_axes(xywh, intrinsics, turn);
+  for (int32_t j = 0; j < m->num_joints; j++) {
+    const double* at = joints + 3 * j;
+    double in_crop[3];  // turned back, about the pelvis
+    for (int i = 0; i < 3; i++) {
+      in_crop[i] = joints[i];
+      for (int k = 0; k < 3; k++) in_crop[i] += (at[k] - joints[k]) * turn[k][i];
+    }
+    double farthest = 1;
+    for (int axis = 0; axis < 2; axis++) {
+      const double half_crops =
+          m->crop_focal * (in_crop[axis] - camera_t[axis]) / (in_crop[2] + camera_t[2]);
+      const double px = xywh[axis] + xywh[2 + axis] / 2 * (1 + half_crops);
+      seen->seen[axis][j] = (px - intrinsics[2 + axis]) / intrinsics[axis];
+      seen->xy[axis][j] = at[axis];
+      farthest = at_least(fabs(half_crops), farthest);
+    }
+    seen->z[j] = at[2];
+    // The network saw no joint that lies outside of the crop: its weight fades.
+    const double squared = farthest * farthest, fourth = squared * squared;
+    const double weight = (j < m->first_finger ? 1 : m->finger_weight) / (fourth * fourth);
+    for (int axis = 0; axis < 2; axis++) seen->focal[axis][j] = weight * intrinsics[axis];
+  }
+  for (int32_t j = m->num_joints; j < size; j++) {  // these weigh nothing
+    seen->z[j] = joints[2];
+    for (int axis = 0; axis < 2; axis++)
+      seen->xy[axis][j] = seen->seen[axis][j] = seen->focal[axis][j] = 0;
+  }
+}
+
+// Errors in metres at the joint; the depth by the person's size makes them pixels.
+INLINE void linear_errors(const Method* m, const Joints* joints, int32_t size, double depth_m,
+                          Equations* e) {
+  for (int axis = 0; axis < 2; axis++)
+    for (int32_t j = 0; j < size; j++) {
+      const double seen = joints->seen[axis][j];
+      e->scale[axis][j] = joints->focal[axis][j] / at_least(depth_m + joints->z[j], m->nearest_m);
+      e->slope[axis][j] = seen;
+      e->residual[axis][j] = e->scale[axis][j] * (joints->xy[axis][j] - seen * joints->z[j]);
+    }
+}
+
+// Errors in pixels of bodies that stand at a translation (3), and how they change with it.
+INLINE void pixel_errors(const Joints* joints, int32_t size, const double* translation,
+                         Equations* e) {
+  for (int axis = 0; axis < 2; axis++)
+    for (int32_t j = 0; j < size; j++) {
+      const double nearness = 1 / (joints->z[j] + translation[2]);
+      const double focal = joints->focal[axis][j];
+      e->scale[axis][j] = focal * nearness;
+      e->slope[axis][j] = (joints->xy[axis][j] + translation[axis]) * nearness;
+      e->residual[axis][j] = focal * (e->slope[axis][j] - joints->seen[axis][j]);
+    }
+}
+
+INLINE double dot(const double* a, const double* b) {
+  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+}
+
+// joints (count, num_joints, 3), camera_t (count, 3), xywh (count, 4), intrinsics (count, 4) ->
+// translation (count, 3).
+FOR_EACH_WIDTH
+void pear_place(const Method* m, int32_t count, const double* joints, const double* camera_t,
+                const double* xywh, const double* intrinsics, float* translation) {
+  const int32_t size = (m->num_joints + LANES - 1) / LANES * LANES;
+  Joints seen;
+  Equations equations;
+  for (int32_t n = 0; n < count; n++, joints += 3 * m->num_joints, camera_t += 3, xywh += 4,
+               intrinsics += 4, translation += 3) {
+    see(m, size, joints, camera_t, xywh, intrinsics, &seen);
+    double nearest_z = joints[2];
+    for (int32_t j = 1; j < m->num_joints; j++)
+      nearest_z = joints[3 * j + 2] < nearest_z ? joints[3 * j + 2] : nearest_z;
+    const double least_z = m->nearest_m - nearest_z;
+
+    double t[3], step[3], last[3] = {0};
+    const double depth_m = intrinsics[0] * camera_t[2] / (m->crop_focal * xywh[2] / 2);
+    linear_errors(m, &seen, size, depth_m, &equations);
+    least_squares(&equations, size, t);
+    t[2] = at_least(t[2], least_z);
+    for (int32_t k = 0; k < m->num_steps; k++) {
+      pixel_errors(&seen, size, t, &equations);
+      least_squares(&equations, size, step);
+      // Where a step turns back by a share of the last, the minimum lies between.
+      const double back = -dot(step, last) / at_least(dot(last, last), 1e-18);
+      const double shorter = back > 1 ? 2 : 1 + at_least(back, 0);
+      for (int i = 0; i < 3; i++) t[i] += last[i] = step[i] / shorter;
+      t[2] = at_least(t[2], least_z);
+    }
+    bool is_good = camera_t[2] > 0;
+    for (int i = 0; i < 3; i++) is_good = is_good && isfinite((float)t[i]);
+    for (int i = 0; i < 3; i++) translation[i] = is_good ? (float)t[i] : NAN;
+  }
+}

@@ -1,0 +1,333 @@
+"""`pear-ros bench`: what it says, and that the published way computes what ours does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from devices import DEVICES
+from samples import DATA, ROOT, golden, golden_parameters, random_parameters
+
+from pear_ros.assets.body_assets import BodyAssets
+from pear_ros.benchmark import measure, stopwatch
+from pear_ros.benchmark.baseline import (
+    ReferenceBodyModel,
+    ReferenceNetwork,
+    ReferencePipeline,
+    normalised,
+    warped_crop,
+)
+from pear_ros.benchmark.options import BenchOptions
+from pear_ros.benchmark.report import STAGES, Measurement, Row, Run, Times, markdown
+from pear_ros.benchmark.stopwatch import Stopwatch
+from pear_ros.benchmark.workload import Workload
+from pear_ros.body.body_model import BodyModel
+from pear_ros.cli.arguments import config_from
+from pear_ros.cli.main import main, make_parser
+from pear_ros.config import Config
+from pear_ros.images.crop import cut_crops, squares_of
+from pear_ros.network.checkpoint import load_network
+from pear_ros.network.network import PearNetwork
+from pear_ros.network.network_config import NetworkConfig
+from pear_ros.pipeline import load_pipeline
+from pear_ros.problems import Problems
+from pear_ros.system.hardware import hardware
+
+SAME_JOINTS_M = 1e-4
+CPU = torch.device("cpu")
+
+
+# --- The published way ---------------------------------------------------------------------------
+
+
+def test_the_baseline_body_is_the_published(assets: BodyAssets) -> None:
+    published = golden("ehm")
+    vertices, joints = ReferenceBodyModel(assets, CPU)(golden_parameters())
+    np.testing.assert_allclose(joints, published["joints"], atol=1e-5)
+    np.testing.assert_allclose(vertices, published["vertices"], atol=1e-5)
+
+
+def test_the_baseline_body_is_ours(small_assets: BodyAssets, small_body_model: BodyModel) -> None:
+    parameters = random_parameters(5)
+    vertices, joints = ReferenceBodyModel(small_assets, CPU)(parameters)
+    ours = small_body_model(parameters, mesh=True)
+    np.testing.assert_allclose(joints, ours.joints, atol=SAME_JOINTS_M)
+    np.testing.assert_allclose(vertices, ours.vertices, atol=SAME_JOINTS_M)
+
+
+@torch.inference_mode()
+def test_the_baseline_network_is_ours(network: PearNetwork, network_config: NetworkConfig) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    stored = load_network(DATA / "network_tiny.pt", network_config, fold=False).state_dict()
+    found = ReferenceNetwork(stored, network_config)(normalised(crop))
+    ours = network(torch.from_numpy(crop)[None])
+    for name, expected in vars(ours).items():
+        np.testing.assert_allclose(getattr(found, name), expected, atol=1e-4, err_msg=name)
+
+
+def test_the_baseline_crop_is_ours() -> None:
+    """But for what OpenCV rounds."""
+    frame = Workload(3, (320, 240)).frame()
+    assert frame.boxes is not None
+    squares = squares_of([frame], [frame.boxes])
+    for image, xywh in zip(cut_crops([frame], squares), squares.xywh, strict=True):
+        off = np.abs(warped_crop(frame.image, xywh).astype(int) - image)
+        assert off.mean() < 0.5
+
+
+def test_the_baseline_step_is_ours(
+    front_checkpoint: Path, small_assets_path: Path, small_assets: BodyAssets
+) -> None:
+    """The same people at the same places, so that the same work is compared."""
+    sizes = DATA / "network_tiny.json"
+    config = Config.of(
+        {
+            "network.checkpoint": str(front_checkpoint),
+            "network.config": str(sizes),
+            "body.assets": str(small_assets_path),
+            "network.device": "cpu",
+            "network.dtype": "float32",
+            "detection.detector": "topic",
+        }
+    )
+    pipeline = load_pipeline(config, Problems(print))
+    network = load_network(front_checkpoint, NetworkConfig.from_json(sizes), fold=False)
+    baseline = ReferencePipeline(network.state_dict(), network.config, small_assets, CPU)
+    frame = Workload(3, (320, 240)).frame()
+    (ours,) = pipeline.step([frame], mesh=True)
+    theirs = baseline.step(frame)
+    assert len(ours) == len(theirs) == 3
+    for i, person in enumerate(theirs):  # crops differ by OpenCV's rounding
+        np.testing.assert_allclose(person.joints, ours.joints[i], atol=0.02)
+        np.testing.assert_allclose(person.translation, ours.translation[i], rtol=0.02, atol=0.05)
+
+
+# --- Committed measurements ---------------------------------------------------------------------
+
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize("name", ["pear", "demo"])
+def test_the_tables_in_the_docs_are_the_reports(name: str) -> None:
+    """Each line of what `pear-ros bench` printed, made again of what it wrote."""
+    report = json.loads((DOCS / f"performance/{name}.json").read_text())
+    page = (DOCS / "performance.md").read_text()
+    for run in report["runs"]:
+        rows = [
+            Row(
+                row["people"],
+                measurement_of(row["pear_ros"]),
+                measurement_of(row["baseline"]),
+                row["speed_up"],
+            )
+            for row in run["rows"]
+        ]
+        table = markdown(Run(**run | {"rows": rows}))
+        assert table in page
+
+
+def measurement_of(stored: dict[str, Any]) -> Measurement:
+    stages = {name: Times(**times) for name, times in stored["stages_ms"].items()}
+    return Measurement(
+        **stored | {"latency_ms": Times(**stored["latency_ms"]), "stages_ms": stages}
+    )
+
+
+# --- The command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(front_checkpoint: Path, small_assets_path: Path) -> list[str]:
+    return [
+        f"--checkpoint={front_checkpoint}", f"--network-config={DATA / 'network_tiny.json'}",
+        f"--assets={small_assets_path}", "--device=cpu",
+    ]  # fmt: skip
+
+
+def config_of(files: list[str]) -> Config:
+    given = make_parser().parse_args(["bench", *files])
+    return config_from(given, **{"detection.detector": "topic"})
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_it_says(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    output = tmp_path / "bench.json"
+    arguments = ["--dtype", "float32", "bfloat16", "--batches", "1", "3", "--repeats=2", "--mesh"]
+    arguments += ["--image=320x240", f"--output={output}", f"--device={device}"]
+    assert main(["bench", *files, *arguments]) == 0
+    printed = capsys.readouterr().out
+    report = json.loads(output.read_text())
+
+    assert set(hardware(CPU)) == set(report["hardware"])
+    assert (report["hardware"]["gpu"] is None) == (device == "cpu")
+    assert report["hardware"]["torch"] == torch.__version__
+    assert report["image"] == [320, 240]
+    assert report["mesh"] is True
+    assert [run["dtype"] for run in report["runs"]] == ["float32", "bfloat16"]
+    for run in report["runs"]:
+        assert run["backend"] == "torch"
+        assert run["problems"] == {}
+        assert [row["people"] for row in run["rows"]] == [1, 3]
+        for row in run["rows"]:
+            stages = {name: set(row[name]["stages_ms"]) for name in ("pear_ros", "baseline")}
+            assert stages["pear_ros"] | {"publish"} == set(STAGES)
+            assert stages["baseline"] == set(STAGES) - {"publish"}
+            for name in stages:
+                latency = row[name]["latency_ms"]
+                assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+                assert row[name]["people_per_s"] > 0
+                network_ms = row[name]["stages_ms"]["network"]["p50"]
+                share = network_ms / latency["p50"]
+                assert row[name]["network_share"] == pytest.approx(share)
+                assert f"| {share:.1%} |" in printed
+            # On a CPU torch's libraries alone are more.
+            assert row["pear_ros"]["memory_mib"] > (100 if device == "cpu" else 0)
+    for stage in STAGES:
+        assert f"| {stage} | pear_ros | " in printed
+        assert f"| {stage} | baseline | " in printed
+    assert "| 3 | baseline | " in printed
+
+
+def test_every_person_is_paid_for(files: list[str]) -> None:
+    """Everybody is new to the shape cache at each step, and nobody is left out."""
+    pipeline = load_pipeline(config_of(files), Problems(print))
+    work = Workload(4, (640, 480))
+    betas = []
+    for _ in range(3):
+        (people,) = pipeline.step([work.frame()])
+        assert people.ids == ("p1", "p2", "p3", "p4")
+        betas.append(people.parameters.betas)
+    for before, after in pairwise(betas):
+        assert (before != after).any(1).all()
+
+
+def test_random_weights(
+    tmp_path: Path, small_assets_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same ones each time, in a file that the other commands read."""
+    arguments = [
+        f"--network-config={DATA / 'network_tiny.json'}", f"--assets={small_assets_path}",
+        "--batches=2", "--repeats=1", "--device=cpu",
+    ]  # fmt: skip
+    kept = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    for path in kept:
+        assert main(["bench", "--random", str(path), *arguments]) == 0
+    first, second = (torch.load(path, weights_only=True) for path in kept)
+    for part in ("backbone", "head"):
+        assert all(torch.equal(x, second[part][name]) for name, x in first[part].items())
+    assert main(["bench", "--random", *arguments]) == 0
+    assert "not_placeable" not in capsys.readouterr().out
+
+
+def test_without_ros_messages_are_not_measured(
+    monkeypatch: pytest.MonkeyPatch, small_body_model: BodyModel
+) -> None:
+    monkeypatch.setitem(sys.modules, "pear_ros.ros.to_messages", None)
+    assert measure.message_maker(small_body_model, (640, 480)) is None
+
+
+@pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_stages_of_a_step(files: list[str], device: str, mesh: bool) -> None:
+    config = config_of(files).replaced({"network.device": device, "network.dtype": "float32"})
+    stages: list[str] = []
+    pipeline = load_pipeline(config, Problems(print), on_stage=stages.append)
+    work = Workload(3, (640, 480))
+    pipeline.step([work.frame()], mesh)
+    stages.clear()
+    pipeline.step([work.frame()], mesh)
+    order = ["upload", "crop"] if device == "cuda" else ["crop", "upload"]
+    assert stages == [*order, "network", "body", "download", "placement"]
+
+
+def test_each_implementation_has_its_own_times(
+    files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_s = [[0.001, 0.002], [0.1, 0.3]]
+    stages_ms = iter(({"network": Times.of([0.001])}, {"network": Times.of([0.05])}))
+
+    def known(steps: Any, work: Workload, *_: Any) -> list[list[float]]:
+        for step in steps:
+            step(work.frame())
+        return times_s
+
+    monkeypatch.setattr(measure, "alternate", known)
+    monkeypatch.setattr(measure, "time_stages", lambda *_: next(stages_ms))
+    options = BenchOptions(config_of(files), None, ("float32",), (1,), (320, 240), 1, False)
+    (row,) = measure.measure(options.config, options).rows
+    assert row.pear_ros.latency_ms == Times.of(times_s[0])
+    assert row.baseline.latency_ms == Times.of(times_s[1])
+    assert row.speed_up == pytest.approx(0.2 / 0.0015)
+    assert row.pear_ros.network_share == pytest.approx(1 / 1.5)
+    assert row.baseline.network_share == pytest.approx(50 / 200)
+
+
+def test_stages_that_begin_twice_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of `run` nothing is timed."""
+    ticks = iter([0, 1, 10, 13, 14, 20, 24])
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(ticks))
+    watch = Stopwatch(CPU)
+    watch("crop")
+    watch.run(lambda: [watch(stage) for stage in ("crop", "network", "crop", "network")])  # 0 to 14
+    watch("network")
+    watch.run(lambda: watch("crop"))  # 20 to 24
+    times = watch.take()
+    assert times["crop"] == Times.of([4, 4])
+    assert times["network"] == Times.of([10, 0])
+    assert Times.of([3, 4]).p50 == 3500
+
+
+# What the user has to mend is one line, without a traceback.
+MENDABLE = {
+    "people": (["--batches", "1", "65"], "batches: 65 is not within 1 ... 64"),
+    "precision": (["--dtype", "float32", "half"], "dtype: 'half' is none of auto"),
+    "device": (["--device=tpu9"], "device 'tpu9' cannot be used"),
+    "output": (["--output=nowhere/b.json"], "nowhere/b.json cannot be written"),
+    "checkpoint": (["--checkpoint=c.pt"], "no checkpoint at c.pt"),
+    "assets": (["--assets=a.npz"], "a.npz: there is no such file"),
+    "sizes without weights": (["--network-config=c.json"], "give --checkpoint, too"),
+    "random sizes": (["--random", "--network-config=c.json"], "c.json is not a network"),
+    "random file": (["--random", "nowhere/r.pt"], "cannot be written to nowhere/r.pt"),
+    "engine": (
+        ["--engine=e.engine"],
+        "nothing was measured: torch computes, not the engine e.engine: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "told"), MENDABLE.values(), ids=MENDABLE)
+def test_what_the_user_can_mend(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("pear-ros: ")
+    assert told in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--image=640"], ["--image=10x10"], ["--batches", "0"], ["--repeats=-1"],
+        ["--checkpoint=c", "--random"],
+    ],
+)  # fmt: skip
+def test_misuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", *arguments])
+    assert "usage: pear-ros bench" in capsys.readouterr().err

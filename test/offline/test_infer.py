@@ -1,0 +1,343 @@
+"""People in files of images and videos: runs on made-up ones, with a made-up network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pictures import png
+from samples import DATA
+
+from pear_ros.config import Config
+from pear_ros.errors import PearError
+from pear_ros.geometry.boxes import square_boxes
+from pear_ros.geometry.camera import assumed_camera, intrinsics_of
+from pear_ros.offline.infer import InferOptions, infer, list_inputs, read_images
+from pear_ros.people import Camera
+from pear_ros.placement.reprojection import place_in_camera
+
+HEIGHT, WIDTH, FRAMES, RATE_HZ = 72, 96, 5, 10.0
+BOX, OTHER_BOX = (10.0, 5.0, 40.0, 70.0), (50.0, 5.0, 90.0, 60.0)
+
+# Array -> type and shape of a row.
+ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "image_index": ("i8", ()),
+    "id": ("U", ()),
+    "boxes_xyxy": ("f4", (4,)),
+    "score": ("f4", ()),
+    "crop_xywh": ("f4", (4,)),
+    "intrinsics": ("f4", (4,)),
+    "joints": ("f4", (55, 3)),
+    "vertices": ("f4", (150, 3)),
+    "translation": ("f4", (3,)),
+    "is_metric": ("b1", ()),
+    "global_orient": ("f4", (1, 3, 3)),
+    "body_pose": ("f4", (21, 3, 3)),
+    "left_hand_pose": ("f4", (15, 3, 3)),
+    "right_hand_pose": ("f4", (15, 3, 3)),
+    "betas": ("f4", (200,)),
+    "expression": ("f4", (50,)),
+    "hand_scale": ("f4", (3,)),
+    "head_scale": ("f4", (3,)),
+    "flame_eye_pose": ("f4", (6,)),
+    "flame_global_pose": ("f4", (3,)),
+    "flame_jaw_pose": ("f4", (3,)),
+    "flame_eyelids": ("f4", (2,)),
+    "flame_betas": ("f4", (300,)),
+    "flame_expression": ("f4", (50,)),
+    "camera_t": ("f4", (3,)),
+}
+
+Run = Callable[..., tuple[int, dict[str, np.ndarray]]]
+
+
+@pytest.fixture
+def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
+    return Config.of(
+        {
+            "network.checkpoint": str(front_checkpoint),
+            "network.config": str(DATA / "network_tiny.json"),
+            "body.assets": str(small_assets_path),
+            "network.device": "cpu",
+            "network.dtype": "float32",
+        }
+    )
+
+
+@pytest.fixture
+def run(config: Config, tmp_path: Path) -> Run:
+    """Infers with some settings changed; gives the exit code and what was written."""
+
+    def infer_and_read(
+        *inputs: Path, settings: dict[str, Any] | None = None, **options: Any
+    ) -> tuple[int, dict[str, np.ndarray]]:
+        output = tmp_path / "out" / "people.npz"
+        changed = config.replaced(settings or {})
+        code = infer(inputs, changed, InferOptions(output=output, **options))
+        with np.load(output, allow_pickle=False) as file:
+            return code, dict(file)
+
+    return infer_and_read
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    assert cv2.imwrite(str(path), noise(0))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images in order of name, and files that are none."""
+    path = tmp_path / "folder"
+    (path / "below").mkdir(parents=True)
+    for seed, name in enumerate(("c.png", "a.JPG", "b.bmp", "below/d.png")):
+        assert cv2.imwrite(str(path / name), noise(seed))
+    (path / "notes.txt").write_text("no image")
+    return path
+
+
+@pytest.fixture(params=[("clip.avi", "MJPG"), ("clip.mp4", "mp4v")], ids=["avi", "mp4"])
+def video(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    name, codec = request.param
+    path = tmp_path / name
+    fourcc = cv2.VideoWriter_fourcc(*codec)
+    writer = cv2.VideoWriter(str(path), fourcc, RATE_HZ, (WIDTH, HEIGHT))
+    for i in range(FRAMES):
+        writer.write(np.full((HEIGHT, WIDTH, 3), 40 * i, np.uint8))
+    writer.release()
+    assert path.stat().st_size > 1000
+    return path
+
+
+def assert_rows(arrays: dict[str, np.ndarray], count: int, without: tuple[str, ...] = ()) -> None:
+    assert arrays.keys() == {"image_names", *ROWS} - set(without)
+    for name, (dtype, shape) in ROWS.items():
+        if name not in without:
+            assert arrays[name].shape == (count, *shape), name
+            assert arrays[name].dtype.str.lstrip("<|=").startswith(dtype), name
+
+
+# --- What is written ---------------------------------------------------------------------------
+
+
+def test_one_image(run: Run, image: Path) -> None:
+    code, arrays = run(image)
+    assert code == 0
+    assert_rows(arrays, 1)
+    assert arrays["image_names"].tolist() == ["00000_picture"]
+    assert arrays["image_index"].tolist() == [0]
+    assert arrays["boxes_xyxy"].tolist() == [[0, 0, WIDTH, HEIGHT]]
+    assert arrays["score"].tolist() == [1]
+    assert not arrays["is_metric"][0]
+    assert np.isfinite(arrays["vertices"]).all()
+
+
+def test_a_folder(run: Run, folder: Path) -> None:
+    code, arrays = run(folder)
+    assert code == 0
+    assert_rows(arrays, 3)
+    assert arrays["image_names"].tolist() == ["00000_a", "00001_b", "00002_c"]
+    assert arrays["image_index"].tolist() == [0, 1, 2]
+    assert len(set(arrays["id"])) == 3  # pictures are scenes of their own
+
+
+def test_a_video(run: Run, video: Path) -> None:
+    code, arrays = run(video)
+    assert code == 0
+    assert_rows(arrays, FRAMES)
+    names = [f"00000_clip_{i:06d}" for i in range(FRAMES)]
+    assert arrays["image_names"].tolist() == names
+    assert len(set(arrays["id"])) == 1  # followed from frame to frame
+    assert list_inputs([video]) == [(video, FRAMES)]
+    for i, entry in enumerate(read_images([video])):
+        assert entry.stamp_s == pytest.approx(i / RATE_HZ)
+        assert entry.image is not None
+        # The codecs change a gray image by 2 (MJPG) and 4 (mp4v) levels; libraries differ.
+        assert np.abs(entry.image.astype(int) - 40 * i).max() <= 6
+
+
+def test_colors_are_rgb(tmp_path: Path) -> None:
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 2] = 255  # OpenCV writes BGR
+    assert cv2.imwrite(str(tmp_path / "red.png"), red)
+    (entry,) = read_images([tmp_path / "red.png"])
+    assert entry.image is not None
+    assert (entry.image == (255, 0, 0)).all()
+
+
+def test_several_inputs(run: Run, image: Path, folder: Path) -> None:
+    """The same name twice stays two names."""
+    _, arrays = run(image, folder, image)
+    expected = ["00000_picture", "00001_a", "00002_b", "00003_c", "00004_picture"]
+    assert arrays["image_names"].tolist() == expected
+
+
+def test_boxes(run: Run, image: Path, folder: Path) -> None:
+    code, arrays = run(
+        image,
+        folder,
+        boxes=[BOX, OTHER_BOX],
+        settings={"detection.detector": "topic"},
+        vertices=False,
+    )
+    assert code == 0
+    assert_rows(arrays, 8, without=("vertices",))
+    assert arrays["image_index"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    np.testing.assert_array_equal(arrays["boxes_xyxy"], [BOX, OTHER_BOX] * 4)
+    squares = square_boxes(arrays["boxes_xyxy"], WIDTH, HEIGHT)
+    np.testing.assert_array_equal(arrays["crop_xywh"], squares)
+
+
+@pytest.mark.parametrize("intrinsics", [None, (80.0, 90.0, 40.0, 30.0)], ids=["assumed", "given"])
+def test_cameras(run: Run, image: Path, intrinsics: tuple[float, ...] | None) -> None:
+    _, arrays = run(image, intrinsics=intrinsics, settings={"camera.assumed_fov_deg": 40.0})
+    camera = Camera(*intrinsics) if intrinsics else assumed_camera(WIDTH, HEIGHT, 40.0)
+    np.testing.assert_array_equal(arrays["intrinsics"], intrinsics_of([camera]))
+    names = ("joints", "camera_t", "crop_xywh", "intrinsics")
+    expected = place_in_camera(*(torch.from_numpy(arrays[name]) for name in names))
+    np.testing.assert_allclose(arrays["translation"], expected, rtol=1e-6)
+    assert arrays["is_metric"].tolist() == [intrinsics is not None]
+
+
+def test_nobody(run: Run, tmp_path: Path) -> None:
+    blank = tmp_path / "blank.png"
+    assert cv2.imwrite(str(blank), np.full((200, 200, 3), 128, np.uint8))
+    code, arrays = run(blank, settings={"detection.detector": "hog"}, overlay=tmp_path / "pictures")
+    assert code == 0
+    assert_rows(arrays, 0)
+    assert arrays["image_names"].tolist() == ["00000_blank"]
+    picture = cv2.imread(str(tmp_path / "pictures" / "00000_blank.png"))
+    assert (picture == 128).all()
+
+
+@pytest.mark.parametrize("vertices", [True, False], ids=["vertices", "no vertices"])
+def test_overlay(run: Run, folder: Path, tmp_path: Path, vertices: bool) -> None:
+    pictures = tmp_path / "some" / "pictures"
+    code, arrays = run(folder, overlay=pictures, vertices=vertices)
+    assert code == 0
+    assert ("vertices" in arrays) is vertices
+    assert sorted(p.name for p in pictures.iterdir()) == [
+        "00000_a.png",
+        "00001_b.png",
+        "00002_c.png",
+    ]
+    original, drawn = noise(0), cv2.imread(str(pictures / "00002_c.png"))
+    changed = (original != drawn).any(-1)
+    assert 0 < changed.sum() < changed.size  # the mesh, and what is beside it as it was
+
+
+# --- What cannot be read or written --------------------------------------------------------------
+
+
+@pytest.fixture
+def huge(tmp_path: Path) -> Path:
+    """An image of more pixels than OpenCV takes."""
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(60000, 60000, bytes(180000)))
+    return path
+
+
+@pytest.fixture
+def broken(tmp_path: Path, image: Path) -> Path:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(b"\xff\xd8\xff\xe0 no image")
+    return path
+
+
+@pytest.fixture
+def no_video(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.txt"
+    path.write_text("no video")
+    return path
+
+
+@pytest.mark.parametrize("name", ["huge", "broken", "no_video"])
+def test_unreadable_among_good_ones(
+    run: Run,
+    image: Path,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    unreadable: Path = request.getfixturevalue(name)
+    code, arrays = run(image, unreadable, folder)
+    assert code == 1
+    assert arrays["image_names"].tolist() == ["00000_picture", "00002_a", "00003_b", "00004_c"]
+    assert_rows(arrays, 4)
+    told = [line for line in capfd.readouterr().err.splitlines() if "cannot be read" in line]
+    assert len(told) == 1
+    assert unreadable.stem in told[0]
+
+
+def test_only_unreadable(run: Run, broken: Path) -> None:
+    with pytest.raises(PearError, match="none of the inputs can be read"):
+        run(broken)
+
+
+def test_input_that_does_not_exist(run: Run, image: Path, tmp_path: Path) -> None:
+    with pytest.raises(PearError, match=r"nothing.png does not exist"):
+        run(image, tmp_path / "nothing.png")
+
+
+def test_folder_without_images(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PearError, match=r"empty has no images \(.bmp, .jpeg"):
+        run(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("where", ["file/people.npz", "folder"])
+def test_output_that_cannot_be_written(
+    config: Config, image: Path, tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    unread = config.replaced({"network.checkpoint": "told before anything is loaded"})
+    with pytest.raises(PearError, match="cannot be written"):
+        infer([image], unread, InferOptions(tmp_path / where))
+
+
+def test_weights_that_cannot_be_read_leave_no_output(run: Run, image: Path, tmp_path: Path) -> None:
+    with pytest.raises(PearError, match="no checkpoint"):
+        run(image, settings={"network.checkpoint": str(tmp_path / "none.pt")})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_is_done_is_written_when_interrupted(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_images(paths: Any) -> Any:
+        yield from itertools.islice(read_images(paths), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pear_ros.offline.infer.read_images", two_images)
+    _, arrays = run(folder)
+    assert_rows(arrays, 2)
+
+
+def test_overlay_that_cannot_be_written(run: Run, image: Path) -> None:
+    with pytest.raises(PearError, match="cannot be written"):
+        run(image, overlay=image)
+
+
+def test_problems_are_told(run: Run, image: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    outside = (500.0, 0.0, 600.0, 50.0)
+    code, arrays = run(image, boxes=[BOX, outside], settings={"detection.detector": "topic"})
+    assert code == 0
+    assert len(arrays["id"]) == 1
+    told = capfd.readouterr()
+    assert "a detected box is outside" in told.err
+    assert "bad_boxes: 1" in told.err
+    assert "people found: 1, in images: 1" in told.out

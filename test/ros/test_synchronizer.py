@@ -1,0 +1,210 @@
+"""What a camera's images wait for, and what becomes of each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pear_ros.people import Boxes
+from pear_ros.ros import synchronizer as synchronizer_module
+from pear_ros.ros.synchronizer import Released, Synchronizer
+
+NOTHING: Released[str] = Released()
+
+
+def boxes(left: float = 0.0) -> Boxes:
+    return Boxes(np.array([[left, 0, 10, 20]], np.float32), np.ones(1, np.float32))
+
+
+def make(needs_boxes: bool = False) -> Synchronizer[str]:
+    """Waits 2 s for a calibration, 1 s for boxes."""
+    return Synchronizer(calibration_timeout_s=2, needs_boxes=needs_boxes, boxes_timeout_s=1)
+
+
+def calibrated(needs_boxes: bool = False) -> Synchronizer[str]:
+    synchronizer = make(needs_boxes)
+    synchronizer.put_calibration()
+    return synchronizer
+
+
+# --- Calibration ---------------------------------------------------------------------------------
+
+
+def test_nothing_to_release() -> None:
+    assert make().release(0) == NOTHING
+    assert make().release(100) == NOTHING
+    assert calibrated().release(0) == NOTHING
+
+
+def test_calibrated_images_pass_at_once() -> None:
+    synchronizer = calibrated()
+    for stamp, image in enumerate("abc"):
+        synchronizer.put_image(stamp, image, 10.0 + stamp)
+        assert synchronizer.release(10.0 + stamp) == Released(image)
+        assert synchronizer.release(10.0 + stamp) == NOTHING
+
+
+def test_images_wait_for_the_calibration() -> None:
+    synchronizer = make()
+    synchronizer.put_image(1, "a", 10.0)
+    assert synchronizer.release(11.9) == NOTHING
+    synchronizer.put_calibration()
+    assert synchronizer.release(11.9) == Released("a")
+
+
+def test_images_wait_for_a_calibration_no_longer_than_told() -> None:
+    synchronizer = make()
+    synchronizer.put_image(1, "a", 10.0)
+    synchronizer.put_image(2, "b", 11.5)  # the time counts from the first image
+    assert synchronizer.release(11.9) == NOTHING
+    assert synchronizer.release(12.0) == Released("b", superseded=1)
+    synchronizer.put_image(3, "c", 12.1)
+    assert synchronizer.release(12.1) == Released("c")
+
+
+def test_waiting_does_not_begin_before_the_first_image() -> None:
+    synchronizer = make()
+    assert synchronizer.release(0) == NOTHING
+    assert synchronizer.release(50) == NOTHING
+    synchronizer.put_image(1, "a", 50.0)
+    assert synchronizer.release(51) == NOTHING
+
+
+def test_without_need_of_boxes_none_are_late() -> None:
+    synchronizer = make()
+    synchronizer.put_image(1, "a", 10.0)
+    synchronizer.put_calibration()
+    assert synchronizer.release(99) == Released("a")
+
+
+# --- Boxes ---------------------------------------------------------------------------------------
+
+FIRST, SECOND = boxes(1), boxes(2)
+
+
+@pytest.mark.parametrize("boxes_first", [True, False])
+def test_image_and_boxes_meet_in_any_order(boxes_first: bool) -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    if boxes_first:
+        synchronizer.put_boxes(5, FIRST)
+    else:
+        synchronizer.put_image(5, "a", 0)
+    assert synchronizer.release(0) == NOTHING
+    if boxes_first:
+        synchronizer.put_image(5, "a", 0)
+    else:
+        synchronizer.put_boxes(5, FIRST)
+    assert synchronizer.release(0) == Released("a", FIRST)
+    assert synchronizer.release(99) == NOTHING
+
+
+def test_boxes_belong_to_their_stamp() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    synchronizer.put_image(5, "a", 0)
+    synchronizer.put_boxes(6, FIRST)
+    assert synchronizer.release(0.5) == NOTHING
+    synchronizer.put_image(6, "b", 0.5)
+    assert synchronizer.release(0.5) == Released("b", FIRST, superseded=1)
+
+
+def test_an_image_before_the_complete_one_goes_one_after_it_stays() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    for stamp, image in enumerate("abc"):
+        synchronizer.put_image(stamp, image, 0)
+    synchronizer.put_boxes(1, FIRST)
+    assert synchronizer.release(0) == Released("b", FIRST, superseded=1)
+    synchronizer.put_boxes(0, FIRST)  # too late
+    assert synchronizer.release(0) == NOTHING
+    synchronizer.put_boxes(2, SECOND)
+    assert synchronizer.release(0) == Released("c", SECOND)
+
+
+def test_of_two_complete_images_the_newer_goes() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    for stamp, image in enumerate("ab"):
+        synchronizer.put_image(stamp, image, 0)
+    synchronizer.put_boxes(0, FIRST)
+    synchronizer.put_boxes(1, SECOND)
+    assert synchronizer.release(0) == Released("b", SECOND, superseded=1)
+    assert synchronizer.release(0) == NOTHING
+
+
+def test_images_without_boxes_in_time_are_dropped() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    synchronizer.put_image(1, "a", 10.0)
+    synchronizer.put_image(2, "b", 10.5)
+    assert synchronizer.release(11.0) == NOTHING
+    assert synchronizer.release(11.1) == Released(without_boxes=1)
+    synchronizer.put_boxes(1, FIRST)
+    synchronizer.put_boxes(2, SECOND)
+    assert synchronizer.release(11.2) == Released("b", SECOND)
+
+
+def test_complete_and_late_at_once() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    synchronizer.put_image(1, "a", 10.0)
+    synchronizer.put_image(2, "b", 10.0)
+    synchronizer.put_boxes(1, FIRST)
+    assert synchronizer.release(12.0) == Released("a", FIRST, without_boxes=1)
+
+
+def test_a_stamp_that_comes_twice() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    synchronizer.put_image(1, "a", 0)
+    synchronizer.put_image(1, "b", 0)
+    synchronizer.put_boxes(1, FIRST)
+    assert synchronizer.release(0) == Released("b", FIRST, superseded=1)
+
+
+def test_what_waits_is_limited() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    for stamp in range(synchronizer_module.MOST_HELD + 1):
+        synchronizer.put_image(stamp, str(stamp), 0)
+        synchronizer.put_boxes(1000 + stamp, FIRST)
+    synchronizer.put_boxes(0, FIRST)  # its image is out
+    assert synchronizer.release(0) == Released(without_boxes=1)
+    synchronizer.put_image(1000, "x", 0)  # its boxes are out
+    assert synchronizer.release(0.5).image is None
+    synchronizer.put_image(1003, "y", 0.5)
+    assert synchronizer.release(0.5).image == "y"
+
+
+def test_one_image_waits_for_the_calibration() -> None:
+    synchronizer = make()
+    for stamp in range(5):
+        synchronizer.put_image(stamp, str(stamp), 0)
+    assert len(synchronizer) == 1
+    synchronizer.put_calibration()
+    assert synchronizer.release(0) == Released("4", superseded=4)
+
+
+# --- Accounts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("needs_boxes", [True, False], ids=["boxes", "no boxes"])
+def test_every_image_is_released_superseded_late_or_waiting(seed: int, needs_boxes: bool) -> None:
+    random = np.random.default_rng(seed)
+    synchronizer = make(needs_boxes)
+    put, released, superseded, late = 0, [], 0, 0
+    for step in range(400):
+        now_s, stamp = step / 20, int(step / 2 + random.integers(-3, 4))
+        match random.integers(4):
+            case 0 | 1:
+                synchronizer.put_image(stamp, str(put), now_s)
+                put += 1
+            case 2:
+                synchronizer.put_boxes(stamp, boxes())
+            case _ if random.random() < 0.1:
+                synchronizer.put_calibration()
+        out = synchronizer.release(now_s)
+        released += [out.image] if out.image is not None else []
+        superseded += out.superseded
+        late += out.without_boxes
+    out = synchronizer.release(1e9)  # what still waited is late now
+    released += [out.image] if out.image is not None else []
+    superseded += out.superseded
+    late += out.without_boxes
+    assert len(released) + superseded + late == put
+    assert len(set(released)) == len(released) > 10
+    assert late == 0 or needs_boxes

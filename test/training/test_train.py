@@ -1,0 +1,210 @@
+"""The trainer: its runs, what it goes on from and what it refuses; the mean of networks."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pear_ros.network.backbone import BackboneConfig
+from pear_ros.network.checkpoint import load_network
+from pear_ros.network.network import PearNetwork
+from pear_ros.network.network_config import NetworkConfig
+from pear_ros.system.installed import shared_file
+from training import mean, train
+
+TINY = NetworkConfig(
+    BackboneConfig(embed_dim=24, depth=1, num_heads=2),
+    dataclasses.replace(train.SMALL.head, context_dim=24, dim=32, depth=1, mlp_dim=32),
+)
+BODY = shared_file("standin/body.npz")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first arguments of a trainer of a tiny network, whose folder is tmp_path/out."""
+    monkeypatch.setattr(train, "SMALL", TINY)
+    return [
+        "--assets", str(BODY), "--output", str(tmp_path / "out"), "--batch-size", "4",
+        "--workers", "0", "--device", "cpu",
+    ]  # fmt: skip
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_trainer_goes_on_where_it_stopped(
+    stage: int, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "LOG_EVERY", 2)
+    losses = []
+    update = train.Training.update
+
+    def told_update(training: train.Training, loss: torch.Tensor) -> None:
+        losses.append(loss.item())
+        update(training, loss)
+
+    monkeypatch.setattr(train.Training, "update", told_update)
+    folder = tmp_path / "out"
+    begin = train.Student(TINY).network
+    train.write_model(begin, tmp_path)
+    tiny += ["--stage", str(stage), "--warmup", "0", "--cooldown", "0"]
+    start = ["--start", str(tmp_path / "model.pt")] if stage == 2 else []
+
+    assert train.main([*tiny, *start, "--steps", "3"]) == 0
+    before = stored(folder)
+    model = load_network(folder / "model.pt", NetworkConfig.from_json(folder / "network.json"))
+    # Nothing is left to do: what is stored again is what was read. The start is not needed now.
+    (tmp_path / "model.pt").unlink()
+    assert train.main([*tiny, "--steps", "3"]) == 0
+    assert all(optimizer["state"] for optimizer in before["optimizers"])
+    torch.testing.assert_close(stored(folder), before, rtol=0, atol=0)
+    again = load_network(folder / "model.pt", model.config)
+    torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+    if stage == 2:  # the backbone is frozen, the head is not
+        after = before["student"]
+        changed = {
+            name
+            for name, weight in begin.state_dict().items()
+            if not torch.equal(weight.half().float(), after[f"network.{name}"])
+        }
+        assert not any(name.startswith("backbone.") for name in changed)
+        assert {"head.cam_decoder.weight", "head.smplx_poses_decoder.weight"} <= changed
+
+    assert train.main([*tiny, "--steps", "4", "--weight-decay", "0.5", "--lr", "1e-5"]) == 0
+    adam = stored(folder)["optimizers"][1]["param_groups"]
+    assert [group["weight_decay"] for group in adam] == [0.5, 0]
+    assert [group["full_lr"] for group in adam] == [1e-5, 1e-5]
+    with (folder / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert "lr_share" in rows[0]
+    assert ("body_parts" in rows[0]) == (stage == 2)
+    # A row is the mean of the steps since the last one, or since the run went on.
+    assert float(rows[0]["loss"]) == pytest.approx(np.mean(losses[:2]), rel=1e-4)
+    assert float(rows[1]["loss"]) == pytest.approx(losses[3], rel=1e-4)
+    assert (folder / "curves.png").stat().st_size > 1000
+    runs = json.loads((folder / "options.json").read_text())
+    assert [(run["after_step"], run["steps"]) for run in runs] == [(0, "3"), (3, "3"), (3, "4")]
+
+    # The mean of the weights goes on, and begins anew where the network sees other tokens.
+    assert stored(folder)["averaged"] == 4
+    assert train.main([*tiny, "--steps", "5", "--tokens", "72"]) == 0
+    assert stored(folder)["averaged"] == 1
+
+
+def test_a_network_that_begins_has_the_sizes_beside_it(tiny: list[str], tmp_path: Path) -> None:
+    larger = dataclasses.replace(TINY, head=dataclasses.replace(TINY.head, depth=2))
+    train.write_model(train.Student(larger).network, tmp_path)
+    for stage in ("1", "2"):
+        arguments = [*tiny, "--stage", stage, "--start", str(tmp_path / "model.pt")]
+        training = train.Training(train.parse_options(arguments))
+        assert training.student.network.config == larger
+
+
+def test_what_a_trainer_cannot_begin_with(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says why."""
+    assert train.main([*tiny, "--start", str(tmp_path / "model.pt")]) == 1
+    assert "network.json is not a network configuration" in capsys.readouterr().err
+    train.Training(train.parse_options(tiny)).save()
+    assert train.main([*tiny, "--stage", "2"]) == 1  # in the folder of stage 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out/last.pt is not of stage 2" in line
+    older = stored(tmp_path / "out")
+    del older["averaged"]
+    torch.save(older, tmp_path / "out" / "last.pt")
+    assert train.main(tiny) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out/last.pt is not of stage 1 of this trainer: give another folder" in line
+    (tmp_path / "file").touch()
+    assert train.main([*tiny, "--output", str(tmp_path / "file")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_loss_or_gradient_that_is_not_finite_changes_nothing(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    training = train.Training(train.parse_options(tiny))
+    weight = training.student.network.head.cam_decoder.weight
+    before = weight.detach().clone()
+
+    def steep() -> torch.Tensor:  # finite, but its gradient is not
+        return (weight - before).abs().sqrt().sum()
+
+    lower = "at step 0: lower --muon-lr and --lr"
+    with pytest.raises(FloatingPointError, match=f"the loss is nan {lower}$"):
+        training.update(weight.sum() * np.nan)
+    with pytest.raises(FloatingPointError, match=f"the gradient is nan {lower}$"):
+        training.update(steep())
+    training.save()
+    with pytest.raises(FloatingPointError, match=f"{lower}, and go on from .*out/last.pt$"):
+        training.update(steep())
+    torch.testing.assert_close(weight.detach(), before, rtol=0, atol=0)
+    assert training.step == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--stage", "2"], ["--tokens", "0"], ["--tokens", "193"]], ids=" ".join
+)
+def test_options_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        train.parse_options(arguments)
+
+
+def test_each_stage_has_its_folder() -> None:
+    assert train.parse_options([]).output == Path("out/stage1")
+    options = train.parse_options(["--stage", "2", "--start", "model.pt"])
+    assert options.output == Path("out/stage2")
+
+
+def test_the_log_keeps_losses_that_are_no_more(tmp_path: Path) -> None:
+    train.write_log([{"step": 50, "old": 2}, {"step": 100, "new": 3}], tmp_path)
+    with (tmp_path / "log.csv").open() as file:
+        assert list(csv.DictReader(file)) == [
+            {"step": "50", "old": "2", "new": ""},
+            {"step": "100", "old": "", "new": "3"},
+        ]
+
+
+def test_the_mean_of_networks_is_a_network(tmp_path: Path) -> None:
+    networks = [PearNetwork(train.SMALL) for _ in range(2)]
+    for i, network in enumerate(networks):
+        train.initialise(network)
+        (tmp_path / str(i)).mkdir()
+        train.write_model(network, tmp_path / str(i))
+    models = [str(tmp_path / str(i) / "model.pt") for i in range(2)]
+    mean.main([*models, "--output", str(tmp_path / "mean")])
+    config = NetworkConfig.from_json(tmp_path / "mean/network.json")
+    found = load_network(tmp_path / "mean/model.pt", config, fold=False).state_dict()
+    halves = [network.half().state_dict() for network in networks]
+    for name, values in found.items():
+        right = ((halves[0][name].float() + halves[1][name].float()) / 2).half()
+        assert torch.equal(values.half(), right), name
+
+
+def test_what_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [train.SMALL, NetworkConfig(BackboneConfig(embed_dim=24, depth=1, num_heads=2))]
+    models = []
+    for i, config in enumerate(sizes):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "network.json").write_text(config.to_json())
+        models.append(str(tmp_path / str(i) / "model.pt"))
+    for output, told in (("mean", "different sizes"), ("0", "a folder of its own")):
+        with pytest.raises(SystemExit):
+            mean.main([*models, "--output", str(tmp_path / output)])
+        assert told in capsys.readouterr().err
