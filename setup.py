@@ -1,9 +1,9 @@
-"""What pip runs on a machine without ROS: it drives the CMakeLists.txt that colcon builds.
+"""Lets pip build pear_ros on a machine without ROS, using the same CMakeLists.txt as colcon.
 
-colcon never comes here, as package.xml names ament_cmake. CMake, ament and the message generators
-come as wheels (pyproject.toml); they form a ROS prefix inside pip's build environment. What CMake
-installs goes into our wheel: Python modules to site-packages, lib/, share/ and include/ to the
-environment's root, where the ROS wheels put theirs.
+colcon does not use this file, because package.xml says ament_cmake. CMake, ament and the message
+generators are wheels (pyproject.toml), which form a ROS prefix inside pip's build environment. The
+files that CMake installs go into our wheel: Python modules to site-packages; lib/, share/ and
+include/ to the environment's root, like those of the ROS wheels.
 """
 
 import os
@@ -23,34 +23,34 @@ SITE_PACKAGES = Path("lib", PYTHON, "site-packages")
 
 
 def ros_prefix() -> Path:
-    """Return the directory that holds the share/, lib/ and include/ of the ROS wheels."""
+    """Return the directory with share/, lib/ and include/ of the ROS wheels."""
     try:
         wheel = metadata.distribution("ros-ament-cmake-core")
     except metadata.PackageNotFoundError:
-        sys.exit("pip needs the ROS wheels to build pear_ros; on a ROS install use colcon")
+        sys.exit("pip needs the ROS wheels to build pear_ros; on a ROS install, build with colcon")
     return Path(str(wheel.locate_file("."))).resolve().parents[2]
 
 
 def built_against(wheel: str) -> str:
-    """Return the requirement that keeps to the ROS distribution that our messages link to."""
+    """Return a requirement that pins the ROS distribution to which our messages link."""
     return f"{wheel}~={metadata.version(wheel)}"
 
 
 class CMakeBuild(build_ext):
-    """Build and install with CMake, then hand over to setuptools what CMake installed."""
+    """Build and install with CMake, then pass the installed files to setuptools."""
 
     def run(self) -> None:
         if self.editable_mode:
-            sys.exit("generated messages make an editable install impossible; see `make venv`")
+            sys.exit("an editable install lacks the generated messages; use `make venv`")
         prefix = ros_prefix()
-        # Kept between builds, which makes the next one fast, unless it was for another prefix.
+        # Keep the build folder, which makes the next build fast, unless it is for another prefix.
         build = Path(self.build_temp).resolve()
         built_for = build / "prefix.txt"
         if not built_for.exists() or built_for.read_text() != str(prefix):
             shutil.rmtree(build, ignore_errors=True)
             build.mkdir(parents=True)
             built_for.write_text(str(prefix))
-        # Not kept: a module deleted from the source must not survive in the wheel.
+        # Start from an empty stage: a module deleted from the source must not stay in the wheel.
         stage = build / "stage"
         shutil.rmtree(stage, ignore_errors=True)
         shutil.rmtree(self.build_lib, ignore_errors=True)
@@ -61,7 +61,7 @@ class CMakeBuild(build_ext):
         no_metadata = shutil.ignore_patterns("*.egg-info", "__pycache__")  # pip writes its own
         shutil.copytree(stage / SITE_PACKAGES, self.build_lib, ignore=no_metadata)
         shutil.rmtree(stage / SITE_PACKAGES)
-        # names the prefix that was built on, which for pip is a temporary directory
+        # It contains the prefix used for the build, which for pip is a temporary directory.
         shutil.rmtree(stage / "share/ament_index/resource_index/parent_prefix_path")
         self.distribution.data_files = [
             (str(Path(folder).relative_to(stage)), [str(Path(folder, name)) for name in names])
@@ -90,9 +90,9 @@ class CMakeBuild(build_ext):
 setup(
     version=ElementTree.parse(SOURCE / "package.xml").findtext("version"),
     packages=[],  # CMake installs them
-    ext_modules=[Extension("pear_ros.msg", sources=[])],  # makes the wheel one of this platform
+    ext_modules=[Extension("pear_ros.msg", sources=[])],  # makes the wheel platform-specific
     cmdclass={"build_ext": CMakeBuild},
-    # beside the sources, its metadata would be taken for that of the installed package
+    # Next to the sources, its metadata would be mistaken for that of the installed package.
     options={"egg_info": {"egg_base": "build"}},
     install_requires=[
         "numpy",
@@ -101,7 +101,7 @@ setup(
         "torch>=2.6",
         "tqdm",
         built_against("ros-geometry-msgs"),
-        built_against("ros-rosidl-runtime-c"),  # rclpy and rmw_fastrtps follow from this one
+        built_against("ros-rosidl-runtime-c"),  # determines the versions of rclpy and rmw_fastrtps
         built_against("ros-sensor-msgs"),
         built_against("ros-std-msgs"),
         "ros-ament-index-python",

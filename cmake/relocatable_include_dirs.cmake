@@ -1,10 +1,10 @@
-# Exported targets should not name directories that exist only on the machine that built them. On a
-# ROS install that goes unnoticed; with the ROS wheels from PyPI it stops CMake in two ways, which
-# relocatable_include_dirs(), called after rosidl_generate_interfaces(), repairs:
+# Exported targets should not refer to directories that exist only on the machine that built them.
+# On a ROS install this does no harm, but with the ROS wheels from PyPI it makes CMake fail in two
+# ways. Call relocatable_include_dirs() after rosidl_generate_interfaces() to fix both:
 # - Some wheels (service_msgs and rmw_dds_common among them) export such directories, and CMake
-#   refuses imported targets with directories that do not exist. They are dropped.
-# - Our own generated Python library exports NumPy's headers, and CMake refuses to export a path
-#   inside the source tree, where .venv lies. They are kept to our own build.
+#   rejects imported targets with include directories that do not exist. These are removed.
+# - Our own generated Python library exports NumPy's include directory, and CMake refuses to export
+#   a path inside the source tree, which contains .venv. It is restricted to our own build.
 function(relocatable_include_dirs)
   get_directory_property(imported IMPORTED_TARGETS)
   foreach(target IN LISTS imported)
@@ -14,7 +14,7 @@ function(relocatable_include_dirs)
     endif()
     set(existing "")
     foreach(dir IN LISTS dirs)
-      if(dir MATCHES "^\\$<" OR IS_DIRECTORY "${dir}")  # generator expressions stay as they are
+      if(dir MATCHES "^\\$<" OR IS_DIRECTORY "${dir}")  # generator expressions are kept
         list(APPEND existing "${dir}")
       endif()
     endforeach()

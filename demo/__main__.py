@@ -1,4 +1,4 @@
-"""Starts a camera and the node, records what comes, says how good it is, writes pictures."""
+"""Runs a camera and the node, records the results, prints their errors and writes pictures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pear_ros.errors import PearError
 from pear_ros.ros.dds import allow_large_images
 from pear_ros.system.installed import checkpoint_or_demo, shared_file
 
-FIRST_ANSWER_S = 60.0  # the longest wait for it
+FIRST_RESULT_S = 60.0  # timeout for the first result
 
 
 def main() -> int:
     options = _options()
     allow_large_images()
-    # Another node on this machine would answer the demo's images, too.
+    # Otherwise another node on this machine would process the demo's images, too.
     os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
     options.output.mkdir(parents=True, exist_ok=True)
     node_log, camera_log = options.output / "node.log", options.output / "camera.log"
@@ -40,7 +40,7 @@ def main() -> int:
     except PearError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"To look on from another terminal: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
+    print(f"To watch from another terminal: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
     rclpy.init()
     recorder = Recorder()
     processes = []
@@ -56,7 +56,7 @@ def main() -> int:
             process.wait(timeout=30)
     rclpy.try_shutdown()
     if not recorder.humans:
-        print("Nothing came from the node. The logs say:", file=sys.stderr)
+        print("The node published nothing. The logs:", file=sys.stderr)
         print(node_log.read_text(), camera_log.read_text(), file=sys.stderr)
         return 1
     _report(recorder, options.output, camera_log)
@@ -64,13 +64,13 @@ def main() -> int:
 
 
 def _node_command(options: argparse.Namespace) -> list[str]:
-    """With the demo's network and the stand-in body, but for what the user has."""
+    """The node; by default with the demo network and the stand-in body."""
     parameters = {
         "network.checkpoint": checkpoint_or_demo(options.checkpoint, options.network_config),
         "network.config": options.network_config,
         "body.assets": options.assets or shared_file("standin/body.npz"),
         "detection.detector": options.detector or ("full_frame" if options.video else "topic"),
-        "camera.info_timeout_s": "0.0" if options.video else "",  # none will come
+        "camera.info_timeout_s": "0.0" if options.video else "",  # do not wait for it
     }
     given = [x for name, value in parameters.items() if value for x in ("-p", f"{name}:={value}")]
     return [sys.executable, "-m", "pear_ros.cli", "node", "--ros-args", *given]
@@ -89,16 +89,16 @@ def _camera_command(options: argparse.Namespace) -> list[str]:
 def _record(
     recorder: Recorder, node: subprocess.Popen[bytes], camera: subprocess.Popen[bytes]
 ) -> None:
-    """Receives until the camera ends, or the node does, or nothing comes."""
+    """Receives until the camera or the node exits, or until the first result times out."""
     began_s = time.monotonic()
-    with tqdm(unit=" images answered", disable=None) as progress:
+    with tqdm(unit=" images processed", disable=None) as progress:
         while camera.poll() is None and node.poll() is None:
             rclpy.spin_once(recorder, timeout_sec=0.1)
             progress.update(len(recorder.humans) - progress.n)
-            if not recorder.humans and time.monotonic() > began_s + FIRST_ANSWER_S:
+            if not recorder.humans and time.monotonic() > began_s + FIRST_RESULT_S:
                 return
         deadline_s = time.monotonic() + 2
-        while time.monotonic() < deadline_s:  # what is still on its way
+        while time.monotonic() < deadline_s:  # messages in transit
             rclpy.spin_once(recorder, timeout_sec=0.1)
 
 
@@ -108,7 +108,7 @@ def _report(recorder: Recorder, output: Path, camera_log: Path) -> None:
     people = np.mean([len(message.humans) for message in recorder.humans.values()])
     camera = camera_log.read_text().strip().splitlines()[-1:] or ["?"]
     print(
-        f"camera: {camera[0].split(']: ')[-1]}; node: answered {len(recorder.humans)}, "
+        f"camera: {camera[0].split(']: ')[-1]}; node: processed {len(recorder.humans)} images, "
         f"dropped {dropped}; people per image: {people:.1f}"
     )
     if recorder.truth:
@@ -120,7 +120,7 @@ def _report(recorder: Recorder, output: Path, camera_log: Path) -> None:
         print(f"\n{errors.table()}")
         with_people = {stamp for stamp in known if recorder.humans[stamp].humans}
         print(
-            f"answered images without the truth: {len(recorder.humans) - len(known)}, "
+            f"processed images without ground truth: {len(recorder.humans) - len(known)}, "
             f"with people but without TF: {len(with_people - set(recorder.transforms))}"
         )
     if pairs := side_by_side(recorder.images, recorder.overlays):
@@ -133,22 +133,30 @@ def _report(recorder: Recorder, output: Path, camera_log: Path) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument(
-        "--video", default="", help="a file or a webcam's number; default: the synthetic camera"
+        "--video",
+        default="",
+        help="video file or number of a webcam; default: the synthetic camera",
     )
-    parser.add_argument("--checkpoint", default="", help="default: the demo's small network")
     parser.add_argument(
-        "--network-config", default="", help="JSON file with the sizes of that checkpoint"
+        "--checkpoint", default="", help="PEAR's weights; default: the demo network"
     )
-    parser.add_argument("--assets", default="", help="default: the stand-in body")
     parser.add_argument(
-        "--detector", default="", help="default: topic, the true boxes; of a video full_frame"
+        "--network-config", default="", help="JSON file with the sizes of the checkpoint"
+    )
+    parser.add_argument("--assets", default="", help="body model; default: the stand-in body")
+    parser.add_argument(
+        "--detector",
+        default="",
+        help="full_frame, hog or topic; default: topic (true boxes), or full_frame with --video",
     )
     camera = SyntheticCameraConfig
-    parser.add_argument("--people", type=int, default=camera.people, help="before that camera")
-    parser.add_argument("--seed", type=int, default=camera.seed, help="of the synthetic camera")
-    parser.add_argument("--rate-hz", type=float, default=10.0)
-    parser.add_argument("--duration-s", type=float, default=10.0)
-    parser.add_argument("--output", type=Path, default=Path("out"))
+    parser.add_argument(
+        "--people", type=int, default=camera.people, help="number of people to render"
+    )
+    parser.add_argument("--seed", type=int, default=camera.seed, help="seed of the scene")
+    parser.add_argument("--rate-hz", type=float, default=10.0, help="images per second")
+    parser.add_argument("--duration-s", type=float, default=10.0, help="length of the demo")
+    parser.add_argument("--output", type=Path, default=Path("out"), help="folder for the results")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""A camera for the demo, a process of its own: plays a video or a webcam.
+"""A camera node for the demo, in its own process: publishes a video or a webcam's images.
 
-`python -m demo.camera SOURCE RATE_HZ LONGEST_S`; SOURCE is a file, a webcam's number or device.
-Prints how many images it published when it ends.
+Run `python -m demo.camera SOURCE RATE_HZ LIMIT_S`; SOURCE is a file, a webcam's number or device.
+At the end it prints how many images it published.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from pear_ros.ros.synthetic_camera import FRAME_ID
 from pear_ros.ros.to_messages import image_message
 
 
-def main(source: str, rate_hz: float, longest_s: float) -> int:
+def main(source: str, rate_hz: float, limit_s: float) -> int:
+    """Publishes for at most `limit_s`; returns 1 if there is no image or no subscriber."""
     images = read_images(source)
     first = next(images, None)
     if first is None:
-        print(f"{source} cannot be read as a video or webcam", file=sys.stderr)
+        print(
+            f"{source} cannot be read as a video or webcam; check the path or the number",
+            file=sys.stderr,
+        )
         return 1
     rclpy.init()
     node = Node("demo_camera")
@@ -36,10 +40,12 @@ def main(source: str, rate_hz: float, longest_s: float) -> int:
     waiting_since_s = time.monotonic()
     while not image_publisher.get_subscription_count():
         if time.monotonic() - waiting_since_s > 60:
-            print("nobody subscribed to the camera for 60 s", file=sys.stderr)
+            print(
+                "no node subscribed to the camera within 60 s; see the node's log", file=sys.stderr
+            )
             return 1
         time.sleep(0.1)
-    time.sleep(1.0)  # the other side has matched, too
+    time.sleep(1.0)  # the subscriber must discover the publisher, too
 
     started_s = time.monotonic()
     published = 0
@@ -48,16 +54,16 @@ def main(source: str, rate_hz: float, longest_s: float) -> int:
         image_publisher.publish(image_message(image, header))
         due_s = started_s + published / rate_hz
         time.sleep(max(due_s - time.monotonic(), 0))
-        if time.monotonic() - started_s > longest_s:
+        if time.monotonic() - started_s > limit_s:
             break
     print(f"published {published} images")
-    time.sleep(0.5)  # the last images are on their way
+    time.sleep(0.5)  # for the last images to arrive
     rclpy.try_shutdown()
     return 0
 
 
 def read_images(source: str) -> Iterator[ImageArray]:
-    """(H, W, 3) RGB images; videos begin again at their end."""
+    """Yields (H, W, 3) RGB images; videos repeat."""
     is_webcam = source.isdigit() or source.startswith("/dev/")
     while True:
         video = cv2.VideoCapture(int(source) if source.isdigit() else source)

@@ -1,4 +1,4 @@
-"""The camera's image beside the node's overlay: a still and an animation."""
+"""Pictures of the camera's image next to the node's overlay: a still and an animation."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 from pear_ros.people import ImageArray
 
 MAX_FRAMES = 60
-SIDE_PX = 360  # width of one of the two
+SIDE_PX = 360  # width of each of the two images in the animation
 QUALITY = 60
 
 
 def side_by_side(
     images: Mapping[int, ImageArray], overlays: Mapping[int, ImageArray]
 ) -> dict[int, ImageArray]:
-    """(H, 2 W, 3) RGB for each stamp that both have, in order."""
+    """Returns (H, 2 W, 3) RGB for each stamp with image and overlay, in order of the stamps."""
     stamps = sorted(set(images) & set(overlays))
     return {stamp: np.hstack((images[stamp], overlays[stamp])) for stamp in stamps}
 
 
 def write_still(path: Path, pairs: Mapping[int, ImageArray]) -> None:
-    """The last pair."""
+    """Writes the last pair."""
     cv2.imwrite(str(path), cv2.cvtColor(pairs[max(pairs)], cv2.COLOR_RGB2BGR))
 
 
 def write_animation(path: Path, pairs: Mapping[int, ImageArray]) -> None:
-    """The last seconds as an animated WebP, in their own time."""
+    """Writes the last MAX_FRAMES pairs as an animated WebP at the original speed."""
     stamps = list(pairs)[-MAX_FRAMES:]
     animation = cv2.Animation()
     animation.frames = [_small(pairs[stamp]) for stamp in stamps]

@@ -1,4 +1,4 @@
-"""What the node publishes, counted, timed and kept."""
+"""Records the node's messages with their rates and latencies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTPUTS = {
 
 
 class Recorder(Node):
-    """Messages by their images' stamps, ns."""
+    """Subscribes to node and camera; stores messages by the stamp of their image, ns."""
 
     def __init__(self) -> None:
         super().__init__("demo_recorder")
@@ -40,7 +40,7 @@ class Recorder(Node):
         self.images: dict[int, ImageArray] = {}
         self.overlays: dict[int, ImageArray] = {}
         for topic, kind in OUTPUTS.items():
-            # rclpy makes an object of each of a mesh's points: count those messages undecoded.
+            # Decoding would make an object of each point of a mesh: only count these messages.
             is_raw = topic == "/pear/markers"
             on_message = partial(self._receive, topic)
             self.create_subscription(kind, topic, on_message, 100, raw=is_raw)
@@ -53,7 +53,8 @@ class Recorder(Node):
         stamp = stamp_ns(header)
         self.latencies_s[topic].append((self.get_clock().now().nanoseconds - stamp) * 1e-9)
         if isinstance(message, HumanArray):
-            if not self.humans:  # not before: the camera begins when the first one subscribes
+            # Not earlier: the camera starts with its first subscriber, which must be the node.
+            if not self.humans:
                 self.create_subscription(
                     Image, "/image", self._receive_image, qos_profile_sensor_data
                 )
@@ -70,7 +71,7 @@ class Recorder(Node):
         self.images[stamp_ns(message.header)] = rgb_from_message(message)
 
     def table(self) -> str:
-        """Rates and latencies of the node's topics."""
+        """Returns rates and latencies of the node's topics as text."""
         rows = [
             f"{'topic':<16} {'messages':>8} {'rate Hz':>8} {'latency ms, median':>19} {'95 %':>7}"
         ]
@@ -79,8 +80,8 @@ class Recorder(Node):
             rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]) if len(arrivals) > 1 else 0.0
             row = f"{topic:<16} {len(arrivals):>8} {rate:>8.1f}"
             if latencies:
-                median, late = np.percentile(latencies, (50, 95)) * 1e3
-                row += f" {median:>19.1f} {late:>7.1f}"
+                median, p95 = np.percentile(latencies, (50, 95)) * 1e3
+                row += f" {median:>19.1f} {p95:>7.1f}"
             rows.append(row)
         return "\n".join(rows)
 

@@ -1,8 +1,8 @@
-"""The demo as ROS nodes: `ros2 launch pear_ros demo.launch.py`, with `rviz:=true` to look on.
+"""Launches the demo: `ros2 launch pear_ros demo.launch.py`, with `rviz:=true` to start RViz.
 
-A synthetic camera, and the node with the demo's small network and the stand-in body: nothing needs
-to be downloaded. `ros2 topic echo /camera/ground_truth` has the truth about what
-`ros2 topic echo /pear/humans` says.
+It starts a synthetic camera, and the node with the small demo network and the stand-in body;
+nothing needs to be downloaded. Compare `ros2 topic echo /pear/humans` with the ground truth,
+`ros2 topic echo /camera/ground_truth`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from launch import LaunchDescription
 from pear_ros.config import SyntheticCameraConfig
 from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 
-SETTINGS = ("people", "repertoire", "seed", "rate_hz")  # of the camera that are arguments, too
+SETTINGS = ("people", "repertoire", "seed", "rate_hz")  # of the camera; also launch arguments
 
 CAMERA = "camera"  # namespace of the synthetic camera
 
@@ -71,9 +71,7 @@ def generate_launch_description() -> LaunchDescription:
                 )
                 for name in SETTINGS
             ),
-            DeclareLaunchArgument(
-                "rviz", default_value="false", description="true: start RViz, too"
-            ),
+            DeclareLaunchArgument("rviz", default_value="false", description="true: start RViz"),
             SetEnvironmentVariable(
                 TRANSPORTS, EnvironmentVariable(TRANSPORTS, default_value=LARGE_IMAGES)
             ),

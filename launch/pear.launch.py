@@ -1,7 +1,7 @@
-"""ros2 launch pear_ros pear.launch.py image:=/camera/image_raw checkpoint:=... assets:=...
+"""Launches the node: ros2 launch pear_ros pear.launch.py image:=... checkpoint:=... assets:=...
 
 `--show-args` lists the arguments. For several cameras, name them in a parameter file
-(`camera: {names: [front, rear]}`) and remap their inputs from a launch file of your own:
+(`camera: {names: [front, rear]}`) and remap their inputs in your own launch file:
 
     GroupAction([
         SetRemap("front/image", "/front_camera/image_raw"),
@@ -25,7 +25,7 @@ from launch import LaunchContext, LaunchDescription
 from pear_ros.config import Config, settings
 from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 
-# Arguments that set parameters; only where given do they override the parameter file.
+# Launch arguments -> parameters. They override the parameter file only if they are given.
 SETTINGS = {
     "checkpoint": "network.checkpoint",
     "network_config": "network.config",
@@ -38,18 +38,24 @@ SETTINGS = {
 
 SHARE = FindPackageShare("pear_ros")
 ARGUMENTS = {
-    "image": ("/camera/image_raw", "topic of the images; <image>/compressed of compressed ones"),
+    "image": ("/camera/image_raw", "topic of the images, or of <image>/compressed"),
     "camera_info": ("/camera/camera_info", "topic of the camera's calibration"),
-    "detections": ("detections", "topic of the people's boxes, for detector:=topic"),
-    "namespace": ("", "of the node pear: people are on /<namespace>/pear/humans"),
+    "detections": (
+        "detections",
+        "topic of the detected people, vision_msgs/Detection2DArray, for detector:=topic",
+    ),
+    "namespace": ("", "namespace of the node pear, which then publishes /<namespace>/pear/humans"),
     "params_file": (
         PathJoinSubstitution([SHARE, "config", "pear.yaml"]),
         "YAML file with the node's parameters",
     ),
-    "use_sim_time": ("", "true: time comes from /clock; empty: as params_file says, else false"),
-    "log_level": ("info", "debug, info, warn, error or fatal; pear:=debug: of this node alone"),
-    "rviz": ("false", "true: start RViz, too"),
-    "rviz_frame": ("camera_optical_frame", "RViz's fixed frame; the images' frame_id, or map, ..."),
+    "use_sim_time": ("", "true: take the time from /clock; empty: as in params_file, else false"),
+    "log_level": (
+        "info",
+        "debug, info, warn, error or fatal; pear:=debug sets it for the logger pear only",
+    ),
+    "rviz": ("false", "true: start RViz"),
+    "rviz_frame": ("camera_optical_frame", "fixed frame of RViz: the images' frame_id, map, ..."),
 }
 
 
@@ -65,7 +71,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(
                     name,
                     default_value="",
-                    description=f"{fields[parameter].metadata['doc']} (empty: as params_file says)",
+                    description=f"{fields[parameter].metadata['doc']} (empty: as in params_file)",
                 )
                 for name, parameter in SETTINGS.items()
             ),
@@ -87,12 +93,16 @@ def _nodes(context: LaunchContext) -> list:
     if value("use_sim_time"):
         clock["use_sim_time"] = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
 
-    # Helps what pear sends, such as meshes; for images the camera's process needs it.
+    # Needed for large messages that pear sends, such as meshes. For images, the camera's process
+    # needs it.
     actions, environment = [], {}
     if TRANSPORTS not in context.environment:
         environment[TRANSPORTS] = LARGE_IMAGES
-        told = f"{TRANSPORTS}='{LARGE_IMAGES}' is set for pear, as Fast DDS loses what is larger "
-        actions.append(LogInfo(msg=f"{told}than 0.5 MB without; set it for the camera's process"))
+        notice = (
+            f"setting {TRANSPORTS}='{LARGE_IMAGES}' for pear, because by default Fast DDS loses "
+            "messages above 0.5 MB; set it for the camera's process, too: docs/troubleshooting.md"
+        )
+        actions.append(LogInfo(msg=notice))
 
     pear = Node(
         package="pear_ros",
@@ -110,7 +120,8 @@ def _nodes(context: LaunchContext) -> list:
         ros_arguments=["--log-level", value("log_level")],
         additional_env=environment,
     )
-    # pear.rviz has the topics without a namespace; relative names resolve in RViz's, which is ours.
+    # The topics in pear.rviz have no namespace. The relative names resolve in RViz's namespace,
+    # which is that of pear.
     rviz = Node(
         package="rviz2",
         executable="rviz2",
@@ -128,4 +139,5 @@ def _nodes(context: LaunchContext) -> list:
         additional_env=environment,
         condition=IfCondition(value("rviz")),
     )
-    return [*actions, rviz, pear]  # RViz first: where it is missing, no node is left behind
+    # RViz first: if it is not installed, launch fails before pear starts.
+    return [*actions, rviz, pear]

@@ -1,6 +1,6 @@
-"""Every setting, written once: ROS parameters, YAML file, command-line options and docs follow.
+"""All settings, each defined once; ROS parameters, YAML, options and docs are derived from them.
 
-A setting's name is `group.field`, `detection.min_score` for example, in all of them.
+A setting has the same name in all of them: `group.field`, for example `detection.min_score`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ def setting(
     choices: tuple[str, ...] = (),
     live: bool = False,
 ) -> Any:
-    """A field; `live` ones may change while the node is configured."""
+    """A dataclass field with its description; `live`: may change while the node is configured."""
     metadata = {"doc": doc, "unit": unit, "bounds": bounds, "choices": choices, "live": live}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 class Checked:
-    """Base of dataclasses of settings: raises SettingError for a bad value when it is made."""
+    """Base class of the settings dataclasses.
 
-    group: ClassVar[str] = ""  # the first part of the settings' names
+    Raises:
+        SettingError: If a field has a bad value.
+    """
+
+    group: ClassVar[str] = ""  # first part of the settings' names
 
     def __post_init__(self) -> None:
         for name, field in settings(type(self)).items():
@@ -42,7 +46,7 @@ class Checked:
 
 
 def settings(kind: type[Checked]) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of all settings by name, those of groups as `group.field`."""
+    """Returns the dataclass fields of all settings by name, `group.field` for those in a group."""
     return dict(_settings(kind))
 
 
@@ -56,7 +60,11 @@ def _settings(kind: Any) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
 
 
 def value_of(config: Checked, name: str) -> Any:
-    """The value of the setting of that name."""
+    """Returns the value of the setting `name`.
+
+    Raises:
+        AttributeError: If there is no such setting.
+    """
     value: Any = config
     for part in name.split("."):
         value = getattr(value, part)
@@ -64,13 +72,17 @@ def value_of(config: Checked, name: str) -> Any:
 
 
 def check(name: str, field: dataclasses.Field[Any], value: Value) -> None:
-    """Raises SettingError where a value is of another type or out of its bounds."""
+    """Checks the type, choices and bounds of a setting's value.
+
+    Raises:
+        SettingError: If `value` is not valid.
+    """
     kind = type(field.default)
     if type(value) is not kind:
         raise SettingError(f"{name}: {value!r} is not of type {kind.__name__}")
     choices, bounds = field.metadata["choices"], field.metadata["bounds"]
     if choices and value not in choices:
-        raise SettingError(f"{name}: {value!r} is none of {', '.join(choices)}")
+        raise SettingError(f"{name}: {value!r} is not one of {', '.join(choices)}")
     if bounds is not None:
         assert isinstance(value, int | float)
         if not (math.isfinite(value) and bounds[0] <= value <= bounds[1]):
@@ -87,14 +99,14 @@ class NetworkSettings(Checked):
     checkpoint: str = setting("", "PEAR's weights, pear_model.pt")
     config: str = setting(
         "",
-        "JSON file with the sizes of the network; empty: network.json beside the checkpoint, else "
-        "the published PEAR (ViT-H)",
+        "JSON file with the sizes of the network; empty: network.json next to the checkpoint if it "
+        "exists, else those of the published PEAR (ViT-H)",
     )
     device: str = setting("auto", "where the network runs: auto, cpu, cuda, cuda:1, ...")
     dtype: str = setting(
         "auto",
-        "precision of the backbone; auto: float16 on CUDA, bfloat16 on a CPU that has it, "
-        "else float32",
+        "precision of the backbone; auto: float16 on CUDA, bfloat16 on a CPU that supports "
+        "it, else float32",
         choices=("auto", "float32", "float16", "bfloat16"),
     )
     engine: str = setting(
@@ -114,8 +126,8 @@ class BodySettings(Checked):
     assets: str = setting("", "body model file written by `pear-ros assets convert`")
     shape_frames: int = setting(
         0,
-        "hold a person's body shape at the mean of this many frames; 0: estimate it in each frame, "
-        "as PEAR does",
+        "average a person's body shape over this many first frames and then keep it; 0: estimate "
+        "it in every frame, as PEAR does",
         bounds=(0, 1000),
     )
 
@@ -126,7 +138,8 @@ class CameraSettings(Checked):
 
     names: tuple[str, ...] = setting(
         (),
-        "names of several cameras, each with topics under its name; empty: one camera, no name",
+        "names of the cameras if there are several; each has its topics under its name; empty: "
+        "one camera without a name",
     )
     image_transport: str = setting(
         "raw",
@@ -140,7 +153,7 @@ class CameraSettings(Checked):
     )
     assumed_fov_deg: float = setting(
         60.0,
-        "field of view along the longer image side where there is no calibration",
+        "field of view along the longer image side if there is no calibration",
         unit="deg",
         bounds=(10.0, 170.0),
         live=True,
@@ -157,8 +170,8 @@ class CameraSettings(Checked):
         for name in self.names:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
                 raise SettingError(
-                    f"camera.names: {name!r} is not a valid name; use letters, digits and _, a "
-                    "letter first"
+                    f"camera.names: {name!r} is not a valid name; start with a letter, use only "
+                    "letters, digits and _"
                 )
         if len(set(self.names)) != len(self.names):
             raise SettingError(f"camera.names: {list(self.names)} has the same name twice")
@@ -181,7 +194,10 @@ class DetectionSettings(Checked):
         0.5, "people with a lower score are ignored", bounds=(0.0, 1.0), live=True
     )
     max_people: int = setting(
-        16, "people per image; the highest scores are kept", bounds=(1, 64), live=True
+        16,
+        "maximum number of people per image; those with the highest scores are kept",
+        bounds=(1, 64),
+        live=True,
     )
     timeout_s: float = setting(
         1.0,
@@ -197,7 +213,7 @@ class TrackingSettings(Checked):
 
     min_iou: float = setting(
         0.3,
-        "least overlap (intersection over union) of two boxes of the same person",
+        "minimum overlap (intersection over union) of two boxes of the same person",
         bounds=(0.0, 1.0),
     )
     timeout_s: float = setting(
@@ -211,7 +227,7 @@ class VisualizationSettings(Checked):
 
     overlay_rate_hz: float = setting(
         10.0,
-        "most overlay images per second and camera",
+        "maximum number of overlay images per second and camera",
         unit="Hz",
         bounds=(0.1, 1000.0),
         live=True,
@@ -232,14 +248,19 @@ class Config(Checked):
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Config:
-        """The defaults with some settings, by name ("detection.min_score"), replaced.
+        """Returns the defaults with the named settings ("detection.min_score": 0.4) replaced.
 
-        Raises SettingError for an unknown name or a bad value.
+        Raises:
+            SettingError: If a name is unknown or a value is bad.
         """
         return Config().replaced(values)
 
     def replaced(self, values: Mapping[str, Any]) -> Config:
-        """A copy with some settings, by name, replaced; raises as `of` does."""
+        """Returns a copy with the named settings replaced.
+
+        Raises:
+            SettingError: If a name is unknown or a value is bad.
+        """
         changes: dict[str, Any] = {}
         by_group: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
@@ -262,14 +283,12 @@ class SyntheticCameraConfig(Checked):
         "what the people do; held_out: motions that the demo's network was not trained on",
         choices=("training", "held_out"),
     )
-    seed: int = setting(
-        2, "another number gives other people, room and light", bounds=(0, 2**31 - 1)
-    )
+    seed: int = setting(2, "random seed of people, room and light", bounds=(0, 2**31 - 1))
     rate_hz: float = setting(10.0, "images per second", unit="Hz", bounds=(0.1, 120.0))
     width: int = setting(640, "image width", unit="px", bounds=(64, 3840))
     height: int = setting(480, "image height", unit="px", bounds=(64, 2160))
-    assets: str = setting("", "body model file; empty: the stand-in body that is installed")
+    assets: str = setting("", "body model file; empty: the stand-in body installed with pear_ros")
     duration_s: float = setting(
-        0.0, "end after this long; 0: when interrupted", unit="s", bounds=(0.0, 86400.0)
+        0.0, "stop after this time; 0: run until interrupted", unit="s", bounds=(0.0, 86400.0)
     )
-    wait_for_subscriber: bool = setting(False, "begin when somebody subscribes to `image`")
+    wait_for_subscriber: bool = setting(False, "start when a node subscribes to `image`")

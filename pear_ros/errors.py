@@ -1,16 +1,16 @@
-"""Errors that a user can mend: the message names the file or setting and says what to do."""
+"""Errors that a user can fix: the message names the file or setting and says what to do."""
 
 
 class PearError(Exception):
-    """Base of the errors below; the command line prints its text without a traceback."""
+    """Base class; the command line prints the message without a traceback."""
 
 
 class AssetError(PearError):
-    """A body-model file is missing, truncated or not what its name says."""
+    """A body-model file is missing, truncated or has unexpected content."""
 
 
 class CheckpointError(PearError):
-    """A checkpoint or network configuration is missing, truncated or of another layout."""
+    """A checkpoint or network configuration is missing, truncated or has a different layout."""
 
 
 class SettingError(PearError):
@@ -22,7 +22,7 @@ class ImageError(PearError):
 
 
 class ExportError(PearError):
-    """The network cannot be written as ONNX, or such files are not what they should be."""
+    """The network cannot be exported to ONNX, or an ONNX file has unexpected content."""
 
 
 class EngineError(PearError):
@@ -30,4 +30,4 @@ class EngineError(PearError):
 
 
 class StaleEngineError(EngineError):
-    """An engine is missing, damaged or made for something else: building it again mends that."""
+    """An engine is missing, damaged or made for another machine or network; rebuilding fixes it."""

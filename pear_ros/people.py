@@ -1,7 +1,7 @@
-"""The data that flows between the stages: one struct of arrays per stage, N people may be 0.
+"""The data that flows between the stages: one struct of arrays per stage; N may be 0.
 
-Frames: `optical` is a camera's x right, y down, z forward (REP-103's suffix `_optical`); lengths in
-metres, pixels where a name says `px`, `xyxy` or `xywh`.
+`optical` is a camera frame with x right, y down, z forward (REP-103, suffix `_optical`). Lengths
+are in metres, or in pixels if the name says `px`, `xyxy` or `xywh`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ JOINT_NAMES: tuple[str, ...] = (
 """The 55 joints in SMPL-X's order."""
 JOINT: dict[str, int] = {name: i for i, name in enumerate(JOINT_NAMES)}
 NUM_JOINTS = len(JOINT_NAMES)
-NUM_BODY_JOINTS = JOINT["left_index1"]  # those that come first; the others are the fingers'
+NUM_BODY_JOINTS = JOINT["left_index1"]  # 25; the finger joints follow
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera; `is_metric` is False where the intrinsics were assumed, not calibrated."""
+    """A pinhole camera; `is_metric` is False if the intrinsics were assumed, not calibrated."""
 
     fx: float  # px
     fy: float  # px
@@ -58,7 +58,7 @@ class Frame:
     camera: Camera
     stamp_s: float
     source: str = ""  # the camera's name
-    boxes: Boxes | None = None  # people found by a detector outside of this process
+    boxes: Boxes | None = None  # from a detector outside this process
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,10 @@ class Boxes:
 class EhmParameters:
     """EHM parameters of N people: tensors on one device, float32.
 
-    Rotations relative to the parent joint; matrices where the last axes are (3, 3), else axis-angle
-    in radians. Names and shapes are the published implementation's. `global_orient` is in the axes
-    of the crop's camera as the network gives it, in those of the real camera once it is turned.
+    Rotations are relative to the parent joint: matrices if the last axes are (3, 3), else
+    axis-angle vectors in radians. Names and shapes are those of the published implementation. The
+    network predicts `global_orient` in the axes of the crop's camera;
+    `geometry.crop_camera.rotated` converts it to the axes of the real camera.
     """
 
     global_orient: Tensor  # (N, 1, 3, 3) model axes to optical
@@ -102,28 +103,28 @@ class EhmParameters:
     flame_eyelids: Tensor  # (N, 2) left, right
     flame_betas: Tensor  # (N, 300)
     flame_expression: Tensor  # (N, 50)
-    camera_t: Tensor  # (N, 3) tx, ty, tz of the crop camera, sees the body before the turn
+    camera_t: Tensor  # (N, 3) tx, ty, tz of the crop camera, for `global_orient` as predicted
 
 
 @dataclass(frozen=True)
 class People:
-    """N people in one image, on the CPU. Not to be written to: arrays may share their memory."""
+    """N people in one image, on the CPU. Do not write to the arrays: they may share memory."""
 
     ids: tuple[str, ...]  # N, each starts with a letter
     boxes: Boxes
-    crop_xywh: FloatArray  # (N, 4) px, the square box the network saw
+    crop_xywh: FloatArray  # (N, 4) px, the square that the network saw
     parameters: EhmParameters
-    translation: FloatArray  # (N, 3) m, optical: added to joints and vertices
-    joints: FloatArray  # (N, 55, 3) m, as the body model gives them for `parameters`
+    translation: FloatArray  # (N, 3) m, optical; add it to joints and vertices
+    joints: FloatArray  # (N, 55, 3) m, output of the body model for `parameters`
     rotations: FloatArray  # (N, 55, 3, 3) of each joint, model axes to optical
-    vertices: FloatArray | None  # (N, V, 3) m; None where no mesh was asked for
+    vertices: FloatArray | None  # (N, V, 3) m, like `joints`; None if no mesh was requested
     is_metric: bool
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def rows(self, rows: IntArray) -> People:
-        """Those people, in that order."""
+        """Returns the people with these row indices, in this order."""
         index = torch.from_numpy(rows)
         return dataclasses.replace(
             self,
@@ -142,7 +143,7 @@ _Batch = TypeVar("_Batch")
 
 
 def map_tensors(batch: _Batch, function: Callable[[Tensor], Tensor]) -> _Batch:
-    """The same dataclass of tensors with `function` applied to each of its fields that is set."""
+    """Applies `function` to every tensor of a dataclass of tensors; None fields stay None."""
     fields: list[dataclasses.Field[Any]] = list(dataclasses.fields(batch))  # type: ignore[arg-type]
     values = {f.name: getattr(batch, f.name) for f in fields}
     return type(batch)(**{k: None if v is None else function(v) for k, v in values.items()})

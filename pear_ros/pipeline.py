@@ -1,4 +1,4 @@
-"""Images in, people out: the whole of PEAR in one step."""
+"""Images in, people out: detection, tracking and PEAR in one step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _Batch = TypeVar("_Batch")
 
 
 class Pipeline:
-    """PEAR with its detector and one tracker per camera. Not for several threads at once."""
+    """PEAR with a person detector and one tracker per camera. Not thread-safe."""
 
     def __init__(
         self,
@@ -64,24 +64,30 @@ class Pipeline:
 
     @torch.inference_mode()
     def step(self, frames: Sequence[Frame], mesh: bool = False) -> list[People]:
-        """The people in each frame: one batch over all of them. Frames are of different cameras."""
-        boxes = [self._find(frame) for frame in frames]  # N boxes in all
-        ids = tuple(id_ for f, b in zip(frames, boxes, strict=True) for id_ in self._track(f, b))
-        squares = squares_of(frames, boxes)  # what the network sees
-        estimates = self._estimate(frames, squares, ids, mesh)  # N people in their cameras
-        return self._per_frame(frames, boxes, ids, squares, estimates)
+        """Estimates the people in each frame, all of them in one batch.
+
+        Each frame is from a different camera. With `mesh` the people have vertices, too. Returns
+        one People per frame, in the order of `frames`. People whose estimate is not finite or who
+        cannot be placed in front of the camera are left out and counted as problems.
+        """
+        boxes = [self._detect(frame) for frame in frames]  # N boxes in total
+        ids = self._track(frames, boxes)  # N ids
+        squares = squares_of(frames, boxes)  # (N, 4) px, the crops that the network sees
+        estimates = self._estimate(frames, squares, ids, mesh)  # network, body model, placement
+        return self._split_by_frame(frames, boxes, ids, squares, estimates)
 
     @property
     def description(self) -> str:
-        """The network's size and where it runs, for people."""
+        """The network's size and where it runs, as text for the log."""
         return self.network.description
 
     def forget(self, source: str) -> None:
-        """Drops the tracks of a camera whose time has jumped back."""
+        """Drops the tracks of the camera `source`, whose time has jumped back."""
         if source in self._trackers:
             self._trackers[source].forget()
 
-    def _find(self, frame: Frame) -> Boxes:
+    def _detect(self, frame: Frame) -> Boxes:
+        """The usable boxes with a sufficient score, at most `detection.max_people`."""
         found = self._detector(frame)
         height, width = frame.image.shape[:2]
         is_score = (found.scores >= 0) & (found.scores <= 1)
@@ -89,9 +95,9 @@ class Pipeline:
         if not good.all():
             self._problems.count(
                 "bad_boxes",
-                f"{frame.source or 'camera'}: a detected box is outside of the {width}x{height} "
-                "image, empty, inverted or not finite, or its score is not within 0 ... 1; it is "
-                "left out: check the detector",
+                f"{frame.source or 'camera'}: ignored a detected box that is outside the "
+                f"{width}x{height} image, empty, inverted or not finite, or whose score is not "
+                "within 0 ... 1; check the detector",
                 frame.source,
                 times=int((~good).sum()),
             )
@@ -99,15 +105,22 @@ class Pipeline:
         best = np.argsort(-found.scores, kind="stable")[: self.config.detection.max_people]
         return found[np.sort(best)]
 
-    def _track(self, frame: Frame, boxes: Boxes) -> tuple[str, ...]:
-        if frame.source not in self._trackers:
-            prefix = f"{frame.source}_p" if frame.source else "p"
-            self._trackers[frame.source] = Tracker(
+    def _track(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> tuple[str, ...]:
+        """The ids of the people in all boxes, frame by frame."""
+        ids: list[str] = []
+        for frame, found in zip(frames, boxes, strict=True):
+            ids += self._tracker(frame.source)(found.xyxy, frame.stamp_s)
+        return tuple(ids)
+
+    def _tracker(self, source: str) -> Tracker:
+        if source not in self._trackers:
+            prefix = f"{source}_p" if source else "p"
+            self._trackers[source] = Tracker(
                 prefix, self.config.tracking.min_iou, self.config.tracking.timeout_s
             )
-        return self._trackers[frame.source](boxes.xyxy, frame.stamp_s)
+        return self._trackers[source]
 
-    def _per_frame(
+    def _split_by_frame(
         self,
         frames: Sequence[Frame],
         boxes: Sequence[Boxes],
@@ -115,15 +128,16 @@ class Pipeline:
         squares: Squares,
         estimates: Estimates,
     ) -> list[People]:
+        """Leaves out and counts unusable estimates."""
         parameters, bodies = estimates.parameters, estimates.bodies
         translation = estimates.translation.numpy()  # (N, 3)
-        finite = _finite_rows(parameters) & _rotated_rows(bodies)  # (N,)
+        finite = _finite_rows(parameters) & _valid_rows(bodies)  # (N,)
         is_placed = np.isfinite(translation).all(1) & finite
         people = []
         for i, (frame, found) in enumerate(zip(frames, boxes, strict=True)):
             rows = np.flatnonzero(squares.frame_index == i)
             placed = is_placed[rows]
-            self._count_lost(frame, finite[rows], placed)
+            self._count_unusable(frame, finite[rows], placed)
             kept = rows[placed]
             posed = _rows(bodies, kept, len(ids))
             people.append(
@@ -141,22 +155,23 @@ class Pipeline:
             )
         return people
 
-    def _count_lost(
+    def _count_unusable(
         self, frame: Frame, finite: NDArray[np.bool_], placed: NDArray[np.bool_]
     ) -> None:
         if not finite.all():
             self._problems.count(
                 "network_not_finite",
-                f"{frame.source or 'camera'}: the network gave numbers that are not finite; the "
-                "person is left out: check the checkpoint, or set dtype to float32",
+                f"{frame.source or 'camera'}: ignored a person whose network output is not finite; "
+                "check the checkpoint, or set network.dtype to float32",
                 frame.source,
                 times=int((~finite).sum()),
             )
         if (finite & ~placed).any():
             self._problems.count(
                 "not_placeable",
-                f"{frame.source or 'camera'}: the network put a person behind the camera or "
-                "nowhere; the person is left out",
+                f"{frame.source or 'camera'}: ignored a person whom the network places behind the "
+                "camera or nowhere; if it happens often, check that the boxes contain people and "
+                "that the images are upright",
                 frame.source,
                 times=int((finite & ~placed).sum()),
             )
@@ -168,17 +183,28 @@ def load_pipeline(
     on_stage: OnStage = ignore_stages,
     replace_network: Callable[[Network], Network] = lambda network: network,
 ) -> Pipeline:
-    """Reads the files that `config` names.
+    """Loads the files that `config` names and builds the pipeline.
 
-    `replace_network` gets the loaded network, and its result is used: for benchmarks.
+    If the engine that `config` names cannot be used, torch runs the network and `problems` counts
+    `engine_not_used`.
 
-    Raises CheckpointError, AssetError or SettingError that says what to do.
+    Args:
+        config: The settings.
+        problems: Counts and reports problems of the pipeline.
+        on_stage: Called at the beginning of each stage of a step; for benchmarks.
+        replace_network: Receives the loaded network, returns the one to use; for benchmarks.
+
+    Raises:
+        SettingError: If a setting is missing or cannot be used on this machine.
+        CheckpointError: If the checkpoint or its configuration cannot be loaded.
+        AssetError: If the body model cannot be loaded.
     """
     files = {"network.checkpoint": "PEAR's weights", "body.assets": "the body model"}
     for setting, content in files.items():
         if not value_of(config, setting):
             raise SettingError(
-                f"{setting} is not set: the file of {content}; docs/weights.md says where to get it"
+                f"{setting} is not set; give the file with {content}, see "
+                "docs/how_to/get_weights.md"
             )
     device = choose_device(config.network.device)
     dtype = choose_dtype(config.network.dtype, device)
@@ -187,13 +213,13 @@ def load_pipeline(
     sizes = NetworkConfig.from_json(Path(config.network.config)) if config.network.config else None
     network = load_network(Path(config.network.checkpoint), sizes, device, dtype)
     chosen = replace_network(choose_network(network, config, problems))
-    del network  # beside an engine its memory is free, before the pipeline records what it does
+    del network  # if an engine replaces it, frees its memory before CUDA graphs are recorded
     return Pipeline(chosen, body_model, detector, config, problems, on_stage)
 
 
 def _rows(batch: _Batch, rows: IntArray, count: int) -> _Batch:
-    """Some rows, in ascending order, of a dataclass of tensors (count, ...); mostly all of them."""
-    if len(rows) == count:
+    """Selects ascending `rows` of a dataclass of tensors (count, ...)."""
+    if len(rows) == count:  # all of them, which is the usual case: no copy
         return batch
     index = torch.from_numpy(rows)
     return map_tensors(batch, lambda tensor: tensor[index])
@@ -205,8 +231,11 @@ def _finite_rows(parameters: EhmParameters) -> NDArray[np.bool_]:
     return finite
 
 
-def _rotated_rows(bodies: Bodies) -> NDArray[np.bool_]:
-    """(N,) False where joints are not finite, or a rotation is none: 6D zeros make zeros."""
-    rotated = torch.linalg.det(bodies.rotations) > 0.5  # NaN is not
-    good: NDArray[np.bool_] = (rotated & bodies.joints.isfinite().all(-1)).all(1).numpy()
-    return good
+def _valid_rows(bodies: Bodies) -> NDArray[np.bool_]:
+    """(N,) False if a joint is not finite or a matrix is not a rotation.
+
+    A 6D rotation of zeros, for example, becomes a matrix of zeros.
+    """
+    is_rotation = torch.linalg.det(bodies.rotations) > 0.5  # False for NaN
+    valid: NDArray[np.bool_] = (is_rotation & bodies.joints.isfinite().all(-1)).all(1).numpy()
+    return valid

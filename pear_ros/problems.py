@@ -1,4 +1,4 @@
-"""Counts what goes wrong and tells each kind once."""
+"""Counts problems and reports each kind once."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ from collections.abc import Callable
 
 
 class Problems:
-    """A counter per kind of problem; the first of a kind and subject is told, with what to do.
+    """A counter per kind of problem; the first problem of each kind and subject is reported.
 
-    Safe to use from several threads.
+    Thread-safe.
     """
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], object]) -> None:
+        """`report` receives the messages, for example a logger's `warning`."""
+        self._report = report
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()  # (kind, subject)
 
     def count(self, kind: str, message: str, subject: str = "", times: int = 1) -> None:
-        """Adds to the counter `kind`; tells `message` if it is the first of `subject`."""
+        """Adds `times` to the counter `kind`; reports `message` once per `subject`.
+
+        `message` says what happened and what to do. `subject` is a camera's name, for example.
+        """
         with self._lock:
             self._counts[kind] = self._counts.get(kind, 0) + times
-            is_new = (kind, subject) not in self._told
-            self._told.add((kind, subject))
+            is_new = (kind, subject) not in self._reported
+            self._reported.add((kind, subject))
         if is_new:
-            self._tell(f"{message} (told once; counted as {kind})")
+            self._report(f"{message} (reported once; counted as {kind})")
 
     def counts(self) -> dict[str, int]:
-        """A copy of the counters."""
+        """Returns a copy of the counters."""
         with self._lock:
             return dict(self._counts)
 
-    def forget_told(self) -> None:
-        """Tells each kind again the next time it happens; the counters go on."""
+    def forget_reported(self) -> None:
+        """Reports each kind again the next time it happens; keeps the counters."""
         with self._lock:
-            self._told.clear()
+            self._reported.clear()

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def as_yaml() -> str:
-    """A ROS parameter file with every setting at its default."""
+    """Returns a ROS parameter file with the default of every setting."""
     lines = [
-        "# Written by `python -m scripts.config_yaml`; docs/reference/parameters.md explains.",
+        "# Written by `python -m scripts.config_yaml`; see docs/reference/parameters.md.",
         "/**:",
         "  ros__parameters:",
     ]
@@ -29,11 +29,12 @@ def as_yaml() -> str:
 
 
 def yaml_value(value: Any) -> str:
+    """Returns a setting's value as YAML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
-    # ROS cannot tell the type of an empty list; the node reads one empty name as none.
+    # ROS cannot infer the type of an empty list; the node ignores empty names.
     return '[""]' if value == () else str(value)
 
 

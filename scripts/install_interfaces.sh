@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# install_interfaces.sh VENV PACKAGE...: build message packages of interfaces/ into an environment
-# that has the ROS wheels. Its root is a ROS prefix already, so CMake installs straight into it.
+# install_interfaces.sh VENV PACKAGE...: build message packages from interfaces/ and install them
+# into an environment that has the ROS wheels. Its root is already a ROS prefix, so CMake installs
+# there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# test_colcon.sh VENV: build as a robot's workspace does, with colcon, but on top of the ROS wheels
-# in VENV; plain and --symlink-install. Then look at each install from a directory of its own, as
-# the source tree would stand in for what is missing.
+# test_colcon.sh VENV: build with colcon as in a robot's workspace, but on top of the ROS wheels in
+# VENV; plain and with --symlink-install. Then check each install from another directory: from here,
+# Python would import the source tree if a module was not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,7 +25,7 @@ for layout in plain symlink; do
     done
     python -c "import pear_ros.ros.node as n; assert 'colcon-$layout' in n.__file__, n.__file__"
     "$lib/pear-ros" --help >/dev/null
-    export NODE_NAME=pear_of_$$_$layout  # not another node that this machine happens to run
+    export NODE_NAME=pear_of_$$_$layout  # differs from other nodes on this machine
     "$lib/pear_node" --ros-args -r __node:="$NODE_NAME" &
     python - <<'PYTHON'
 import os, rclpy, time
@@ -37,7 +37,7 @@ while os.environ["NODE_NAME"] not in node.get_node_names():
     time.sleep(0.1)
 PYTHON
     kill "$!"
-    wait "$!"  # the node stops by itself, with success
+    wait "$!"  # the node must exit with status 0
     "$lib/synthetic_camera" --ros-args -p duration_s:=0.5
     for file in config/pear.yaml config/pear.rviz launch/{pear,demo}.launch.py standin/body.npz; do
       test -f "install/pear_ros/share/pear_ros/$file"

@@ -1,18 +1,18 @@
-// Bilinear crops on a CPU, for crop.py, which documents what they show.
+// Bilinear crops on a CPU. See pear_ros/images/crop.py for the documentation.
 
 #include <stdint.h>
 
 #include "widths.h"
 
-enum { CROP_SIZE = 256, CROP_VALUES = 3 * CROP_SIZE };  // px, and values of a row
+enum { CROP_SIZE = 256, CROP_VALUES = 3 * CROP_SIZE };  // px; values of a row
 
-// Of the samples along an axis: the pixels before and behind each, and their weights.
+// Samples along an axis: the pixels before and after each sample, and their weights.
 typedef struct {
   int32_t pixels[2][CROP_SIZE];
   float weights[2][CROP_SIZE];
 } Samples;
 
-// A row of an image -> (256, 3) of the crop.
+// Interpolates a row of an image: (width, 3) -> (256, 3).
 INLINE void interpolate(const uint8_t* restrict row, const Samples* columns, float* restrict out) {
   for (int i = 0; i < CROP_SIZE; i++) {
     const uint8_t* before = row + 3 * (int64_t)columns->pixels[0][i];
@@ -22,12 +22,12 @@ INLINE void interpolate(const uint8_t* restrict row, const Samples* columns, flo
   }
 }
 
-// image (height, width, 3) -> crop (256, 256, 3). An image's row is interpolated once, as it is
-// kept for the crop's next: the two that a sample lies between are neighbours or the same.
+// image (height, width, 3) -> crop (256, 256, 3). The two image rows of a sample are neighbours or
+// equal. Interpolated rows are kept for the next rows of the crop, so each is interpolated once.
 FOR_EACH_WIDTH
-void pear_cut_crop(const uint8_t* image, int32_t width, const Samples* rows,
-                   const Samples* columns, uint8_t* crop) {
-  float kept[2][CROP_VALUES];  // of an even and of an odd row
+void pear_cut_crop(const uint8_t* image, int32_t width, const Samples* rows, const Samples* columns,
+                   uint8_t* crop) {
+  float kept[2][CROP_VALUES];  // the latest even and the latest odd row
   int32_t row_of[2] = {-1, -1};
   for (int i = 0; i < CROP_SIZE; i++, crop += CROP_VALUES) {
     for (int side = 0; side < 2; side++) {

@@ -1,20 +1,21 @@
-// Triangle meshes into an image and a depth buffer, for renderer.py, which documents what it does.
+// Rasterises triangle meshes into an image and a depth buffer. See pear_ros/rendering/renderer.py
+// for the documentation.
 //
-// Corners are snapped to 1/256 px and edges are integers with the top-left rule, so that triangles
-// that share an edge leave no gap and never draw a pixel twice. What varies over a triangle is
-// divided by the depth, which makes it linear in the image, and multiplied by it in each pixel.
+// Corners are snapped to 1/256 px, and edge functions are integers with the top-left rule, so
+// triangles that share an edge leave no gap and never draw a pixel twice. Colours are divided by
+// the depth, which makes them linear in the image, and multiplied by it in each pixel.
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define SUBPIXELS 256
-#define FARTHEST_PX 2097152.0f  // 2^21: edges of corners within it fit into 64 bits
+#define FARTHEST_PX 2097152.0f  // 2^21: within it, edge functions fit into 64 bits
 
 enum { IN_FRONT, TOO_NEAR, NOWHERE };
 
 typedef struct {
-  int32_t x, y;  // 1/256 px
+  int32_t x, y;     // 1/256 px
   float inverse_z;  // 1/m
   int32_t state;
 } Projected;
@@ -31,10 +32,10 @@ typedef struct {
 
 typedef struct {
   int32_t width, height;
-  uint8_t* rgb;  // height x width x 3
-  float* inverse_z;  // height x width, 0 where nothing is
-  int32_t* person;  // height x width
-  int32_t* face;  // height x width
+  uint8_t* rgb;      // height x width x 3
+  float* inverse_z;  // height x width, 1/m, 0 without a mesh
+  int32_t* person;   // height x width
+  int32_t* face;     // height x width
 } Image;
 
 typedef struct {
@@ -72,19 +73,19 @@ static Projected project(const float* p, const Camera* camera) {
   return at;
 }
 
-// Twice the area of a, b, p: positive where p lies to the right of the way from a to b as one sees
-// it in the image, whose y points down.
+// Edge function: twice the signed area of the triangle a, b, (x, y). It is positive if (x, y) is to
+// the right of the line from a to b in the image, whose y axis points down.
 static int64_t edge(const Projected* a, const Projected* b, int64_t x, int64_t y) {
   return (int64_t)(b->x - a->x) * (y - a->y) - (int64_t)(b->y - a->y) * (x - a->x);
 }
 
-// The least value of an edge for a pixel inside: a pixel on a top or left edge is, on others not.
+// The least value of an edge function inside. Only top and left edges belong to the triangle.
 static int64_t least_inside(const Projected* a, const Projected* b) {
   const bool is_left = b->y < a->y, is_top = b->y == a->y && b->x > a->x;
   return is_left || is_top ? 0 : 1;
 }
 
-// The pixels of the image from the least of the coordinates to the greatest.
+// The pixels of the image between the smallest and the largest of the three coordinates.
 static Range pixels(int32_t a, int32_t b, int32_t c, int32_t size) {
   const int32_t first = max32(min32(a, min32(b, c)), 0), last = max32(a, max32(b, c));
   if (last < 0) return (Range){0, 0};
@@ -103,7 +104,7 @@ static void fill(const Image* image, const Triangle* t, int64_t area) {
   const Range columns = pixels(a->x, b->x, c->x, image->width);
   const Range rows = pixels(a->y, b->y, c->y, image->height);
 
-  // Edge i is opposite of corner i; `least_i` is taken off, so that inside is 0 or more.
+  // Edge i is opposite to corner i; `least_i` is subtracted, so that inside means 0 or more.
   const int64_t x0 = (int64_t)columns.begin * SUBPIXELS, y0 = (int64_t)rows.begin * SUBPIXELS;
   const int64_t least_a = least_inside(b, c), least_b = least_inside(c, a);
   const int64_t least_c = least_inside(a, b);
@@ -144,8 +145,8 @@ static void fill(const Image* image, const Triangle* t, int64_t area) {
   }
 }
 
-// Draws it if its corners go counterclockwise in the image, as those of a mesh do seen from outside
-// (clockwise) once y points down.
+// Draws the triangle if it is seen from outside: then its corners a, b, c are counterclockwise on
+// the screen, so the edge function of a, c is positive at b.
 static void draw(const Image* image, const Corner* a, const Corner* b, const Corner* c,
                  int32_t person, int32_t face) {
   const int64_t area = edge(&a->at, &c->at, b->at.x, b->at.y);
@@ -159,8 +160,8 @@ static void draw(const Image* image, const Corner* a, const Corner* b, const Cor
   fill(image, &t, area);
 }
 
-// Where the edge from a point in front to one that is too near reaches the nearest depth. Always
-// from the front, so that two triangles that share the edge get the same point.
+// The point at which an edge crosses the near plane. It is always computed from the corner in front
+// of the plane, so that two triangles that share the edge get the same point.
 static Corner cut(const float* front, const Corner* c_front, const float* back,
                   const Corner* c_back, const Camera* camera) {
   const float part = (camera->nearest_m - front[2]) / (back[2] - front[2]);
@@ -189,8 +190,8 @@ static void draw_cut(const Image* image, const Camera* camera, const float* cons
   for (int i = 2; i < count; i++) draw(image, &kept[0], &kept[i - 1], &kept[i], person, face);
 }
 
-// Unit normals, each the mean of the faces' around the vertex, weighed by their areas; on the side
-// from which the faces' corners go counterclockwise; 0 for a vertex without a face of any area.
+// Unit normals: the area-weighted mean of the normals of the vertex's faces, on the side from which
+// the corners are counterclockwise; 0 for a vertex whose faces have no area.
 void pear_vertex_normals(int32_t num_vertices, const float* vertices, int32_t num_faces,
                          const int32_t* faces, float* normals) {
   for (int64_t i = 0; i < 3 * (int64_t)num_vertices; i++) normals[i] = 0;
@@ -213,7 +214,7 @@ void pear_vertex_normals(int32_t num_vertices, const float* vertices, int32_t nu
   }
 }
 
-// One mesh. `projected` is scratch for num_vertices; `face_rgb` may be null.
+// Draws one mesh. `projected` is a work buffer of num_vertices; `face_rgb` may be null.
 void pear_draw_mesh(const Image* image, const Camera* camera, int32_t person, int32_t num_vertices,
                     const float* vertices, const float* vertex_rgb, int32_t num_faces,
                     const int32_t* faces, const float* face_rgb, Projected* projected) {
@@ -224,7 +225,7 @@ void pear_draw_mesh(const Image* image, const Camera* camera, int32_t person, in
     if (a->state == NOWHERE || b->state == NOWHERE || c->state == NOWHERE) continue;
     const int near = (a->state == TOO_NEAR) + (b->state == TOO_NEAR) + (c->state == TOO_NEAR);
     if (near == 3) continue;
-    // Before anything is copied: most are seen from inside, or lie between the centres of pixels.
+    // Skip triangles early: most are seen from inside or contain no centre of a pixel.
     if (near == 0 && (edge(a, c, b->x, b->y) <= 0 || !has_pixels(image, a, b, c))) continue;
 
     Corner corners[3];

@@ -1,7 +1,7 @@
-// Where bodies stand in their cameras, on a CPU, for reprojection.py, which documents what it does and
-// has the same in torch.
+// Places bodies in their cameras on a CPU. See pear_ros/placement/reprojection.py for the
+// documentation and for the same in torch.
 //
-// Joints are some fifty, steps a few: what costs is to start an operation, and here there is one.
+// With 55 joints and a few steps, the overhead of each torch operation exceeds its computation.
 
 #include <math.h>
 #include <stdbool.h>
@@ -9,7 +9,8 @@
 
 #include "widths.h"
 
-enum { MOST_JOINTS = 256, LANES = 8 };  // sums have as many parts, as compilers keep their order
+// Compilers keep the order of floating-point sums, so a sum is split into LANES parts explicitly.
+enum { MOST_JOINTS = 256, LANES = 8 };
 
 typedef struct {
   int32_t num_joints, first_finger, num_steps;
@@ -18,8 +19,8 @@ typedef struct {
 
 typedef struct {
   double xy[2][MOST_JOINTS], z[MOST_JOINTS];  // m, without translation
-  double seen[2][MOST_JOINTS];  // slopes of the rays in which the crop's camera sees them
-  double focal[2][MOST_JOINTS];  // px, less where a joint weighs less
+  double seen[2][MOST_JOINTS];   // slopes of the rays in which the crop camera sees them
+  double focal[2][MOST_JOINTS];  // px, times the weight of the joint
 } Joints;
 
 typedef struct {
@@ -32,8 +33,8 @@ INLINE double sum(const double* parts) {
   return total;
 }
 
-// The translation (3) with the least |residual + scale * ((x, y) - slope * z)|^2; `size` is a
-// multiple of LANES. With x and y eliminated, z is a ratio; then x and y are means.
+// The translation (3) that minimises |residual + scale * ((x, y) - slope * z)|^2; `size` is a
+// multiple of LANES. With x and y eliminated, z is a ratio of sums; x and y are weighted means.
 INLINE void least_squares(const Equations* e, int32_t size, double* translation) {
   double total[2], mean[2], off[2], above[LANES] = {0}, below[LANES] = {0};
   for (int axis = 0; axis < 2; axis++) {
@@ -57,13 +58,12 @@ INLINE void least_squares(const Equations* e, int32_t size, double* translation)
       }
   }
   translation[2] = sum(above) / sum(below);
-  for (int axis = 0; axis < 2; axis++)
-    translation[axis] = mean[axis] * translation[2] - off[axis];
+  for (int axis = 0; axis < 2; axis++) translation[axis] = mean[axis] * translation[2] - off[axis];
 }
 
 INLINE double at_least(double value, double least) { return value < least ? least : value; }
 
-// As `camera_from_crop`: (3, 3), from the crop camera's axes to the camera's.
+// As `camera_from_crop`: rotation (3, 3) from the crop camera's axes to the real camera's.
 INLINE void crop_axes(const double* xywh, const double* intrinsics, double turn[3][3]) {
   const double right = (xywh[0] + xywh[2] / 2 - intrinsics[2]) / intrinsics[0];
   const double down = (xywh[1] + xywh[3] / 2 - intrinsics[3]) / intrinsics[1];
@@ -74,14 +74,14 @@ INLINE void crop_axes(const double* xywh, const double* intrinsics, double turn[
   for (int i = 0; i < 9; i++) turn[i / 3][i % 3] = rows[i / 3][i % 3];
 }
 
-// Where the crop's camera sees the joints (num_joints, 3), and how much each weighs.
+// Rays in which the crop camera sees the joints (num_joints, 3), and the weights of the joints.
 INLINE void see(const Method* m, int32_t size, const double* joints, const double* camera_t,
                 const double* xywh, const double* intrinsics, Joints* seen) {
   double turn[3][3];
   crop_axes(xywh, intrinsics, turn);
   for (int32_t j = 0; j < m->num_joints; j++) {
     const double* at = joints + 3 * j;
-    double in_crop[3];  // turned back, about the pelvis
+    double in_crop[3];  // rotated into the crop camera's axes, about the pelvis
     for (int i = 0; i < 3; i++) {
       in_crop[i] = joints[i];
       for (int k = 0; k < 3; k++) in_crop[i] += (at[k] - joints[k]) * turn[k][i];
@@ -96,19 +96,20 @@ INLINE void see(const Method* m, int32_t size, const double* joints, const doubl
       farthest = at_least(fabs(half_crops), farthest);
     }
     seen->z[j] = at[2];
-    // The network saw no joint that lies outside of the crop: its weight fades.
+    // The network did not see joints outside of the crop: their weights decrease with distance.
     const double squared = farthest * farthest, fourth = squared * squared;
     const double weight = (j < m->first_finger ? 1 : m->finger_weight) / (fourth * fourth);
     for (int axis = 0; axis < 2; axis++) seen->focal[axis][j] = weight * intrinsics[axis];
   }
-  for (int32_t j = m->num_joints; j < size; j++) {  // these weigh nothing
+  for (int32_t j = m->num_joints; j < size; j++) {  // padding with weight 0
     seen->z[j] = joints[2];
     for (int axis = 0; axis < 2; axis++)
       seen->xy[axis][j] = seen->seen[axis][j] = seen->focal[axis][j] = 0;
   }
 }
 
-// Errors in metres at the joint; the depth by the person's size makes them pixels.
+// Errors in metres at the joint's depth, which are linear in the translation. The depth that
+// follows from the person's size converts them to pixels.
 INLINE void linear_errors(const Method* m, const Joints* joints, int32_t size, double depth_m,
                           Equations* e) {
   for (int axis = 0; axis < 2; axis++)
@@ -120,7 +121,7 @@ INLINE void linear_errors(const Method* m, const Joints* joints, int32_t size, d
     }
 }
 
-// Errors in pixels of bodies that stand at a translation (3), and how they change with it.
+// Errors in pixels of a body at a translation (3), linearised in the translation.
 INLINE void pixel_errors(const Joints* joints, int32_t size, const double* translation,
                          Equations* e) {
   for (int axis = 0; axis < 2; axis++)
@@ -161,7 +162,7 @@ void pear_place(const Method* m, int32_t count, const double* joints, const doub
     for (int32_t k = 0; k < m->num_steps; k++) {
       pixel_errors(&seen, size, t, &equations);
       least_squares(&equations, size, step);
-      // Where a step turns back by a share of the last, the minimum lies between.
+      // If a step reverses a part of the previous one, the minimum lies between: shorten it.
       const double back = -dot(step, last) / at_least(dot(last, last), 1e-18);
       const double shorter = back > 1 ? 2 : 1 + at_least(back, 0);
       for (int i = 0; i < 3; i++) t[i] += last[i] = step[i] / shorter;

@@ -1,27 +1,29 @@
-// Blend shapes and linear blend skinning on a CPU, for skinning.py, which documents what it does.
+// Blend shapes and linear blend skinning on a CPU. See pear_ros/body/skinning.py for the
+// documentation.
 //
-// For one person the time is that of reading the directions. So a block of vertices goes all its
-// way, and for all people, while it is in the cache, and only joints that it follows are looked at.
+// For one person, reading the blend shapes from memory takes most of the time. So a block of
+// vertices is blended and skinned for all people while its blend shapes are in the cache. Only
+// joints with a weight are read.
 
 #include <stdint.h>
 
 #include "widths.h"
 
-enum { BLOCK = 64, LANES = 3 * BLOCK };  // vertices of a block, and their coordinates
+enum { BLOCK = 64, LANES = 3 * BLOCK };  // vertices of a block; their coordinates
 
 typedef struct {
   int32_t num_vertices, num_columns, num_joints;
-  const float* directions;  // columns x vertices x 3
-  const int32_t* first;  // vertices + 1: where the weights of each begin
-  const int32_t* joints;  // of each weight
+  const float* directions;  // blend shapes: columns x vertices x 3
+  const int32_t* first;     // vertices + 1: index of each vertex's first weight
+  const int32_t* joints;    // the joint of each weight
   const float* weights;
 } Surface;
 
-// `at` (size) += sum of coefficient * direction over the columns, which are `stride` apart.
+// `at` (size) += sum of coefficient * direction over the columns, whose distance is `stride`.
 INLINE void blend(float* restrict at, int64_t size, int32_t num_columns, int64_t stride,
                   const float* restrict directions, const float* restrict coefficients) {
   int32_t k = 0;
-  for (; k + 4 <= num_columns; k += 4) {  // four at once keep more reads under way
+  for (; k + 4 <= num_columns; k += 4) {  // four columns at a time keep more reads in flight
     const float *a = directions + k * stride, *b = a + stride, *c = b + stride, *d = c + stride;
     const float* factor = coefficients + k;
     for (int64_t i = 0; i < size; i++)
@@ -31,7 +33,7 @@ INLINE void blend(float* restrict at, int64_t size, int32_t num_columns, int64_t
     for (int64_t i = 0; i < size; i++) at[i] += coefficients[k] * directions[k * stride + i];
 }
 
-// `posed` (3) = `at` (3) moved by the mean of the transforms (3 x 4) that the vertex follows.
+// `posed` (3) = `at` (3) moved by the weighted mean of the joints' transforms (3 x 4).
 INLINE void skin(const Surface* s, int64_t vertex, const float* restrict transforms,
                  const float* restrict at, float* restrict posed) {
   float mean[12] = {0};
@@ -46,7 +48,7 @@ INLINE void skin(const Surface* s, int64_t vertex, const float* restrict transfo
 }
 
 // rest (count, vertices, 3), coefficients (count, columns), transforms (count, joints, 3, 4)
-// -> posed (count, vertices, 3), which overlaps none of them.
+// -> posed (count, vertices, 3), which must not overlap the inputs.
 FOR_EACH_WIDTH
 void pear_pose_surface(const Surface* s, int32_t count, const float* rest,
                        const float* coefficients, const float* transforms, float* posed) {

@@ -1,8 +1,14 @@
-"""What several test files share; nothing of it may be changed by a test."""
+"""Fixtures that several test files share; tests must not change them."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Arrays are small here, and workers of pytest-xdist share the cores: threads would only wait for
+# each other. Set before numpy and torch are imported; also for the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import make_assets
 import pytest
@@ -21,7 +27,7 @@ SMALL = make_assets.Sizes(body_vertices=150, body_faces=70, head_vertices=60, he
 
 @pytest.fixture(scope="session")
 def assets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic body that the numbers of ehm.npz belong to; sizes are the real ones."""
+    """The synthetic body that ehm.npz was computed with; it has the sizes of the real one."""
     folder = tmp_path_factory.mktemp("assets")
     make_assets.write(folder, 3)
     convert_assets(folder, folder / "assets.npz")
@@ -40,7 +46,7 @@ def body_model(assets: BodyAssets) -> BodyModel:
 
 @pytest.fixture(scope="session")
 def small_assets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic body of 150 vertices, where speed matters and numbers do not."""
+    """A synthetic body of 150 vertices, for tests that do not need the real size."""
     folder = tmp_path_factory.mktemp("small_assets")
     make_assets.write(folder, 4, SMALL)
     convert_assets(folder, folder / "assets.npz")
@@ -69,7 +75,7 @@ def network(network_config: NetworkConfig) -> PearNetwork:
 
 @pytest.fixture(scope="session")
 def front_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy network, but whom it sees stands 16 m before the camera, never behind it."""
+    """The tiny network, changed to place everyone 16 m in front of the crop's camera."""
     tree = torch.load(DATA / "network_tiny.pt", weights_only=True)
     for name in ("cam_decoder.weight", "cam_decoder.bias"):
         tree["head"][name] = torch.zeros_like(tree["head"][name])
@@ -80,7 +86,7 @@ def front_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small_downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of a stand-in body, with other counts than SMPL-X's; not to be changed."""
+    """The downloads of a synthetic body with fewer vertices than SMPL-X."""
     folder = tmp_path_factory.mktemp("small")
     make_assets.write(folder, 3, SMALL)
     return folder

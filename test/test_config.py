@@ -1,4 +1,4 @@
-"""The settings: their checks, and the files written from them."""
+"""Settings: checks, groups, and the files that are written from them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def outside(name: str) -> list[Any]:
+    """Values outside the bounds of a setting."""
     low, high = FIELDS[name].metadata["bounds"]
     step = 1 if isinstance(FIELDS[name].default, int) else 1e-6
     values = [low - step, high + step]
@@ -31,40 +32,48 @@ def outside(name: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name in BOUNDED for value in outside(name)]
 )
-def test_outside_of_the_bounds(name: str, value: float) -> None:
+def test_values_outside_the_bounds(name: str, value: float) -> None:
     with pytest.raises(SettingError, match=rf"^{name}: .* is not within .* \.\.\. "):
         Config.of({name: value})
 
 
 @pytest.mark.parametrize("end", [0, 1], ids=["least", "most"])
 @pytest.mark.parametrize("name", BOUNDED)
-def test_bounds_themselves(name: str, end: int) -> None:
+def test_the_bounds_are_allowed(name: str, end: int) -> None:
     value = type(FIELDS[name].default)(FIELDS[name].metadata["bounds"][end])
     assert value_of(Config.of({name: value}), name) == value
 
 
-def test_the_unit_is_told() -> None:
+def test_errors_name_the_unit() -> None:
     with pytest.raises(
         SettingError, match=r"^tracking.timeout_s: -1.0 is not within 0.0 ... 3600.0 s$"
     ):
         Config.of({"tracking.timeout_s": -1.0})
 
 
-@pytest.mark.parametrize("values", [{"people": 0}, {"people": 9}, {"repertoire": "x"}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"people": 0}, id="too few people"),
+        pytest.param({"people": 9}, id="too many people"),
+        pytest.param({"repertoire": "x"}, id="unknown repertoire"),
+    ],
+)
 def test_the_synthetic_camera_has_bounds_too(values: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=rf"^{next(iter(values))}: "):
         CAMERA(**values)
 
 
-OF_TYPES: dict[type, Any] = {str: "x", bool: True, int: 3, float: 3.5, tuple: ("a",), list: ["a"]}
+VALUES: dict[type, Any] = {str: "x", bool: True, int: 3, float: 3.5, tuple: ("a",), list: ["a"]}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(n, v) for n, f in FIELDS.items() for t, v in OF_TYPES.items() if t is not type(f.default)]
+    [(n, v) for n, f in FIELDS.items() for t, v in VALUES.items() if t is not type(f.default)]
     + [(n, None) for n in FIELDS],
+    ids=str,
 )
-def test_other_types(name: str, value: object) -> None:
+def test_values_of_other_types(name: str, value: object) -> None:
     kind = type(FIELDS[name].default).__name__
     with pytest.raises(SettingError, match=rf"^{name}: .* is not of type {kind}$"):
         Config.of({name: value})
@@ -76,31 +85,31 @@ def test_choices(name: str) -> None:
     for choice in choices:
         assert value_of(Config.of({name: choice}), name) == choice
     for other in ("", "x", choices[0].upper(), ", ".join(choices)):
-        with pytest.raises(SettingError, match=f"^{name}: '{other}' is none of {choices[0]}, "):
+        with pytest.raises(SettingError, match=f"^{name}: '{other}' is not one of {choices[0]}, "):
             Config.of({name: other})
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("left", "Right_2"), ("a", "A")], ids=str)
-def test_cameras(names: tuple[str, ...]) -> None:
+def test_names_of_cameras(names: tuple[str, ...]) -> None:
     assert Config.of({"camera.names": names}).camera.names == names
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
-        (("",), "'' is not a valid name"),
-        (("a", "2b"), "'2b' is not a valid name"),
-        (("_a",), "'_a' is not a valid name"),
-        (("a/b",), "'a/b' is not a valid name"),
-        (("a-b",), "'a-b' is not a valid name"),
-        (("a b",), "'a b' is not a valid name"),
-        (("a\n",), r"'a\\n' is not a valid name"),
-        (("é",), "'é' is not a valid name"),
-        (("a", "b", "a"), "has the same name twice"),
+        pytest.param(("",), "'' is not a valid name", id="empty"),
+        pytest.param(("a", "2b"), "'2b' is not a valid name", id="digit first"),
+        pytest.param(("_a",), "'_a' is not a valid name", id="underscore first"),
+        pytest.param(("a/b",), "'a/b' is not a valid name", id="slash"),
+        pytest.param(("a-b",), "'a-b' is not a valid name", id="hyphen"),
+        pytest.param(("a b",), "'a b' is not a valid name", id="space"),
+        pytest.param(("a\n",), r"'a\\n' is not a valid name", id="newline"),
+        pytest.param(("é",), "'é' is not a valid name", id="not ASCII"),
+        pytest.param(("a", "b", "a"), "has the same name twice", id="twice"),
     ],
 )
-def test_no_cameras(names: tuple[str, ...], told: str) -> None:
-    with pytest.raises(SettingError, match=f"^camera.names: .*{told}"):
+def test_bad_names_of_cameras(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SettingError, match=f"^camera.names: .*{message}"):
         Config.of({"camera.names": names})
 
 
@@ -130,7 +139,7 @@ def test_yaml_holds_the_defaults() -> None:
         assert type(value) is type(FIELDS[name].default), name
 
 
-def test_every_setting_is_explained() -> None:
+def test_every_setting_is_described() -> None:
     assert all(f.metadata["doc"] for f in (FIELDS | settings(CAMERA)).values())
 
 
@@ -148,7 +157,16 @@ def test_settings_are_replaced_by_name() -> None:
     assert config.detection.max_people == Config().detection.max_people
 
 
-@pytest.mark.parametrize("name", ["min_score", "detection", "detection.x", "x.min_score", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("min_score", id="no group"),
+        pytest.param("detection", id="a group"),
+        pytest.param("detection.x", id="unknown field"),
+        pytest.param("x.min_score", id="unknown group"),
+        pytest.param("", id="empty"),
+    ],
+)
 def test_unknown_settings(name: str) -> None:
     with pytest.raises(SettingError, match=f"^{name} is not a setting"):
         Config.of({name: 0.5})

@@ -1,4 +1,4 @@
-"""The launch file and RViz's configuration."""
+"""The launch files and the configuration of RViz."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEMO_FILE = ROOT / "launch/demo.launch.py"
 
 
 def constant(name: str, launch_file: Path = LAUNCH_FILE) -> Any:
-    """What the launch file assigns to `name`, read without importing it."""
+    """The value that the launch file assigns to `name`, read without importing the file."""
     tree = ast.parse(launch_file.read_text())
     assigned = {
         node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)
@@ -27,14 +27,14 @@ def constant(name: str, launch_file: Path = LAUNCH_FILE) -> Any:
 
 
 def outputs() -> dict[str, str]:
-    """The node's outputs and the names of their messages, read from its code."""
+    """The outputs of the node and their message types, read from its source."""
     tree = ast.parse((ROOT / "pear_ros/ros/camera_topics.py").read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict) and "humans" in (
             keys := [ast.unparse(k).strip("'") for k in node.keys if k]
         ):
             return dict(zip(keys, map(ast.unparse, node.values), strict=True))
-    raise AssertionError("camera_topics.py has no table of outputs any more")
+    raise AssertionError("camera_topics.py has no table of outputs")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_arguments_that_set_parameters_are_parameters():
     assert set(constant("SETTINGS").values()) <= set(settings(Config))
 
 
-def test_demo_follows_the_camera_and_the_other_launch_file():
+def test_demo_arguments_are_settings_of_the_camera():
     names = set(settings(SyntheticCameraConfig))
     assert set(constant("SETTINGS", DEMO_FILE)) <= names
 
@@ -64,12 +64,12 @@ def test_rviz_shows_topics_of_the_node_in_displays_of_their_type(rviz):
         assert display == f"rviz_default_plugins/{outputs()[topic.removeprefix('/pear/')]}"
 
 
-def test_rviz_draws_nothing_costly_unasked(rviz):
+def test_rviz_does_not_show_the_overlay_by_default(rviz):
     assert not displays_with_topic(rviz)["/pear/overlay"]["Enabled"]
 
 
-def test_rviz_policies_are_spelled_as_rviz_reads_them(rviz):
-    """A misspelled one is taken for the default, silently."""
+def test_rviz_policies_have_valid_names(rviz):
+    """RViz silently replaces a misspelled name by the default."""
     for display in displays_with_topic(rviz).values():
         topic = display["Topic"]
         assert topic.keys() == {
@@ -90,7 +90,7 @@ def load(path: Path) -> Any:
 
 @pytest.fixture
 def launch_file(monkeypatch):
-    """The launch file as a module, whose nodes are the arguments they would be made with."""
+    """The launch file as a module that returns the arguments of its nodes instead of nodes."""
     module = load(LAUNCH_FILE)
     monkeypatch.setattr(module, "Node", dict)
     monkeypatch.delenv(TRANSPORTS, raising=False)
@@ -98,14 +98,14 @@ def launch_file(monkeypatch):
 
 
 def launched(launch_file, **arguments: str) -> dict[str, dict[str, Any]]:
-    """Arguments of the nodes, by package, with values for launch's substitutions."""
+    """The arguments of the nodes by package, with substitutions replaced by their values."""
     from launch.actions import DeclareLaunchArgument
 
     from launch import LaunchContext
 
     context = LaunchContext()
     context.launch_configurations.update(
-        {"params_file": "pear.yaml"} | arguments  # the default is where pear_ros is installed
+        {"params_file": "pear.yaml"} | arguments  # the default needs an installed pear_ros
     )
     for action in launch_file.generate_launch_description().entities:
         if isinstance(action, DeclareLaunchArgument):
@@ -151,8 +151,8 @@ def test_topics_are_remapped(launch_file):
     assert remapped == {**topics, "image/compressed": "/a/image/compressed"}
 
 
-def test_given_settings_override_the_file(launch_file):
-    """As the text they are: a device "0" is no integer."""
+def test_arguments_override_the_file(launch_file):
+    """Arguments are text: the device "0" does not become an integer."""
     pear = launched(launch_file, device="0", image_transport="compressed", use_sim_time="true")
     expected = {
         "network.device": "0",
@@ -168,7 +168,7 @@ def test_rviz_follows_topics_and_namespace(launch_file, rviz):
     assert node["namespace"] == "robot1"
     assert node["remappings"].pop("/camera/image_raw") == "/a/image"
     for topic, remapped in node["remappings"].items():
-        assert remapped == topic.removeprefix("/")  # relative, hence in RViz's namespace
+        assert remapped == topic.removeprefix("/")  # relative, so it is in RViz's namespace
     assert {"/camera/image_raw", *node["remappings"]} == set(displays_with_topic(rviz))
 
 
@@ -176,14 +176,20 @@ def test_rviz_file_and_launch_file_agree_on_the_frame(launch_file, rviz):
     assert launched(launch_file)["rviz2"]["arguments"][-1] == rviz["Global Options"]["Fixed Frame"]
 
 
-@pytest.mark.parametrize(("set_by_user", "given"), [(None, {TRANSPORTS: LARGE_IMAGES}), ("X", {})])
-def test_transports_are_chosen_where_the_user_has_not(launch_file, monkeypatch, set_by_user, given):
+@pytest.mark.parametrize(
+    ("set_by_user", "given"),
+    [
+        pytest.param(None, {TRANSPORTS: LARGE_IMAGES}, id="not set"),
+        pytest.param("X", {}, id="set by the user"),
+    ],
+)
+def test_transports_of_the_user_are_kept(launch_file, monkeypatch, set_by_user, given):
     if set_by_user:
         monkeypatch.setenv(TRANSPORTS, set_by_user)
     assert launched(launch_file)["pear_ros"]["additional_env"] == given
 
 
-def test_demo_gives_pear_what_the_camera_publishes(launch_file, monkeypatch):
+def test_demo_connects_the_node_to_the_camera(launch_file, monkeypatch):
     module = load(DEMO_FILE)
     monkeypatch.setattr(module, "Node", dict)
     monkeypatch.setattr(module, "IncludeLaunchDescription", lambda _, **given: given)

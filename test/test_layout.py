@@ -1,12 +1,14 @@
-"""Imports point down, ROS stays in ros/, and the top of the package is five files.
+"""Imports point down, only ros/ imports ROS, and the top of the package has five files.
 
-docs/design.md shows the table of folders; this test holds the source to it.
+docs/design.md has the table of folders; these tests compare the source with it.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from samples import ROOT
 
 PACKAGE = ROOT / "pear_ros"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# From the bottom up: a folder or module imports only names of rows before its own.
+# The lowest layer first: a folder or module imports only from layers before its own.
 LAYERS = (
     {"people", "errors", "problems"},
     {"config"},
@@ -37,7 +39,7 @@ ROS = {
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, also inside functions, by its full name."""
+    """The full names of the modules that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -53,6 +55,7 @@ def folders_imported_by(path: Path) -> set[str]:
 
 
 def name_of(path: Path) -> str:
+    """The folder or module of pear_ros that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -87,7 +90,7 @@ def test_the_source_has_no_folder_that_the_build_generates() -> None:
     "folder", sorted({path.parent for path in FILES} - {PACKAGE}), ids=lambda path: path.name
 )
 def test_each_folder_names_its_files(folder: Path) -> None:
-    """Its `__init__.py` is a docstring alone, a line for each file."""
+    """`__init__.py` contains only a docstring, with a line for each file."""
     tree = ast.parse((folder / "__init__.py").read_text())
     assert len(tree.body) == 1
     named = re.findall(r"^(\w+\.py) ", ast.get_docstring(tree) or "", re.MULTILINE)
@@ -97,5 +100,47 @@ def test_each_folder_names_its_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_fit_in_a_head(path: Path) -> None:
+def test_modules_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+# --- What an import needs ------------------------------------------------------------------------
+
+IMPORT_SCRIPT = """
+import importlib, sys
+
+class NoRos:
+    def find_spec(self, name, path=None, target=None):
+        top = name.split(".")[0]
+        is_ours = name in ("pear_ros.msg", "pear_ros.ros")
+        if is_ours or top in ("rclpy", "rosidl_parser", "ament_index_python") or top.endswith(
+            ("_msgs", "_interfaces", "_srvs")
+        ):
+            raise ModuleNotFoundError(f"blocked: {name}", name=name)
+
+sys.meta_path.insert(0, NoRos())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*sorted({"onnx", "onnxscript", "tensorrt"} & {name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def import_without_ros(*modules: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", IMPORT_SCRIPT, *modules]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_imports_need_neither_ros_nor_packages_for_engines() -> None:
+    done = import_without_ros("pear_ros.cli.main", "pear_ros.pipeline", "pear_ros.offline.infer")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    "module", ["rclpy", "pear_ros.msg", "sensor_msgs.msg", "pear_ros.ros.node"]
+)
+def test_an_import_of_ros_fails(module: str) -> None:
+    """So the test above would find it."""
+    done = import_without_ros(module)
+    assert done.returncode == 1
+    assert "blocked: " in done.stderr

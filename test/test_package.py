@@ -1,4 +1,4 @@
-"""What is declared, built and installed, as opposed to what the code does."""
+"""Declared dependencies, built messages and installed files."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ from pear_ros.system import installed as share
 
 PACKAGE_XML = ElementTree.parse(ROOT / "package.xml").getroot()
 
-# import: (rosdep key, pip requirement); package.xml says why torch has no key
+# import: (rosdep key, pip requirement); package.xml explains why torch has no key
 ROSDEP_AND_PIP = {
     "cv2": ("python3-opencv", "opencv-python-headless"),
     "numpy": ("python3-numpy", "numpy"),
@@ -26,7 +26,7 @@ ROSDEP_AND_PIP = {
     "torch": (None, "torch"),
     "tqdm": ("python3-tqdm", "tqdm"),
 }
-# ROS packages without a wheel: built into ours, or used only where a ROS install brings them
+# ROS packages without a wheel: built into ours, or used only if a ROS install provides them
 WITHOUT_WHEEL = {"cv_bridge", "sensor_msgs_py", "tf2_msgs", "vision_msgs"}
 EXTRAS = {"smplx", "tensorrt"}
 
@@ -42,7 +42,7 @@ UPSTREAM_HASHES = {
 
 
 def imports_of(path: Path) -> set[str]:
-    """Names of the top-level packages, not Python's own, that a source file imports anywhere."""
+    """The top-level packages that a source file imports, without the standard library."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -58,7 +58,7 @@ def imports_of_package() -> set[str]:
 
 
 def pip_requirements() -> list[str]:
-    """Those of the installed pear_ros, which pip knows and a colcon workspace does not."""
+    """The requirements of the installed pear_ros; skips the test in a colcon workspace."""
     requirements = metadata.requires("pear-ros")
     if requirements is None:
         pytest.skip("pear_ros was not installed by pip")
@@ -69,7 +69,7 @@ def pip_name(requirement: str) -> str:
     return re.match(r"[\w.-]+", requirement).group()
 
 
-def test_version_is_that_of_package_xml():
+def test_the_version_agrees_with_package_xml():
     assert metadata.version("pear-ros") == PACKAGE_XML.findtext("version")
 
 
@@ -94,17 +94,20 @@ def test_extras_are_never_required(name):
     assert [line.split(";")[1].strip() for line in lines] == [f'extra == "{name}"']
 
 
-def test_torch_is_bounded_from_below_only():
+def test_torch_has_only_a_lower_bound():
     (torch,) = [line for line in pip_requirements() if pip_name(line) == "torch"]
     assert re.fullmatch(r"torch>=[\d.]+", torch)
 
 
 @pytest.mark.parametrize(
-    "folder", [None, "lib/python3.11/site-packages", "local/lib/dist-packages"]
+    "folder",
+    [
+        pytest.param(None, id="source tree"),
+        pytest.param("lib/python3.11/site-packages", id="pip"),
+        pytest.param("local/lib/dist-packages", id="Debian"),
+    ],
 )
-def test_shared_files_are_found_in_the_source_tree_and_where_they_are_installed(
-    folder, tmp_path, monkeypatch
-):
+def test_shared_files_are_found(folder, tmp_path, monkeypatch):
     expected = ROOT / "assets/standin/body.npz"
     if folder:
         monkeypatch.setattr(pear_ros, "__file__", str(tmp_path / folder / "pear_ros/__init__.py"))
@@ -118,11 +121,11 @@ def test_shared_files_are_found_in_the_source_tree_and_where_they_are_installed(
 
 @pytest.mark.ros
 @pytest.mark.parametrize("path", sorted((ROOT / "msg").glob("*.msg")), ids=lambda path: path.stem)
-def test_message_is_installed_as_it_is_in_the_source(path):
+def test_messages_are_installed_as_in_the_source(path):
     fields = [
         line.split()[1]
         for line in (line.partition("#")[0] for line in path.read_text().splitlines())
-        if line.strip() and "=" not in line  # without constants
+        if line.strip() and "=" not in line  # constants are left out
     ]
     message = getattr(import_module("pear_ros.msg"), path.stem)
     assert list(message.get_fields_and_field_types()) == fields
@@ -130,8 +133,8 @@ def test_message_is_installed_as_it_is_in_the_source(path):
 
 @pytest.mark.ros
 @pytest.mark.parametrize("name", UPSTREAM_HASHES)
-def test_our_build_of_a_standard_message_is_the_standard_type(name):
-    """Nodes of a ROS install and ours do not talk to each other when the hashes differ."""
+def test_our_build_of_a_standard_message_has_the_standard_type(name):
+    """If the hashes differ, our nodes cannot exchange these messages with a ROS install."""
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     found = [Path(prefix, "share", f"{name}.json") for prefix in prefixes if prefix]
     description = json.loads(next(path for path in found if path.exists()).read_text())
@@ -139,7 +142,7 @@ def test_our_build_of_a_standard_message_is_the_standard_type(name):
     assert hashes[name] == UPSTREAM_HASHES[name]
 
 
-def test_wheel_has_what_no_wheel_brings_and_nothing_for_tests():
+def test_the_wheel_has_messages_without_a_wheel_and_nothing_for_tests():
     pip_requirements()  # skips where pip has not installed it
     files = metadata.files("pear-ros")
     assert {"pear_ros", "tf2_msgs"} <= {path.parts[0] for path in files}

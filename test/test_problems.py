@@ -1,4 +1,4 @@
-"""Counting what goes wrong."""
+"""Problems are counted, and each is reported once."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pear_ros.problems import Problems
 
 
 @pytest.fixture
-def told() -> list[str]:
+def messages() -> list[str]:
+    """The messages that were reported."""
     return []
 
 
 @pytest.fixture
-def problems(told: list[str]) -> Problems:
-    return Problems(told.append)
+def problems(messages: list[str]) -> Problems:
+    return Problems(messages.append)
 
 
-def test_each_kind_and_subject_is_told_once(problems: Problems, told: list[str]) -> None:
+def test_each_kind_and_subject_is_reported_once(problems: Problems, messages: list[str]) -> None:
     for subject in ("left", "right", "left"):
         problems.count("late", f"{subject} is late", subject)
         problems.count("lost", f"{subject} is lost", subject)
-    note = "(told once; counted as"
-    assert told == [
+    note = "(reported once; counted as"
+    assert messages == [
         f"left is late {note} late)",
         f"left is lost {note} lost)",
         f"right is late {note} late)",
@@ -33,23 +34,25 @@ def test_each_kind_and_subject_is_told_once(problems: Problems, told: list[str])
     assert problems.counts() == {"late": 3, "lost": 3}
 
 
-def test_times(problems: Problems, told: list[str]) -> None:
+def test_several_times_in_one_call(problems: Problems, messages: list[str]) -> None:
     problems.count("late", "late", times=3)
     problems.count("late", "late", times=2)
     assert problems.counts() == {"late": 5}
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
-def test_nothing_went_wrong(problems: Problems, told: list[str]) -> None:
+def test_without_problems(problems: Problems, messages: list[str]) -> None:
     assert problems.counts() == {}
-    assert told == []
+    assert messages == []
 
 
-def test_forgotten_is_told_again_and_counted_on(problems: Problems, told: list[str]) -> None:
+def test_after_forgetting_a_problem_is_reported_again(
+    problems: Problems, messages: list[str]
+) -> None:
     problems.count("late", "late")
-    problems.forget_told()
+    problems.forget_reported()
     problems.count("late", "late")
-    assert len(told) == 2
+    assert len(messages) == 2
     assert problems.counts() == {"late": 2}
 
 
@@ -59,22 +62,22 @@ def test_counts_are_a_copy(problems: Problems) -> None:
     assert problems.counts() == {"late": 1}
 
 
-def test_telling_may_count(told: list[str]) -> None:
-    """Told outside of the lock: a logger that fails may be counted."""
+def test_reporting_may_count_a_problem(messages: list[str]) -> None:
+    """Messages are reported without the lock, so that a failing logger can be counted."""
 
-    def tell(message: str) -> None:
-        told.append(message)
-        problems.count("told", "telling")
+    def report(message: str) -> None:
+        messages.append(message)
+        problems.count("reports", "a report")
 
-    problems = Problems(tell)
+    problems = Problems(report)
     worker = threading.Thread(target=problems.count, args=("late", "late"), daemon=True)
     worker.start()
     worker.join(5)
     assert not worker.is_alive()
-    assert problems.counts() == {"late": 1, "told": 2}
+    assert problems.counts() == {"late": 1, "reports": 2}
 
 
-def test_threads(problems: Problems, told: list[str]) -> None:
+def test_counting_in_several_threads(problems: Problems, messages: list[str]) -> None:
     start = threading.Barrier(8)
 
     def work() -> None:
@@ -88,4 +91,4 @@ def test_threads(problems: Problems, told: list[str]) -> None:
     for worker in workers:
         worker.join()
     assert problems.counts() == {"late": 4000}
-    assert len(told) == 1
+    assert len(messages) == 1

@@ -1,1 +1,1 @@
-"""`make bench`: what the parts cost on this machine, as medians."""
+"""`make bench` and `make bench-node`: benchmarks that are not installed."""

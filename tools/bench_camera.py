@@ -1,9 +1,9 @@
-"""A camera for `tools.bench_node`, a process of its own: sends images that were drawn before.
+"""A camera for `tools.bench_node`, in its own process: publishes images rendered beforehand.
 
-`python -m tools.bench_camera SHOTS.npz NAME LONGEST_S` (the name may be empty) prints `ready` when
-the node has subscribed to it, and ends where that takes longer. For each line `RATE_HZ SECONDS` on
-its input it sends for that long, then prints a line of JSON: how many images it has sent, the last
-one's stamp, and the rate that it reached.
+`python -m tools.bench_camera SHOTS.npz NAME TIMEOUT_S` (NAME may be empty) prints `ready` when the
+node has subscribed, and exits with status 1 if that takes longer than TIMEOUT_S. For each line
+`RATE_HZ SECONDS` on its standard input it publishes for that time, and then prints a line of JSON
+with the number of published images, the last image's stamp and the achieved rate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pear_ros.ros.to_messages import camera_info_message, detections_message, im
 
 
 class PreparedCamera(Node):
-    """Publishes what `write_shots` of tools.bench_node wrote, round and round."""
+    """Publishes the images from `tools.bench_node.write_shots` in an endless loop."""
 
     def __init__(self, shots: Path, name: str) -> None:
         super().__init__(f"bench_camera_{name}")
@@ -53,8 +53,9 @@ class PreparedCamera(Node):
             )
         )
 
-    def wait_for_node(self, longest_s: float) -> bool:
-        deadline_s = time.monotonic() + longest_s
+    def wait_for_node(self, timeout_s: float) -> bool:
+        """Returns True when all topics have a subscriber, False after the timeout."""
+        deadline_s = time.monotonic() + timeout_s
         publishers = (self._images, self._infos, self._detections)
         while not all(publisher.get_subscription_count() for publisher in publishers):
             if time.monotonic() > deadline_s:
@@ -63,7 +64,7 @@ class PreparedCamera(Node):
         return True
 
     def send(self, rate_hz: float, seconds: float) -> dict[str, float]:
-        """What is overdue is left out, as a driver does: no bursts."""
+        """Publishes for some seconds. Overdue images are skipped, as a driver does: no bursts."""
         sent, clock = 0, Schedule(rate_hz, time.monotonic())
         while clock.time_s < seconds:
             time.sleep(max(clock.due_s - time.monotonic(), 0))
@@ -83,10 +84,10 @@ class PreparedCamera(Node):
         self._detections.publish(detections)
 
 
-def main(shots: str, name: str, longest_s: float) -> int:
+def main(shots: str, name: str, timeout_s: float) -> int:
     rclpy.init()
     camera = PreparedCamera(Path(shots), name)
-    if not camera.wait_for_node(longest_s):
+    if not camera.wait_for_node(timeout_s):
         return 1
     print("ready", flush=True)
     for line in sys.stdin:

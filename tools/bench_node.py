@@ -1,7 +1,7 @@
-"""`make bench-node`: the node from an image's stamp to the receipt of its people.
+"""`make bench-node`: latency of the node, from an image's stamp to the receipt of its people.
 
-Cameras, node and this recorder are processes that talk over DDS. The images are those of the
-synthetic camera, drawn beforehand, and come with their detections.
+Cameras, node and this recorder are separate processes that communicate over DDS. The images are
+those of the synthetic camera, rendered beforehand, and are published with their detections.
 """
 
 from __future__ import annotations
@@ -44,37 +44,38 @@ from pear_ros.system.hardware import hardware
 from pear_ros.system.installed import shared_file
 
 SHOTS, SHOT_EVERY_S, SEED = 16, 0.1, 5
-MOST_DROPPED = 0.05  # of the images at the highest rate
-SLOWEST_HZ, FASTEST_HZ = 1.0, 240.0  # that are tried
+MOST_DROPPED = 0.05  # allowed fraction of dropped images at the highest rate
+SLOWEST_HZ, FASTEST_HZ = 1.0, 240.0  # range of the search
 SEARCH_STEPS = 4
 WARM_UP_HZ, WARM_UP_S = 5.0, 2.0
-START_S = 60.0  # the longest wait for a process or the first answer
-LAST_S = 5.0  # the longest wait for the last image's answer
+START_S = 60.0  # timeout for the start of a process and for the first result
+LAST_S = 5.0  # timeout for the last image's result
 
 
 @dataclass(frozen=True)
 class Setup:
     cameras: tuple[str, ...]  # names
-    people: int  # before each camera
+    people: int  # in front of each camera
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of images sent at one rate, of all cameras together."""
+    """The result of sending images at one rate; all cameras together."""
 
-    people: int  # of each camera
+    people: int  # in front of each camera
     cameras: int
-    rate_hz: float  # of each camera, as it was reached
+    rate_hz: float  # achieved rate of each camera
     sent: int
     answered: int
-    found: float  # people in an answer
-    p50_ms: float  # from stamp to receipt, NaN where nothing was answered
+    found: float  # mean number of people per processed image
+    p50_ms: float  # from stamp to receipt; NaN if no image was processed
     p95_ms: float
     p99_ms: float
-    is_highest: bool = False  # rate at which at most MOST_DROPPED are
+    is_highest: bool = False  # the highest rate with at most MOST_DROPPED
 
     @property
     def dropped(self) -> float:
+        """Fraction of the images without a result."""
         return 1 - self.answered / self.sent
 
     @property
@@ -103,7 +104,7 @@ class Recorder(Node):
         self.people.append(len(message.humans))
 
     def restart(self) -> None:
-        """Forgets what came; images sent before this call do not count any more."""
+        """Clears the records and ignores images sent before this call."""
         self._since_ns = self.get_clock().now().nanoseconds
         self.latencies_s.clear()
         self.people.clear()
@@ -112,8 +113,8 @@ class Recorder(Node):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     results: list[Result] = []
-    # An image does not fit into the shared memory that Fast DDS sends through by default; a range
-    # of LOCALHOST would put that out of force; another node on this machine would answer, too.
+    # An image is larger than Fast DDS's default shared memory. The discovery range LOCALHOST would
+    # override that setting. A domain of its own keeps other nodes on this machine from responding.
     allow_large_images()
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
     os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for setup in tqdm(options.setups, unit="setup", disable=None):
                 results += bench_setup(setup, cast, options, Path(folder))
     except PearError as error:
-        print(f"bench.node: {error}", file=sys.stderr)
+        print(f"bench-node: {error}", file=sys.stderr)
         return 1
     finally:
         rclpy.try_shutdown()
@@ -145,7 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def bench_setup(
     setup: Setup, cast: Cast, options: argparse.Namespace, folder: Path
 ) -> list[Result]:
-    """At the fixed rates, then at the highest that the node keeps up with."""
+    """Measures at the given rates, then searches the highest rate the node keeps up with.
+
+    Raises:
+        PearError: If the node does not start or process images, or `setup` does not fit the image.
+    """
     shots, log = folder / "shots.npz", folder / "node.log"
     write_shots(shots, cast, setup.people, options.image)
     recorder = Recorder(setup.cameras)
@@ -154,22 +159,22 @@ def bench_setup(
         stack.enter_context(node_process(options, setup.cameras, log))
         cameras = [stack.enter_context(camera_process(shots, name)) for name in setup.cameras]
         if not all(is_ready(camera) for camera in cameras):
-            raise PearError(f"the node did not start:\n{log.read_text()}")
+            raise PearError(f"the node did not start; its log:\n{log.read_text()}")
         measure = partial(run, setup, recorder, cameras)
         deadline_s = time.monotonic() + START_S
         while not measure(WARM_UP_HZ, WARM_UP_S).answered:
             if time.monotonic() > deadline_s:
-                raise PearError(f"the node does not answer:\n{log.read_text()}")
+                raise PearError(f"the node processes no images; its log:\n{log.read_text()}")
         results = [measure(rate_hz, options.seconds) for rate_hz in options.rates]
         best = highest_rate(lambda rate_hz: measure(rate_hz, options.seconds), results)
     return results if best is None else [*results, dataclasses.replace(best, is_highest=True)]
 
 
 def highest_rate(measure: Callable[[float], Result], measured: Sequence[Result]) -> Result | None:
-    """The result with the highest rate of those with few drops; begins with what is `measured`.
+    """Searches the highest rate with at most MOST_DROPPED, starting from the results `measured`.
 
-    Halves the (logarithmic) interval between that rate and the next that is too high. None where
-    all are.
+    Each step bisects, logarithmically, the interval between the highest rate that works and the
+    next one that does not. Returns None if no rate works.
     """
     results = list(measured)
     for _ in range(SEARCH_STEPS):
@@ -186,7 +191,7 @@ def run(
     rate_hz: float,
     seconds: float,
 ) -> Result:
-    """Sends and receives until the last image is answered, or long after it."""
+    """Sends images; receives until the result of the last one, at most LAST_S after it."""
     recorder.restart()
     for camera in cameras:
         assert camera.stdin is not None
@@ -213,12 +218,12 @@ def run(
 
 
 def _report(camera: subprocess.Popen[str], recorder: Recorder) -> dict[str, Any]:
-    """What the camera says when it has sent; until then the recorder receives."""
+    """The camera's report when it has sent all images; until then the recorder receives."""
     assert camera.stdout is not None
     while not select.select([camera.stdout], [], [], 0)[0]:
         rclpy.spin_once(recorder, timeout_sec=0.02)
     if not (line := camera.stdout.readline()):
-        raise PearError("a camera's process has ended")
+        raise PearError("a camera's process has exited")
     return json.loads(line)
 
 
@@ -266,7 +271,7 @@ def is_ready(camera: subprocess.Popen[str]) -> bool:
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
-    """Asks first: a killed process leaves its shared memory behind."""
+    """Terminates, and kills only after a timeout: a killed process leaks its shared memory."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(timeout=30)
@@ -275,7 +280,11 @@ def _end(process: subprocess.Popen[Any]) -> None:
 
 
 def write_shots(path: Path, cast: Cast, people: int, image_size: tuple[int, int]) -> None:
-    """Images, boxes and intrinsics of a scene in which everybody is in the image."""
+    """Renders images of one scene; writes them with boxes and intrinsics.
+
+    Raises:
+        PearError: If not all people are inside all images.
+    """
     scene = Scene(cast, REPERTOIRES["held_out"], SEED, people, *image_size)
     shots = [scene.shot(i * SHOT_EVERY_S, visibility=False) for i in range(SHOTS)]
     boxes = [boxes_inside(shot.people.boxes, shot.image.shape[:2]).xyxy for shot in shots]
@@ -290,12 +299,12 @@ def write_shots(path: Path, cast: Cast, people: int, image_size: tuple[int, int]
     )
 
 
-# --- Telling -------------------------------------------------------------------------------------
+# --- Output --------------------------------------------------------------------------------------
 
 
 def markdown(results: Sequence[Result]) -> str:
     lines = [
-        "| cameras x people | rate Hz | sent | answered | people in each | dropped "
+        "| cameras x people | rate Hz | sent | processed | people per image | dropped "
         "| p50 ms | p95 ms | p99 ms |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -306,13 +315,13 @@ def markdown(results: Sequence[Result]) -> str:
             f"| {r.cameras} x {r.people} | {rate} | {r.sent} | {r.answered} | {r.found:.1f} "
             f"| {r.dropped:.0%} | {' | '.join(times)} |"
         )
-    lines.append(f"\nBold: the highest rate at which at most {MOST_DROPPED:.0%} are dropped.")
+    lines.append(f"\nBold: the highest rate with at most {MOST_DROPPED:.0%} of the images dropped.")
     return "\n".join(lines)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-node", description=__doc__)
-    parser.add_argument("--seconds", type=_positive, default=5.0, help="of each measurement")
+    parser.add_argument("--seconds", type=_positive, default=5.0, help="per measurement")
     parser.add_argument("--rates", type=_positive, nargs="*", default=[10.0, 30.0, 60.0], help="Hz")
     parser.add_argument(
         "--setups",
@@ -320,17 +329,23 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         default=[_setup(text) for text in ("1x1", "1x4", "1x8", "1x16", "2x4")],
         metavar="CAMERASxPEOPLE",
-        help="people before each camera",
+        help="number of cameras and of people in front of each",
     )
     parser.add_argument("--image", type=image_size, default=(640, 480), metavar="WIDTHxHEIGHT")
-    parser.add_argument("--checkpoint", default="", help="default: the demo's small network")
-    parser.add_argument("--network-config", default="", help="of the checkpoint that is given")
-    parser.add_argument("--assets", default="", help="default: the stand-in body")
+    parser.add_argument(
+        "--checkpoint", default="", help="PEAR's weights; default: the demo network"
+    )
+    parser.add_argument(
+        "--network-config", default="", help="JSON file with the checkpoint's sizes"
+    )
+    parser.add_argument("--assets", default="", help="body model; default: the stand-in body")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the results as JSON")
     options = parser.parse_args(arguments)
     if options.output and not options.output.parent.is_dir():
-        parser.error(f"{options.output} cannot be written: {options.output.parent} is no directory")
+        parser.error(
+            f"{options.output} cannot be written: {options.output.parent} is not a directory"
+        )
     return options
 
 
@@ -344,7 +359,7 @@ def _positive(text: str) -> float:
 def _setup(text: str) -> Setup:
     cameras, people = (int(count) for count in text.split("x"))  # argparse reports a ValueError
     if cameras < 1 or people < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: one camera and one person at least")
+        raise argparse.ArgumentTypeError(f"{text!r}: at least one camera and one person")
     names = ("",) if cameras == 1 else tuple(f"camera{i + 1}" for i in range(cameras))
     return Setup(names, people)
 

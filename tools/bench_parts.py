@@ -1,4 +1,4 @@
-"""Prints a table of medians; each pair of rows was measured in one run, so ratios hold."""
+"""`make bench`: prints a table of median times; compared rows are measured in the same run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pear_ros.ros.markers import mesh_markers
 from pear_ros.ros.to_messages import image_message
 from pear_ros.system.installed import shared_file
 
-NUM_VERTICES, NUM_TRIANGLES = 10475, 20908  # of SMPL-X, whose sizes are what users will pay for
+NUM_VERTICES, NUM_TRIANGLES = 10475, 20908  # those of SMPL-X
 RATE_HZ, NUM_IMAGES = 10.0, 100
 RENDER_LIMIT_MS = 15
 BODY_LIMIT_MS = {False: 0.3, True: 3.5}  # joints only, mesh
@@ -83,7 +83,7 @@ def bench_image() -> None:
 
 
 def bench_renderer(assets: BodyAssets) -> None:
-    """Five people side by side, who cover a quarter of the image."""
+    """Times five people side by side, who cover a quarter of the image."""
     vertices = assets.body_template * np.array((1, -1, -1), np.float32)  # facing the camera
     faces = assets.body_faces
     places = [(-1.2, 0.2, 3.0), (-0.6, 0.2, 2.6), (0, 0.2, 2.3), (0.5, 0.2, 2.8), (1.1, 0.2, 3.2)]
@@ -96,19 +96,19 @@ def bench_renderer(assets: BodyAssets) -> None:
         render(picture, crowd, faces, colors, camera)
 
     ms = median_ms(draw, 51)
-    started_s, worked_s = time.perf_counter(), time.process_time()
+    started_s, started_cpu_s = time.perf_counter(), time.process_time()
     for _ in range(20):
         draw()
-    cores = (time.process_time() - worked_s) / (time.perf_counter() - started_s)
+    cores = (time.process_time() - started_cpu_s) / (time.perf_counter() - started_s)
     verdict = "ok" if ms <= RENDER_LIMIT_MS else "too slow"
     note = f"on {cores:.1f} cores; at most {RENDER_LIMIT_MS:.0f}: {verdict}"
     row(f"render 5 people of {len(faces)} triangles, 640x480", ms, note)
 
 
 def smplx_sized(assets: BodyAssets) -> BodyAssets:
-    """The stand-in body with as many vertices and faces as SMPL-X: rows repeated.
+    """Returns the stand-in body with as many vertices and faces as SMPL-X, by repeating rows.
 
-    Its pose blend shapes are random, as the stand-in has none and they cost the most.
+    The stand-in has no pose blend shapes, which take most of the time, so they are random.
     """
     rng = np.random.default_rng(0)
     rows = np.resize(np.arange(len(assets.body_template)), NUM_VERTICES)
@@ -157,7 +157,7 @@ def bench_placement() -> None:
 
 
 def bench_mesh(node: Node) -> None:
-    """One person's mesh to one subscriber in another process."""
+    """Times sending one person's mesh to a subscriber in another process."""
     rng = np.random.default_rng(0)
     people = _people(rng.standard_normal((1, NUM_VERTICES, 3)).astype(np.float32))
     faces = rng.integers(0, NUM_VERTICES, (NUM_TRIANGLES, 3))
@@ -187,7 +187,9 @@ def bench_mesh(node: Node) -> None:
             total_ms[what] = build_ms + publish_ms
             row(f"mesh of {NUM_TRIANGLES} triangles as {what}, build", build_ms)
             row(f"mesh of {NUM_TRIANGLES} triangles as {what}, publish", publish_ms)
-        print(f"  objects cost {total_ms['objects'] / total_ms['bytes']:.0f} times the bytes")
+        print(
+            f"  objects take {total_ms['objects'] / total_ms['bytes']:.0f} times as long as bytes"
+        )
     finally:
         subscriber.kill()
 
@@ -219,7 +221,7 @@ def _people(vertices: Any) -> People:
 
 
 def bench_node() -> None:
-    """Image's stamp to the arrival of /pear/humans, over DDS between processes."""
+    """Times the node without a network: image's stamp to receipt of /pear/humans, over DDS."""
     arguments = [
         *("-p", f"network.checkpoint:={shared_file('demo/model.pt')}"),
         *("-p", f"body.assets:={shared_file('standin/body.npz')}"),
@@ -245,7 +247,7 @@ def bench_node() -> None:
         while not (images.get_subscription_count() and infos.get_subscription_count()):
             rclpy.spin_once(node, timeout_sec=0.1)
             if process.poll() is not None:
-                raise RuntimeError("the node ended before it was ready")
+                raise RuntimeError("the node exited before it was ready")
         k = (520.0, 0.0, 320.0, 0.0, 520.0, 240.0, 0.0, 0.0, 1.0)
         picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
         due_s = time.monotonic()
@@ -264,7 +266,7 @@ def bench_node() -> None:
         process.wait(timeout=30)
     what = f"node without network, 640x480 at {RATE_HZ:.0f} Hz"
     row(f"{what}: stamp to humans received", 1e3 * float(np.median(latencies_s)))
-    note = f"{len(latencies_s)} of {NUM_IMAGES} answered"
+    note = f"{len(latencies_s)} of {NUM_IMAGES} processed"
     row(f"{what}: image taken to published", 1e3 * float(np.median(processing_s)), note)
 
 

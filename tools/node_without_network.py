@@ -1,4 +1,4 @@
-"""The node with a network that computes nothing, to time everything around it."""
+"""The node with a network that computes nothing, to time everything else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pear_ros.ros.node import main
 
 
 class ConstantNetwork:
-    """Gives every crop the parameters that `network` gives a black one."""
+    """Returns for every crop the parameters that `network` estimates from a black one."""
 
     can_be_recorded = True
     description = "constant"

@@ -1,1 +1,1 @@
-"""What prepares and does the training; it is not installed with the node."""
+"""Training of the demo's network, and the stand-in body; not installed with the node."""

@@ -1,11 +1,11 @@
-"""Crops of people with what the network shall say about them, drawn as fast as it learns.
+"""Renders crops of people with their labels during training.
 
-Each sample is a person of its own before a camera of its own. The crop is drawn directly, by the
-camera that the crop's pixels make: but for a few grey levels along edges, where the image's pixels
-are larger or smaller, it is what `pear_ros.images.crop` would cut from the image.
+Each sample has its own person and camera. The crop is rendered directly, with the intrinsics of its
+own pixels. It is equal to the crop that `pear_ros.images.crop` would cut from the image, but for a
+few grey levels along edges, where the image's pixels are larger or smaller.
 
-The network sees the crop alone, so it is taught what the crop shows: orientations and joints as
-seen by a camera that looks straight at the crop's centre (pear_ros/camera.py).
+The network sees the crop only, so orientations and joints are labelled in the axes of the crop
+camera, whose optical axis passes through the crop's centre (pear_ros/geometry/crop_camera.py).
 """
 
 from __future__ import annotations
@@ -44,57 +44,57 @@ from training.true_camera import TrueCameras
 Array = NDArray[np.float64]
 Random = np.random.Generator
 
-SEEN = slice(32, -32)  # columns of the crop that the network sees
-IMAGE_SIZE = (640, 480)  # px, of the camera whose crops are drawn
-MOTIONS, LOOKS, BACKGROUNDS = 48, 96, 48  # that are at hand at a time; they are replaced in turn
-USES = 24  # of a motion
-VIEWS = 2  # of a pose
-FACING = 0.65  # part of the people who more or less face the camera; others face anywhere
-HIDDEN = 0.2  # part of the crops in which another person stands before or behind
+NETWORK_COLUMNS = slice(32, -32)  # columns of the crop that the network sees
+IMAGE_SIZE = (640, 480)  # width, height, px, of the camera's image
+MOTIONS, LOOKS, BACKGROUNDS = 48, 96, 48  # numbers that are kept in memory and replaced in turn
+USES = 24  # of a motion before it is replaced
+VIEWS = 2  # of each pose
+FACING = 0.65  # fraction of people who roughly face the camera; others have any heading
+SECOND_PERSON = 0.2  # fraction of crops with another person in front or behind
 TOKEN_PX = 16
 TOKENS = (CROP_SIZE // TOKEN_PX) * ((CROP_SIZE - 64) // TOKEN_PX)  # of a crop
-PART_PX = 4  # every so many pixels are enough to know what a token sees
-PIXELS = (TOKEN_PX // PART_PX) ** 2  # that are known, of a token
-NOBODY = NUM_JOINTS
-OUTLINE = 7  # every so many vertices are enough to know how large a body is
-CLEAR = 0.5  # part of the pictures that are as a rendered camera's: well exposed, without noise
-WHOLE = 0.8  # part of a person's box that is in the image, at least
-BOX_JITTER = 0.08  # how far a detector's box is off, in its size
+PART_PX = 4  # distance of the pixels whose parts are labelled
+PIXELS = (TOKEN_PX // PART_PX) ** 2  # labelled pixels of a token
+BACKGROUND = NUM_JOINTS  # label of pixels that do not show the person
+OUTLINE = 7  # the size of a body is measured with every 7th vertex
+CLEAR = 0.5  # fraction of crops without changes of exposure and noise
+WHOLE = 0.8  # least fraction of a person's box that is inside the image
+BOX_JITTER = 0.08  # largest error of a detected box, relative to its size
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N crops and the truth."""
+    """N crops with ground truth."""
 
     crops: Tensor  # (N, 256, 192, 3) RGB, uint8
-    parameters: EhmParameters  # seen from a camera that looks at the crop's centre
-    joints: Tensor  # (N, 55, 3) m, likewise, relative to the pelvis
+    parameters: EhmParameters  # in the crop camera's axes
+    joints: Tensor  # (N, 55, 3) m, in the crop camera's axes, relative to the pelvis
     joints_uv: Tensor  # (N, 55, 2) in half sides of the crop from its centre
-    parts: (
-        Tensor  # (N, 192, 16) uint8: joint that moves what 16 pixels of each token show, or NOBODY
-    )
-    surface: Tensor  # (N, 192, 16, 3) float16: which point of the body each of these pixels shows
+    parts: Tensor  # (N, 192, 16) uint8: joint of the part at 16 pixels of each token, or BACKGROUND
+    surface: Tensor  # (N, 192, 16, 3) float16: point of the body at these pixels, points_of_faces
     cameras: TrueCameras
-    target: Target | None = None  # what stage 2 compares pictures with
+    target: Target | None = None  # image targets of stage 2
 
     def to(self, device: torch.device) -> Batch:
-        def there(tensor: Tensor) -> Tensor:
+        """The batch on `device`."""
+
+        def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=True)
 
         return Batch(
-            there(self.crops),
-            map_tensors(self.parameters, there),
-            there(self.joints),
-            there(self.joints_uv),
-            there(self.parts),
-            there(self.surface),
-            map_tensors(self.cameras, there),
+            move(self.crops),
+            map_tensors(self.parameters, move),
+            move(self.joints),
+            move(self.joints_uv),
+            move(self.parts),
+            move(self.surface),
+            map_tensors(self.cameras, move),
             None if self.target is None else self.target.to(device),
         )
 
 
 class CropMaker:
-    """Draws batches, with stage 2's targets where `make_target` is given."""
+    """Renders batches, with the targets of stage 2 if `make_target` is given."""
 
     def __init__(
         self,
@@ -106,8 +106,8 @@ class CropMaker:
         self._make_target = make_target
         self._cast = Cast(assets)
         joint = assets.body_weights.argmax(1).astype(np.uint8)  # (V,)
-        # -1, where nobody is, indexes what follows the last face.
-        self._part_of_face = np.append(joint[assets.body_faces[:, 0]], np.uint8(NOBODY))
+        # The renderer's face -1, no mesh, indexes the last entry.
+        self._part_of_face = np.append(joint[assets.body_faces[:, 0]], np.uint8(BACKGROUND))
         self._point_of_face = points_of_faces(assets, self._part_of_face[:-1])
         self._repertoire = repertoire
         self._random = random = np.random.default_rng(seed)
@@ -119,6 +119,7 @@ class CropMaker:
 
     @torch.no_grad()
     def batch(self, count: int) -> Batch:
+        """Renders `count` crops."""
         random = self._random
         self._renew()
         parameters, vertices, joints = self._bodies(count)
@@ -133,26 +134,26 @@ class CropMaker:
         for i in range(count):
             camera, place, xywh = self._place(vertices[i, ::OUTLINE])
             meshes = [vertices[i] + place]
-            if random.random() < HIDDEN:
-                meshes.append(self._beside(vertices[(i + 1) % count], place))
+            if random.random() < SECOND_PERSON:
+                meshes.append(self._second_person(vertices[(i + 1) % count], place))
             looks = np.stack([self._looks[random.integers(LOOKS)] for _ in meshes])
             drawn = self._draw(np.stack(meshes), looks, camera, xywh)
             if self._make_target is not None:
                 face_colors = looks[0][self._cast.faces].mean(1)  # (F, 3)
                 targets.append(self._make_target(drawn.people, drawn.faces, face_colors))
-            parts[i], surface[i] = self._shown(drawn)
-            crops[i] = self._photographed(drawn.image, xywh)[:, SEEN]
+            parts[i], surface[i] = self._pixel_labels(drawn)
+            crops[i] = self._with_camera_effects(drawn.image, xywh)[:, NETWORK_COLUMNS]
             centre = xywh[:2] + xywh[2:] / 2
             joints_uv[i] = (project(joints[i] + place, camera) - centre) / (xywh[2] / 2)
             squares[i] = xywh
             cameras.append(camera)
         true_cameras = TrueCameras(torch.from_numpy(squares), intrinsics_of(cameras))
-        turn = true_cameras.turn  # (N, 3, 3)
+        camera_from_crop = true_cameras.camera_from_crop  # (N, 3, 3)
         relative = torch.from_numpy(joints - joints[:, :1])
         return Batch(
             torch.from_numpy(crops),
-            rotated(parameters, turn.mT),
-            relative @ turn,  # row vectors: turned back
+            rotated(parameters, camera_from_crop.mT),
+            relative @ camera_from_crop,  # row vectors: rotated by the transpose
             torch.from_numpy(joints_uv),
             by_token(torch.from_numpy(parts)),
             by_token(torch.from_numpy(surface)),
@@ -163,8 +164,8 @@ class CropMaker:
     def _bodies(self, count: int) -> tuple[EhmParameters, FloatArray, FloatArray]:
         """N people: parameters, vertices (N, V, 3) m, joints (N, 55, 3) m.
 
-        Each pose is seen VIEWS times, from different sides: to turn a mesh costs less than to
-        pose one.
+        Each pose is used VIEWS times with different headings, because rotating a mesh takes less
+        time than posing one.
         """
         random = self._random
         poses = -(-count // VIEWS)
@@ -173,21 +174,22 @@ class CropMaker:
         posed = parameters_of(upright, controls, faces, self._cast.shapes(poses, random))
         bodies = self._cast.body_model(posed, mesh=True)
         assert bodies.vertices is not None
-        # By a camera that looks at the person: mostly level, people mostly face it.
-        anywhere = random.uniform(0, 360, count)
-        heading = np.where(random.random(count) < FACING, random.normal(0, 50, count), anywhere)
+        # Roll and pitch of the camera are small, and most people roughly face it.
+        any_heading = random.uniform(0, 360, count)
+        heading = np.where(random.random(count) < FACING, random.normal(0, 50, count), any_heading)
         angles = (random.normal(0, 4, count), random.normal(5, 9, count), -heading)
-        turn = Rotation.from_euler("zxy", np.stack(angles, -1), degrees=True).as_matrix()
-        turns = torch.from_numpy(turn.astype(np.float32))  # (N, 3, 3)
+        matrices = Rotation.from_euler("zxy", np.stack(angles, -1), degrees=True).as_matrix()
+        rotations = torch.from_numpy(matrices.astype(np.float32))  # (N, 3, 3)
 
         rows = torch.arange(count) % poses
         pelvis = bodies.joints[rows, :1]
-        vertices = (bodies.vertices[rows] - pelvis) @ turns.mT + pelvis
-        joints = (bodies.joints[rows] - pelvis) @ turns.mT + pelvis
-        parameters = rotated(map_tensors(posed, lambda values: values[rows]), turns)
+        vertices = (bodies.vertices[rows] - pelvis) @ rotations.mT + pelvis
+        joints = (bodies.joints[rows] - pelvis) @ rotations.mT + pelvis
+        parameters = rotated(map_tensors(posed, lambda values: values[rows]), rotations)
         return parameters, vertices.numpy(), joints.numpy()
 
     def _renew(self) -> None:
+        """Replaces motions that are used up, one set of colours, and sometimes a background."""
         random = self._random
         for i in np.flatnonzero(self._uses >= USES):
             (stream,) = random.spawn(1)
@@ -207,7 +209,7 @@ class CropMaker:
         return np.stack([m(t) for m, t in pairs]), np.stack([m.face(t) for m, t in pairs])
 
     def _place(self, vertices: FloatArray) -> tuple[Camera, FloatArray, FloatArray]:
-        """A camera, the body's place (3,) m before it, and the square of its crop, xywh px."""
+        """A camera, the body's translation (3,) m in its frame, and the square xywh, px."""
         random = self._random
         width, height = IMAGE_SIZE
         while True:
@@ -230,8 +232,8 @@ class CropMaker:
             (xywh,) = square_boxes(inside[None].astype(np.float32), width, height)
             return camera, place.astype(np.float32), xywh
 
-    def _beside(self, vertices: FloatArray, place: FloatArray) -> FloatArray:
-        """(V, 3) another person, to the side, before or behind."""
+    def _second_person(self, vertices: FloatArray, place: FloatArray) -> FloatArray:
+        """(V, 3) m, another person at a random distance to the side, in front or behind."""
         random = self._random
         side = random.choice((-1, 1)) * random.uniform(0.35, 1.1)
         offset = np.array((side, random.normal(0, 0.1), random.uniform(-0.8, 1.5)))
@@ -261,27 +263,27 @@ class CropMaker:
             lighting=random_lighting(random),
         )  # fmt: skip
 
-    def _shown(self, drawn: Rendering) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-        """Parts (64, 48) and points (64, 48, 3) of the crop's person; others are nobody."""
-        seen = (
+    def _pixel_labels(self, drawn: Rendering) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        """Parts (64, 48) and points (64, 48, 3) of the crop's person; others are background."""
+        labelled = (
             slice(PART_PX // 2, None, PART_PX),
-            slice(SEEN.start + PART_PX // 2, SEEN.stop, PART_PX),
+            slice(NETWORK_COLUMNS.start + PART_PX // 2, NETWORK_COLUMNS.stop, PART_PX),
         )
-        faces = np.where(drawn.people[seen] == 0, drawn.faces[seen], -1)
+        faces = np.where(drawn.people[labelled] == 0, drawn.faces[labelled], -1)
         return self._part_of_face[faces], self._point_of_face[faces]
 
-    def _photographed(self, image: ImageArray, xywh: FloatArray) -> ImageArray:
-        """What a camera makes of it: its sharpness, exposure and noise, its image's borders."""
+    def _with_camera_effects(self, image: ImageArray, xywh: FloatArray) -> ImageArray:
+        """Adds the camera's resolution, blur, exposure and noise, and black outside its image."""
         random = self._random
-        lost = CROP_SIZE / xywh[2]  # > 1: the crop is enlarged, and shows less than it could
-        if lost > 1.2:
-            side = round(CROP_SIZE / lost)
+        enlarged = CROP_SIZE / xywh[2]  # > 1: the image has fewer pixels than the crop
+        if enlarged > 1.2:
+            side = round(CROP_SIZE / enlarged)
             small = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
             image = cv2.resize(small, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
         elif random.random() < 0.15:
             image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.2))
         if random.random() > CLEAR:
-            image = self._exposed(image)
+            image = self._with_exposure(image)
         zoom = CROP_SIZE / xywh[2]
         left, top = np.clip(-xywh[:2] * zoom, 0, CROP_SIZE).astype(int)
         right, bottom = np.clip((IMAGE_SIZE - xywh[:2]) * zoom, 0, CROP_SIZE).astype(int)
@@ -289,8 +291,8 @@ class CropMaker:
         image[:, :left] = image[:, right:] = 0
         return np.asarray(image, np.uint8)
 
-    def _exposed(self, image: ImageArray) -> ImageArray:
-        """Brighter or darker, its white and its contrast off, with noise."""
+    def _with_exposure(self, image: ImageArray) -> ImageArray:
+        """Changes brightness, white balance and contrast randomly, and sometimes adds noise."""
         random = self._random
         levels = np.arange(256) / 255
         gain = random.uniform(0.7, 1.25) * random.uniform(0.92, 1.08, 3)  # (3,)
@@ -305,29 +307,33 @@ class CropMaker:
 
 
 def points_of_faces(assets: BodyAssets, parts: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """(F + 1, 3): a face's centre on the body at rest, from the joint of its part (F,).
+    """(F + 1, 3) the centre of each face on the body at rest, relative to the joint of its part.
 
-    In sizes of that part, so that a finger's points are as far from each other as a trunk's. The
-    last is nobody's.
+    The unit is the size of the part, so that points of a finger differ as much as points of the
+    trunk. The last row is for the background.
+
+    Args:
+        assets: The body.
+        parts: (F,) the joint of each face's part.
     """
     centres = assets.body_template[assets.body_faces].mean(1)  # (F, 3)
     joints = assets.body_joint_regressor @ assets.body_template  # (55, 3)
-    off = centres - joints[parts]
-    squares = np.bincount(parts, (off**2).sum(1), NOBODY)
-    faces = np.bincount(parts, minlength=NOBODY)
+    offsets = centres - joints[parts]
+    squares = np.bincount(parts, (offsets**2).sum(1), BACKGROUND)
+    faces = np.bincount(parts, minlength=BACKGROUND)
     sizes = np.sqrt(squares / faces.clip(min=1)).clip(min=1e-3)  # (55,)
-    return np.vstack((off / sizes[parts, None], np.zeros((1, 3)))).astype(np.float16)
+    return np.vstack((offsets / sizes[parts, None], np.zeros((1, 3)))).astype(np.float16)
 
 
 def by_token(pixels: Tensor) -> Tensor:
-    """(N, 64, 48, ...) -> (N, 192, 16, ...): the pixels of each token together."""
+    """Groups pixels by token: (N, 64, 48, ...) -> (N, 192, 16, ...)."""
     side = TOKEN_PX // PART_PX
     tokens = pixels.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, 16, 4, 12, 4, ...)
     return tokens.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 class Batches(IterableDataset[Batch]):
-    """Endless; every worker draws others."""
+    """Endless batches; each worker process renders different ones."""
 
     def __init__(
         self,
@@ -345,7 +351,7 @@ class Batches(IterableDataset[Batch]):
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         if worker:
-            os.nice(10)  # on a CPU the network comes first, and waits where it must
+            os.nice(10)  # on a CPU, the training process has priority over the workers
         number = worker.id if worker else 0
         maker = CropMaker(
             self._assets, self._repertoire, self._seed * 1000 + number, self._make_target

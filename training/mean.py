@@ -1,8 +1,8 @@
-"""The mean of networks' weights: `python -m training.mean FIRST.pt SECOND.pt ... --output FOLDER`.
+"""Averages the weights of networks: `python -m training.mean A.pt B.pt ... --output FOLDER`.
 
-Of networks that come from one another, such as one after each fall of its learning rate, the mean
-is often better than each (Wortsman et al., Model soups, 2022). Takes and writes what
-`training.train` writes, `model.pt` with its `network.json`.
+The mean of networks from one training, such as one after each decay of the learning rate, is often
+better than each of them (Wortsman et al., Model soups, 2022). Inputs and output are `model.pt` with
+`network.json`, as written by `training.train`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-Layout = dict[str, dict[str, Tensor]]  # the published: names by part, backbone and head
+Layout = dict[str, dict[str, Tensor]]  # the published layout: weights of backbone and head
 
 
 def mean(layouts: Sequence[Layout]) -> Layout:
-    """Computed in float32; float16, as the weights it is the mean of."""
+    """The mean of the weights, computed in float32 and returned in float16 like the inputs."""
     return {
         part: {
             name: torch.stack([layout[part][name].float() for layout in layouts]).mean(0).half()
@@ -30,14 +30,19 @@ def mean(layouts: Sequence[Layout]) -> Layout:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
     parser = argparse.ArgumentParser(prog="python -m training.mean", description=__doc__)
-    parser.add_argument("models", type=Path, nargs="+", help="model.pt, of networks of one size")
-    parser.add_argument("--output", type=Path, required=True, help="a folder")
+    parser.add_argument(
+        "models", type=Path, nargs="+", help="model.pt files of networks of the same sizes"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the new model.pt and network.json"
+    )
     options = parser.parse_args(arguments)
     if options.output.resolve() in {path.parent.resolve() for path in options.models}:
-        parser.error("--output: a folder of its own, not one of the models'")
+        parser.error("--output must not be the folder of one of the models")
     if len({path.with_name("network.json").read_text() for path in options.models}) > 1:
-        parser.error("these are networks of different sizes: their network.json differ")
+        parser.error("the networks have different sizes: their network.json files differ")
     layouts = [torch.load(path, weights_only=True) for path in options.models]
     options.output.mkdir(parents=True, exist_ok=True)
     torch.save(mean(layouts), options.output / "model.pt")

@@ -1,10 +1,10 @@
-"""Bodies drawn as soft points, so that a picture's error has a gradient with respect to the pose.
+"""Draws bodies as Gaussian splats, so that an image's error has a gradient with respect to pose.
 
-A mesh is replaced by a few thousand of its vertices, each drawn as an isotropic Gaussian whose mass
-is the image area of the surface around it. A Gaussian is a product of one of rows and one of
-columns, so a picture of P points is a product of matrices, (H, P) by (P, W): no tiles, no sorting,
-the same on CPU and CUDA. The masses of what is visible add up to 1 where the body is, and to the
-blurred outline at its edge. What is visible is decided without gradient, by normals and by a
+A mesh is replaced by some of its vertices, each drawn as an isotropic Gaussian whose mass is the
+image area of the surface around it. A Gaussian is the product of a function of the row and one of
+the column, so an image of P points is a matrix product, (H, P) times (P, W), without tiles or
+sorting, on CPU and CUDA alike. The masses of visible points add up to about 1 inside the body and
+to its blurred outline at the edges. Visibility is computed without gradient, from normals and a
 z-buffer of the points.
 """
 
@@ -30,7 +30,7 @@ Array = NDArray[np.float32]
 # --- Parts ----------------------------------------------------------------------------------------
 
 _FINGERS = ("index", "middle", "pinky", "ring", "thumb")
-# A part and the joints that move it; a part that begins with `left_` has a right one.
+# Parts and the joints that move them; a part whose name begins with `left_` has a right one.
 _HAND = {
     "left_palm": ("left_wrist",),
     **{f"left_{finger}": tuple(f"left_{finger}{i}" for i in (1, 2, 3)) for finger in _FINGERS},
@@ -63,13 +63,17 @@ PART_OF_JOINT = np.array(
     [next(k for k, joints in enumerate(_PARTS.values()) if name in joints) for name in JOINT_NAMES]
 )
 
-# Points for a surface of the same area, and what of it faces forward on a head is its face.
+# Density of points relative to the other parts.
 _DENSITY = {**dict.fromkeys([*_HAND, *_right(_HAND)], 12), **dict.fromkeys(_HEAD, 4)}
-_FACES_FORWARD = 0.3  # of the normal
+_FACES_FORWARD = 0.3  # least z of a normal on the face
 
 
 def part_of_vertices(assets: BodyAssets, normals: Array) -> Ints:
-    """(V,) rows of PARTS; the face is what faces forward of the pasted head, before its ears."""
+    """(V,) the part of each vertex as an index into PARTS.
+
+    The face consists of the pasted head vertices in the front half whose normals (V, 3) point
+    forward.
+    """
     part: Ints = PART_OF_JOINT[assets.body_weights.argmax(1)]
     pasted = np.zeros(len(part), bool)
     pasted[assets.head_vertex_ids[assets.head_is_pasted]] = True
@@ -86,20 +90,20 @@ def part_of_vertices(assets: BodyAssets, normals: Array) -> Ints:
 
 @dataclass(frozen=True)
 class Points:
-    """P vertices spread over the body, ordered by part; at rest."""
+    """P vertices spread over the body at rest, ordered by part."""
 
-    ids: Ints  # (P,) of vertices
-    area_m2: Array  # (P,) of the surface that each stands for
+    ids: Ints  # (P,) of the vertices
+    area_m2: Array  # (P,) of the surface around each point
     normals: Array  # (P, 3) outward
     weights: Array  # (P, 55) of skinning
-    counts: tuple[int, ...]  # of each part
-    face: Ints  # (P,) one of each point's faces
+    counts: tuple[int, ...]  # number of points of each part
+    face: Ints  # (P,) a face of each point
     part_of_face: Ints  # (F,)
     face_normals: Array  # (F, 3)
 
 
 def spread_points(assets: BodyAssets, count: int) -> Points:
-    """About `count` points, denser on hands and head."""
+    """Chooses about `count` points, denser on hands and head."""
     vertices, faces = assets.body_template, assets.body_faces
     normals = vertex_normals(vertices[None], faces)[0]
     part = part_of_vertices(assets, normals)
@@ -134,7 +138,7 @@ def spread_points(assets: BodyAssets, count: int) -> Points:
 
 
 def _farthest(vertices: Array, count: int) -> tuple[Ints, Ints]:
-    """`count` rows of (V, 3), each the farthest from those before; (V,) the nearest of them."""
+    """Farthest point sampling of `count` rows of (V, 3); the nearest of them for each vertex."""
     chosen: list[int] = []
     distance = np.full(len(vertices), np.inf)
     owner = np.zeros(len(vertices), np.int64)
@@ -148,21 +152,21 @@ def _farthest(vertices: Array, count: int) -> tuple[Ints, Ints]:
 
 # --- Drawing --------------------------------------------------------------------------------------
 
-_FARTHEST_PX = 1e4  # a point farther from the crop stays there
+_FARTHEST_PX = 1e4  # coordinates are clamped to this
 
 
 @dataclass(frozen=True)
 class Projected:
-    """P points of N people in their crops; all but `uv` without gradient."""
+    """P points of N people, projected to their crops. Only `uv` has a gradient."""
 
-    uv: Tensor  # (N, P, 2) px of the crop; (0, 0) is the first pixel's corner
+    uv: Tensor  # (N, P, 2) px of the crop; (0, 0) is the corner of the first pixel
     depth_m: Tensor  # (N, P)
     px_per_m: Tensor  # (N, P)
-    is_before: Tensor  # (N, P) the camera
+    is_in_front: Tensor  # (N, P) of the camera
 
 
 def project_points(placed: Tensor, cameras: TrueCameras) -> Projected:
-    """(N, P, 3) m, in the frames of the cameras."""
+    """Projects points (N, P, 3) m in the cameras' optical frames."""
     depth = placed[..., 2].detach()
     clamped = depth.clamp(min=NEAR_PLANE_M)
     uv = cameras.project(placed) + 0.5
@@ -177,37 +181,41 @@ def project_points(placed: Tensor, cameras: TrueCameras) -> Projected:
 @torch.no_grad()
 def not_hidden(
     projected: Projected,
-    facing: Tensor,  # (N, P) -normal by the ray of depth 1: on the axis the cosine between them
+    facing: Tensor,  # (N, P) -normal . ray, where the ray has depth 1: about the cosine
     cell_px: float,
     slack_m: float,
 ) -> Tensor:
-    """(N, P) whether nothing lies before a point, by more than slack and slope, in its cell."""
-    margin = 2  # cells around the crop, for what lies outside
+    """(N, P) whether a point is visible.
+
+    It must face the camera, and no point in its cell of the z-buffer may be nearer by more than
+    `slack_m` plus the depth range of its surface within a cell.
+    """
+    margin = 2  # cells around the crop, for points outside of it
     cells = int(CROP_SIZE / cell_px) + 2 * margin
-    front = projected.is_before & (facing > 0)
+    front = projected.is_in_front & (facing > 0)
     depth = torch.where(front, projected.depth_m, torch.inf)
     place = (projected.uv / cell_px + margin - 0.5).clamp(0, cells - 2)
     nearest = depth.new_full((len(depth), cells * cells), torch.inf)
-    for dy in (0, 1):  # a point covers its four nearest cells, which leaves no holes
+    for dy in (0, 1):  # a point covers its four nearest cells, so that there are no holes
         for dx in (0, 1):
             index = (place[..., 1].long() + dy) * cells + place[..., 0].long() + dx
             nearest.scatter_reduce_(1, index, depth, "amin")
     own = (projected.uv / cell_px + margin).clamp(0, cells - 1).long()
-    before = nearest.gather(1, own[..., 1] * cells + own[..., 0])
+    nearest_depth = nearest.gather(1, own[..., 1] * cells + own[..., 0])
     slope = (1 - facing**2).clamp(min=0).sqrt() / facing.clamp(min=0.2)
-    reach = slack_m + 1.5 * cell_px / projected.px_per_m * slope
-    return front & (depth <= before + reach)
+    tolerance = slack_m + 1.5 * cell_px / projected.px_per_m * slope
+    return front & (depth <= nearest_depth + tolerance)
 
 
 def splat(
     position: Tensor,  # (N, P, 2) in cells; the first has its centre at 0.5
     sigma: Tensor,  # (N, P) cells
     mass: Tensor,  # (N, P) cells
-    counts: Sequence[int],  # of the points of each of K parts
+    counts: Sequence[int],  # number of points of each of K parts
     colors: Tensor,  # (N, P, C)
-    size: tuple[int, int],
+    size: tuple[int, int],  # rows, columns
 ) -> tuple[Tensor, Tensor]:
-    """How much of each part is in each cell (N, K, H, W), and of each colour (N, C, H, W)."""
+    """Draws the mass of each part (N, K, H, W), and mass times colour (N, C, H, W)."""
     height, width = size
 
     def along(axis: int, cells: int) -> Tensor:  # (N, P, cells)

@@ -1,12 +1,14 @@
 """Trains a small PEAR on rendered people: `python -m training.train --stage 1`.
 
-Stage 1 learns parameters and joints with all of the network; stage 2 keeps the backbone and
-corrects the head with what the pixels show. Runs on a CPU or on CUDA with torch 2.9 or newer, which
-brings Muon, goes on where it stopped (`last.pt` in the output folder), and writes
+Stage 1 trains the whole network with losses on parameters and joints. Stage 2 freezes the backbone
+and trains the head with a pixel loss in addition. It runs on a CPU or on CUDA (not tested yet) and
+needs torch 2.9 or newer for the optimizer Muon. A run continues from `last.pt` in the output
+folder, if there is one, and writes to that folder:
 
+    last.pt                   the state of the training, to continue from
     model.pt, network.json    the averaged weights in the published layout, float16
-    log.csv                   a row every so many steps
-    curves.png                the same as a picture
+    log.csv                   the mean losses of every 50 steps
+    curves.png                the same as plots
     options.json              the options of each run
 """
 
@@ -44,8 +46,8 @@ from pear_ros.synthetic.controls import STANDING, rotations, vector
 from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.system.device import choose_device
 from training.cpu import MatrixPatchEmbed, for_cpu
-from training.data import NOBODY, PIXELS, TOKENS, Batch, Batches
-from training.losses import STAGE_2_WEIGHTS, WEIGHTS, TokenAnswers, stage_1, total
+from training.data import BACKGROUND, PIXELS, TOKENS, Batch, Batches
+from training.losses import STAGE_2_WEIGHTS, WEIGHTS, TokenPredictions, stage_1, total
 from training.pixel_loss import PixelLoss
 
 SMALL = NetworkConfig(
@@ -54,17 +56,18 @@ SMALL = NetworkConfig(
 )
 PIXEL_WEIGHTS = {"body": 3.0, "left_hand": 1.0, "right_hand": 1.0, "head": 1.0}  # by view
 LOG_EVERY = 50  # steps
-SAVE_EVERY = 250
-VERTEX_STEP = 20  # every so many vertices are compared
-AVERAGE = 0.998  # of the weights that are kept: their running mean over the last steps
+SAVE_EVERY = 250  # steps
+VERTEX_STEP = 20  # every 20th vertex is compared
+EMA_DECAY = 0.998  # of the exponential moving average of the weights, which is what is saved
 
 
 class Student(nn.Module):
-    """The network, and what helps its backbone to learn and is thrown away.
+    """The network with auxiliary outputs of the backbone, which are only used for training.
 
-    The published PEAR begins with a backbone that was taught to find joints (ViTPose); this one
-    learns along the way which token each joint is in, which part of the body a token shows, how
-    and where that part is, and which points of the body its pixels show.
+    The published PEAR starts from a backbone that was trained to find joints (ViTPose). This one
+    starts from random weights, so its tokens also learn which token each joint is in, which part of
+    the body they show, the rotation and position of that part, and which points of the body their
+    pixels show.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -73,7 +76,7 @@ class Student(nn.Module):
         self.network = PearNetwork(config)
         sizes = {
             "heatmaps": NUM_JOINTS,
-            "parts": NOBODY + 1,
+            "parts": BACKGROUND + 1,
             "turns": 6,
             "places": 3,
             "surface": 3 * PIXELS,
@@ -83,27 +86,33 @@ class Student(nn.Module):
 
     def forward(
         self, crops: Tensor, kept: Tensor, autocast: bool
-    ) -> tuple[EhmParameters, TokenAnswers]:
-        """Of crops (N, 256, 192, 3) uint8, from the tokens `kept` (N, K) alone."""
+    ) -> tuple[EhmParameters, TokenPredictions]:
+        """Predicts the parameters of N people and the auxiliary outputs of the tokens.
+
+        Args:
+            crops: (N, 256, 192, 3) RGB uint8.
+            kept: (N, K) indices of the tokens that are used.
+            autocast: Runs the backbone in bfloat16.
+        """
         network = self.network
-        is_learning = network.backbone.pos_embed.requires_grad
+        is_trained = network.backbone.pos_embed.requires_grad
         with (
             torch.autocast(crops.device.type, torch.bfloat16, enabled=autocast),
-            torch.set_grad_enabled(is_learning),
+            torch.set_grad_enabled(is_trained),
         ):
             tokens = some_tokens(network, crops, kept)
         tokens = tokens.float()
-        answers = {name: aid(tokens) for name, aid in self.aids.items()}
-        return network.head(tokens), TokenAnswers(kept, **answers)
+        outputs = {name: aid(tokens) for name, aid in self.aids.items()}
+        return network.head(tokens), TokenPredictions(kept, **outputs)
 
 
 def some_tokens(network: PearNetwork, crops: Tensor, kept: Tensor) -> Tensor:
-    """The backbone where it sees the tokens `kept` (N, K) of a crop alone: (N, K, C)."""
+    """Runs the backbone on the tokens `kept` (N, K) of the crops only: (N, K, C)."""
     backbone = network.backbone
     embed = backbone.patch_embed
     positions = backbone.pos_embed[0, 1:] + backbone.pos_embed[0, :1]  # (T, C)
     if isinstance(embed, MatrixPatchEmbed):
-        x = embed.of_crops(crops, kept)
+        x = embed.embed_crops(crops, kept)
     else:
         x = embed(network.normalise(crops))
         x = x.gather(1, kept[..., None].expand(-1, -1, x.shape[-1]))
@@ -114,12 +123,13 @@ def some_tokens(network: PearNetwork, crops: Tensor, kept: Tensor) -> Tensor:
 
 
 def choose_tokens(parts: Tensor, count: int) -> Tensor:
-    """(N, T, S) -> (N, count) tokens in order: the person's, and some of what is around.
+    """Chooses tokens from the labels of their pixels (N, T, S): (N, count) indices in order.
 
-    Most of a crop is background: with fewer tokens a CPU learns from more crops in the same time.
-    At the end a network needs a while with all of them (docs/training.md).
+    These are the tokens that show the person, and random ones of the background. Most of a crop is
+    background, so with fewer tokens a CPU trains on more crops in the same time. The last steps of
+    a training need all tokens (training/README.md).
     """
-    is_person = (parts != NOBODY).any(-1)
+    is_person = (parts != BACKGROUND).any(-1)
     order = (is_person + torch.rand(is_person.shape, device=parts.device)).argsort(
         1, descending=True
     )
@@ -127,7 +137,7 @@ def choose_tokens(parts: Tensor, count: int) -> Tensor:
 
 
 def initialise(network: PearNetwork) -> None:
-    """Small random weights; a person who stands before the camera is the first answer."""
+    """Sets small random weights, which predict a person who stands facing the camera."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
@@ -152,9 +162,16 @@ def _six_d(matrices: np.ndarray) -> Tensor:
 
 
 class Training:
-    """One stage's state: what a checkpoint holds, and how it goes on."""
+    """The state of one stage: networks, optimizers, log, and how they are saved and restored."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        """Restores `last.pt` of the output folder, or begins with `--start` or random weights.
+
+        Raises:
+            SettingError: If the device cannot be used, or if `last.pt` is of another stage.
+            CheckpointError: If `--start` cannot be loaded.
+            OSError: If the output folder cannot be created.
+        """
         self.options = options
         self.device = choose_device(options.device)
         self._last = options.output / "last.pt"
@@ -175,7 +192,7 @@ class Training:
             for group in optimizer.param_groups:
                 group["full_lr"] = group["lr"]
         self.step = 0
-        self.averaged = 0  # steps that are in the average
+        self.averaged = 0  # number of steps in the average
         self.rows: list[dict[str, float]] = []
         options.output.mkdir(parents=True, exist_ok=True)
         if stored:
@@ -184,10 +201,10 @@ class Training:
             self.average.load_state_dict(self.student.network.state_dict())
 
     def _stored(self) -> dict[str, Any]:
-        """Raises SettingError where another stage left it."""
+        """The content of `last.pt`. Raises SettingError if it is of another stage or trainer."""
         state: dict[str, Any] = torch.load(self._last, map_location=self.device, weights_only=True)
-        is_ours = state.get("stage") == self.options.stage and "averaged" in state
-        if not is_ours:
+        is_compatible = state.get("stage") == self.options.stage and "averaged" in state
+        if not is_compatible:
             raise SettingError(
                 f"{self._last} is not of stage {self.options.stage} of this trainer: give another "
                 "folder as --output"
@@ -198,19 +215,21 @@ class Training:
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
-            # These are of this command, not of the last.
-            ours = [{k: group[k] for k in ("full_lr", "weight_decay")}
-                    for group in optimizer.param_groups]  # fmt: skip
+            # Learning rate and weight decay come from the current options.
+            current = [{k: group[k] for k in ("full_lr", "weight_decay")}
+                       for group in optimizer.param_groups]  # fmt: skip
             optimizer.load_state_dict(stored)
-            for group, own in zip(optimizer.param_groups, ours, strict=True):
-                group.update(own)
+            for group, values in zip(optimizer.param_groups, current, strict=True):
+                group.update(values)
         self.step, self.rows = state["step"], state["rows"]
-        # Weights that knew other tokens are no part of the mean: they see people of another size.
+        # With another number of tokens the average starts again: the old weights estimate sizes
+        # of people that no longer fit.
         if state["tokens"] == self.options.tokens:
             self.averaged = state["averaged"]
-        print(f"{self._last}: goes on after step {self.step}, {self.student.network.description}")
+        print(f"{self._last}: continues at step {self.step}, {self.student.network.description}")
 
     def save(self) -> None:
+        """Writes `last.pt`, `model.pt`, `network.json`, `log.csv` and `curves.png`."""
         state = {
             "stage": self.options.stage,
             "sizes": dataclasses.asdict(self.student.network.config),
@@ -229,25 +248,28 @@ class Training:
         write_log(self.rows, self.options.output)
 
     def learning_rate(self) -> float:
-        """Of its full value: rises over the warm-up, stays, falls to 0 over the cool-down.
+        """The learning rate as a fraction of its full value.
 
-        It does not depend on the end until the cool-down begins: a run may be made longer.
+        It rises during the warm-up, is constant, and decays to 0 during the cool-down. It does not
+        depend on the number of steps before the cool-down, so a run can be extended until then.
         """
         warm = (self.step + 1) / max(self.options.warmup, 1)
         left = (self.options.steps - self.step) / max(self.options.cooldown, 1)
         return max(min(warm, left, 1), 0)
 
     def update(self, loss: Tensor) -> None:
-        """One step of the optimizers.
+        """Makes one step of the optimizers and updates the average.
 
-        Raises FloatingPointError, the weights unchanged, where loss or gradient are not finite.
+        Raises:
+            FloatingPointError: If the loss or the gradient is not finite; the weights are unchanged
+                then.
         """
         self.student.zero_grad(set_to_none=True)
         loss.backward()
         gradient = nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for name, value in {"loss": loss, "gradient": gradient}.items():
             if not value.isfinite():
-                again = f", and go on from {self._last}" if self._last.exists() else ""
+                again = f", and continue from {self._last}" if self._last.exists() else ""
                 raise FloatingPointError(
                     f"the {name} is {value.item()} at step {self.step}: lower --muon-lr and "
                     f"--lr{again}"
@@ -258,15 +280,18 @@ class Training:
             optimizer.step()
         self.step += 1
         self.averaged += 1
-        keep = min(AVERAGE, self.averaged / (self.averaged + 10))
+        decay = min(EMA_DECAY, self.averaged / (self.averaged + 10))
         with torch.no_grad():
-            now = self.student.network.state_dict()
+            current = self.student.network.state_dict()
             for name, mean in self.average.state_dict().items():
-                mean.lerp_(now[name], 1 - keep)
+                mean.lerp_(current[name], 1 - decay)
 
 
 def _sizes(start: Path | None, stored: dict[str, Any] | None) -> NetworkConfig:
-    """Those of the network to go on with; CheckpointError where --start has none beside it."""
+    """The sizes of the stored network, else those next to `start`, else SMALL.
+
+    Raises CheckpointError if `start` has no valid network.json next to it.
+    """
     if stored:
         sizes = stored["sizes"]
         return NetworkConfig(BackboneConfig(**sizes["backbone"]), HeadConfig(**sizes["head"]))
@@ -274,20 +299,20 @@ def _sizes(start: Path | None, stored: dict[str, Any] | None) -> NetworkConfig:
 
 
 def make_optimizers(student: nn.Module, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside of the transformers, AdamW for all else.
+    """Muon for the matrices inside the transformers, AdamW for all other parameters.
 
-    Muon makes a matrix's step orthogonal (Jordan et al., 2024). The published PEAR uses AdamW
-    alone; here, after 250 steps, the loss was 10.7 with Muon and 11.2 without.
+    Muon orthogonalises the update of a matrix (Jordan et al., 2024). The published PEAR uses AdamW
+    only. Here, after 250 steps, the loss was 10.7 with Muon and 11.2 without.
     """
     named = [(n, p) for n, p in student.named_parameters() if p.requires_grad]
     is_inner = {n: p.ndim == 2 and ("blocks." in n or "layers." in n) for n, p in named}
     inner = [p for n, p in named if is_inner[n]]
     others = [(n, p) for n, p in named if not is_inner[n]]
-    decays = [p for n, p in others if p.ndim > 1 and "pos_embed" not in n]
-    stays = [p for n, p in others if p.ndim <= 1 or "pos_embed" in n]
+    decayed = [p for n, p in others if p.ndim > 1 and "pos_embed" not in n]
+    not_decayed = [p for n, p in others if p.ndim <= 1 or "pos_embed" in n]
     groups: list[dict[str, Any]] = [
-        {"params": decays, "weight_decay": options.weight_decay},
-        {"params": stays, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": not_decayed, "weight_decay": 0.0},
     ]
     return [
         torch.optim.Muon(inner, lr=options.muon_lr, weight_decay=options.weight_decay),
@@ -296,7 +321,7 @@ def make_optimizers(student: nn.Module, options: argparse.Namespace) -> list[tor
 
 
 def write_model(network: PearNetwork, folder: Path) -> None:
-    """`model.pt` in the published layout, float16, and its sizes, `network.json`."""
+    """Writes `model.pt`, in the published layout and float16, and its sizes, `network.json`."""
     half = {n: t.half().cpu().clone() for n, t in network.state_dict().items()}
     layout = {
         part: {n.removeprefix(f"{part}."): t for n, t in half.items() if n.startswith(f"{part}.")}
@@ -308,7 +333,7 @@ def write_model(network: PearNetwork, folder: Path) -> None:
 
 
 def write_log(rows: list[dict[str, float]], folder: Path) -> None:
-    """log.csv and curves.png: each column against the steps, its axis logarithmic."""
+    """Writes log.csv and curves.png, where each column is plotted on a logarithmic axis."""
     if not rows:
         return
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -317,7 +342,7 @@ def write_log(rows: list[dict[str, float]], folder: Path) -> None:
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
 
-    from matplotlib.figure import Figure  # here, as it takes a second to import
+    from matplotlib.figure import Figure  # imported here because it takes a second
 
     names = [name for name in columns if name not in ("step", "seconds")]
     width = 4
@@ -336,7 +361,7 @@ def write_log(rows: list[dict[str, float]], folder: Path) -> None:
 def batches(
     options: argparse.Namespace, assets: BodyAssets, pixel_loss: PixelLoss | None, seed: int
 ) -> Iterable[Batch]:
-    """Endless batches, drawn by worker processes."""
+    """Endless batches, rendered by worker processes."""
     make_target = pixel_loss.make_target if pixel_loss else None
     dataset = Batches(assets, TRAINING, options.batch_size, seed, make_target)
     return DataLoader(
@@ -348,7 +373,7 @@ def batches(
 
 
 def write_options(options: argparse.Namespace, after_step: int) -> None:
-    """Adds this run's to those of the runs before it: options.json, a list."""
+    """Appends the options of this run to the list in options.json."""
     path = options.output / "options.json"
     runs = json.loads(path.read_text()) if path.exists() else []
     given = {name: str(value) for name, value in vars(options).items()}
@@ -356,7 +381,7 @@ def write_options(options: argparse.Namespace, after_step: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains; 1 with one line on stderr where the user has something to mend."""
+    """Runs the command. Returns 1, after one line on stderr, for errors that the user can fix."""
     options = parse_options(arguments)
     try:
         run(options)
@@ -367,6 +392,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Trains one stage.
+
+    Raises:
+        PearError: If a setting, a checkpoint or the assets cannot be used.
+        OSError: If a file cannot be read or written.
+        FloatingPointError: If the loss or the gradient is not finite.
+    """
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -378,27 +410,27 @@ def run(options: argparse.Namespace) -> None:
     autocast = device.type == "cuda" or options.bfloat16
     write_options(options, training.step)
     sums: dict[str, float] = defaultdict(float)
-    summed = 0  # steps since the last row
+    summed = 0  # steps since the last row of the log
     started_s = time.monotonic()
     seconds = training.rows[-1]["seconds"] if training.rows else 0.0
     progress = tqdm(total=options.steps, initial=training.step, unit="step", mininterval=10)
-    for drawn in batches(options, assets, pixel_loss, options.seed + training.step):
+    for cpu_batch in batches(options, assets, pixel_loss, options.seed + training.step):
         if training.step >= options.steps:
             break
-        batch = drawn.to(device)
+        batch = cpu_batch.to(device)
         kept = choose_tokens(batch.parts, options.tokens)
         predicted, tokens = training.student(batch.crops, kept, autocast)
-        aids = None if pixel_loss else tokens
-        losses = stage_1(predicted, batch, body_model, aids, pixel_loss is not None)
+        auxiliary = None if pixel_loss else tokens
+        losses = stage_1(predicted, batch, body_model, auxiliary, pixel_loss is not None)
         weights = WEIGHTS
         if pixel_loss is not None and batch.target is not None:
-            pixels = pixel_loss(predicted, batch.target, batch.cameras)
-            of_pixels = {
+            pixel_losses = pixel_loss(predicted, batch.target, batch.cameras)
+            pixel_weights = {
                 name: options.pixel_weight * PIXEL_WEIGHTS[name.rsplit("_", 1)[0]]
-                for name in pixels
+                for name in pixel_losses
             }
-            weights = STAGE_2_WEIGHTS | of_pixels
-            losses |= pixels
+            weights = STAGE_2_WEIGHTS | pixel_weights
+            losses |= pixel_losses
         loss = total(losses, weights)
         training.update(loss)
         for name, value in {"loss": loss, **losses}.items():
@@ -406,10 +438,10 @@ def run(options: argparse.Namespace) -> None:
         summed += 1
         progress.update()
         if training.step % LOG_EVERY == 0:
-            now_s = seconds + time.monotonic() - started_s
+            elapsed_s = seconds + time.monotonic() - started_s
             means = {name: value / summed for name, value in sums.items()}
-            share = training.learning_rate()
-            row = {"step": training.step, "seconds": now_s, "lr_share": share, **means}
+            lr_share = training.learning_rate()
+            row = {"step": training.step, "seconds": elapsed_s, "lr_share": lr_share, **means}
             training.rows.append(row)
             progress.set_postfix_str(" ".join(f"{k} {v:.4f}" for k, v in means.items()))
             sums.clear()
@@ -420,36 +452,98 @@ def run(options: argparse.Namespace) -> None:
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
-    parser.add_argument("--stage", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--assets", type=Path, default=Path("assets/standin/body.npz"))
-    parser.add_argument("--output", type=Path, help="default: out/stage1 or out/stage2")
+    """Parses the command line; exits with a message if an option cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = "(default: %(default)s)"
+    parser.add_argument(
+        "--stage",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help=f"1 trains the whole network, 2 the head with the pixel loss {default}",
+    )
+    parser.add_argument(
+        "--assets",
+        type=Path,
+        default=Path("assets/standin/body.npz"),
+        help=f"body model {default}",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="output folder (default: out/stage1 or out/stage2)"
+    )
     parser.add_argument(
         "--start",
         type=Path,
-        help="a model.pt to begin with, its network.json beside it; stage 2 needs one; not read "
-        "where the output folder has a last.pt",
+        help="model.pt to start from, with its network.json in the same folder; required by stage "
+        "2; ignored if the output folder has a last.pt",
     )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=192, help="of a crop that are looked at")
-    parser.add_argument("--lr", type=float, default=4e-4)
-    parser.add_argument("--muon-lr", type=float, default=0.0015)
-    parser.add_argument("--warmup", type=int, default=300, help="steps")
-    parser.add_argument("--cooldown", type=int, default=1500, help="steps")
-    parser.add_argument("--weight-decay", type=float, default=0.02)
-    parser.add_argument("--pixel-weight", type=float, default=0.3, help="of stage 2's pictures")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
-    parser.add_argument("--threads", type=int, default=0, help="of the network, on a CPU")
-    parser.add_argument("--bfloat16", action="store_true", help="on a CPU that multiplies it")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="auto", help=f"auto, cpu or cuda {default}")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=6000,
+        help=f"number of steps, including those of earlier runs {default}",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help=f"crops per step {default}")
+    parser.add_argument(
+        "--tokens",
+        type=int,
+        default=192,
+        help=f"tokens of a crop that the backbone processes {default}",
+    )
+    parser.add_argument("--lr", type=float, default=4e-4, help=f"learning rate of AdamW {default}")
+    parser.add_argument(
+        "--muon-lr", type=float, default=0.0015, help=f"learning rate of Muon {default}"
+    )
+    parser.add_argument(
+        "--warmup",
+        type=int,
+        default=300,
+        help=f"first steps, in which the learning rates rise {default}",
+    )
+    parser.add_argument(
+        "--cooldown",
+        type=int,
+        default=1500,
+        help=f"last steps, in which the learning rates decay to 0 {default}",
+    )
+    parser.add_argument(
+        "--weight-decay",
+        type=float,
+        default=0.02,
+        help=f"weight decay of both optimizers {default}",
+    )
+    parser.add_argument(
+        "--pixel-weight",
+        type=float,
+        default=0.3,
+        help=f"weight of the pixel loss in stage 2 {default}",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help=f"processes that render crops {default}"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help=f"CPU threads of the network; 0 is torch's default {default}",
+    )
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="run the backbone in bfloat16 on a CPU, for CPUs with bfloat16 instructions",
+    )
+    parser.add_argument("--seed", type=int, default=1, help=f"seed of the random numbers {default}")
     options = parser.parse_args(arguments)
     if not 1 <= options.tokens <= TOKENS:
-        parser.error(f"--tokens: a crop has {TOKENS}; look at 1 to {TOKENS} of them")
+        parser.error(f"--tokens must be from 1 to {TOKENS}, the number of tokens of a crop")
     options.output = options.output or Path(f"out/stage{options.stage}")
     if options.stage == 2 and not options.start and not (options.output / "last.pt").exists():
-        parser.error("--stage 2 corrects a network: give the first stage's model.pt as --start")
+        parser.error("--stage 2 needs a trained network: give the model.pt of stage 1 as --start")
     return options
 
 

@@ -1,9 +1,9 @@
-"""The body model's files, and how they are read.
+"""The files of the body model.
 
-body_assets.py     BodyAssets, and the one .npz that holds them
-downloads.py       the published files: check, convert
-arrays.py          arrays in .npz and .npy files that nobody vouches for
-unpickle.py        published pickles, without running them
-pickle_opcodes.py  step 1: the opcodes, recorded
-pickle_values.py   step 2: the values, built from the records
+body_assets.py     BodyAssets, and the .npz file that stores them
+downloads.py       checks and converts the published files
+arrays.py          arrays from untrusted .npz and .npy files
+unpickle.py        reads published pickles without running their code
+pickle_opcodes.py  step 1: records the opcodes
+pickle_values.py   step 2: builds the values from the records
 """

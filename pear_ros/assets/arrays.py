@@ -1,6 +1,6 @@
-"""Arrays from files that nobody vouches for: read without unpickling, and checked.
+"""Reads and checks arrays from untrusted files, without unpickling.
 
-What is wrong with a file's content is a BrokenFileError, whose text follows the file's name.
+A BrokenFileError says what is wrong with a file; its text is meant to follow the file's path.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from pear_ros.assets.pickle_values import Unread
 
-MAX_ARCHIVE_BYTES = 1 << 31  # unpacked
+MAX_ARCHIVE_BYTES = 1 << 31  # unpacked size
 
 Array = NDArray[Any]
 
 
 class BrokenFileError(Exception):
-    """What is wrong with a file, to follow its path."""
+    """Says what is wrong with a file; the text is meant to follow the file's path."""
 
 
-# What numpy and zipfile raise where a file's bytes make no sense; found by damaging files.
+# Exceptions of numpy and zipfile for damaged files, found by damaging files.
 UNREADABLE = (
     EOFError,
     LookupError,
@@ -48,7 +48,14 @@ UNREADABLE = (
 
 
 def read_npz(path: Path, names: Iterable[str]) -> dict[str, Array]:
-    """Those of the arrays that the archive has; no others are touched, and no pickles read."""
+    """Reads those arrays of `names` that the archive contains. It never unpickles.
+
+    Raises:
+        BrokenFileError: If the archive or one of these arrays is truncated, damaged, too large or
+            a pickle.
+        FileNotFoundError: If the file does not exist.
+        PermissionError: If the file must not be read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_ARCHIVE_BYTES:
@@ -62,6 +69,12 @@ def read_npz(path: Path, names: Iterable[str]) -> dict[str, Array]:
 
 
 def read_npy(path: Path) -> Array:
+    """Reads a single array. It never unpickles.
+
+    Raises:
+        BrokenFileError: If the file is missing, truncated, damaged, an archive or a pickle.
+        PermissionError: If the file must not be read.
+    """
     try:
         content = np.load(path, allow_pickle=False)
     except PermissionError:
@@ -78,15 +91,25 @@ def read_npy(path: Path) -> Array:
 
 
 def numbers(name: str, value: Any, kinds: str, shape: tuple[int | None, ...]) -> Array:
-    """`value` as an array, of the kinds of numbers and the shape wanted; None is any length."""
+    """Checks that `value` is an array of such numbers and shape, and returns it dense.
+
+    Args:
+        name: Of the array, for error messages.
+        value: An array or a sparse matrix.
+        kinds: The allowed values of `dtype.kind`, such as "iu".
+        shape: None allows any length of an axis.
+
+    Raises:
+        BrokenFileError: If `value` is no array, or its type or shape differ, or it is empty.
+    """
     if isinstance(value, Unread):
         raise BrokenFileError(f"{name} is {value.what}, which is not read")
     if scipy.sparse.issparse(value):
-        if value.shape != shape:  # before it is filled up with zeros
+        if value.shape != shape:  # checked before memory is allocated for the dense array
             raise BrokenFileError(f"{name} has shape {value.shape}, not {shape}")
         value = value.toarray()
     if not isinstance(value, np.ndarray):
-        raise BrokenFileError(f"{name} is no array")
+        raise BrokenFileError(f"{name} is not an array")
     array: Array = value
     if array.dtype.kind not in kinds:
         raise BrokenFileError(f"{name} holds {array.dtype}, not numbers of the right kind")
@@ -101,7 +124,12 @@ def numbers(name: str, value: Any, kinds: str, shape: tuple[int | None, ...]) ->
 
 
 def floats(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+    """Checks like `numbers` and returns float32.
+
+    Raises:
+        BrokenFileError: As `numbers`, and if a number is not finite in float32.
+    """
+    with np.errstate(over="ignore"):  # overflows become infinite and are found below
         array: Array = np.ascontiguousarray(numbers(name, value, "fiu", shape), np.float32)
     if not np.isfinite(array).all():
         raise BrokenFileError(f"{name} has numbers that are not finite")
@@ -109,7 +137,11 @@ def floats(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
 
 
 def ids_below(name: str, value: Any, shape: tuple[int | None, ...], count: int | None) -> Array:
-    """Ids below `count`, where it is known, as int64."""
+    """Checks like `numbers` that `value` holds ids below `count`, if known, and returns int64.
+
+    Raises:
+        BrokenFileError: As `numbers`, and if an id is negative or not below `count`.
+    """
     array = numbers(name, value, "iu", shape)
     if array.min() < 0 or (count is not None and array.max() >= count):
         raise BrokenFileError(

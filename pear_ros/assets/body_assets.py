@@ -1,12 +1,12 @@
-"""The body model's arrays, and the one file that holds them: an `.npz` without pickles.
+"""The body model's arrays, and the `.npz` file without pickles that stores them.
 
-`pear_ros.assets.downloads` makes it of the published files; the node loads nothing else:
+`pear_ros.assets.downloads` converts the published files to it; the node loads this file only:
 
     load_assets(path)             the .npz -> BodyAssets
     save_assets(assets, output)   BodyAssets -> the .npz
 
-Vertex and face counts come from the files; 55 body joints and 5 head joints are fixed by the
-layout of EHM's parameters.
+The numbers of vertices and faces come from the files. EHM's parameters fix the numbers of joints,
+55 of the body and 5 of the head.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from pear_ros.system.files import replacing
 FORMAT_VERSION = 1
 _VERSION_KEY = "pear_ros_assets_version"
 
-BODY_SHAPES = 200  # PEAR predicts 200 of SMPL-X's 300 shape coefficients, the others are zero
+BODY_SHAPES = 200  # PEAR predicts 200 of SMPL-X's 300 shape coefficients; the others are zero
 HEAD_SHAPES = 300
-# FLAME's joints are global, neck, jaw, left eye, right eye; PEAR never turns the first two.
-HEAD_STILL = 2
+# FLAME's joints are global, neck, jaw, left eye, right eye. PEAR never rotates the first two.
+NUM_FIXED_HEAD_JOINTS = 2
 
 
 def _layout(dtype: str, *shape: int | str) -> dict[str, Any]:
-    """Type and shape of an array; a letter is a count that the files decide."""
+    """Type and shape of an array. A letter stands for a size that comes from the files."""
     return {"dtype": np.dtype(dtype), "shape": shape}
 
 
 @dataclass(frozen=True, eq=False)
 class BodyAssets:
-    """SMPL-X's body and FLAME's head, C-contiguous, lengths in metres.
+    """SMPL-X's body and FLAME's head as C-contiguous arrays, lengths in metres.
 
-    V and F count the body's vertices and faces, U and G the head's. Faces and ids count from 0.
-    Parents are -1 for the root, which is joint 0, and come before their children.
+    V and F are the numbers of the body's vertices and faces, U and G those of the head. Faces and
+    ids count from 0. The root is joint 0 with parent -1; parents come before their children.
     """
 
     body_template: Array = field(metadata=_layout("f4", "V", 3))
@@ -60,27 +60,29 @@ class BodyAssets:
     head_joint_regressor: Array = field(metadata=_layout("f4", 5, "U"))
     head_weights: Array = field(metadata=_layout("f4", "U", 5))
     head_parents: Array = field(metadata=_layout("i8", 5))
-    # The body's vertex that each of the head's replaces, and whether it does: where FLAME's masks
-    # say neck or boundary, the body keeps its own.
+    # The body vertex that corresponds to each head vertex, and whether the head vertex replaces it:
+    # the body keeps its own vertices in FLAME's regions neck and boundary.
     head_vertex_ids: Array = field(metadata=_layout("i8", "U"))
     head_is_pasted: Array = field(metadata=_layout("b1", "U"))
-    # Blend shapes of the eyelids, which FLAME itself does not have.
+    # Blend shapes of the eyelids, which are not part of FLAME itself.
     left_eyelid: Array = field(metadata=_layout("f4", "U", 3))
     right_eyelid: Array = field(metadata=_layout("f4", "U", 3))
 
 
 def load_assets(path: Path) -> BodyAssets:
-    """Load the file that `save_assets` wrote.
+    """Loads the file that `save_assets` wrote.
 
-    Raises AssetError when the file is missing, truncated, of another program or of an older
-    version, or when an array has another type, shape or range than `BodyAssets` says.
+    Raises:
+        AssetError: If the file is missing, truncated, written by another program or in another
+            version of the format, or if an array does not have the type, shape and range that
+            `BodyAssets` states.
     """
     if path.is_dir():
         raise AssetError(
             f"{path}: is a directory. If it holds the downloads, convert them once with "
             f"`pear-ros assets convert {path} OUT.npz` and give OUT.npz instead."
         )
-    again = "Run `pear-ros assets convert DIR OUT.npz`, DIR being where the downloads lie."
+    again = "Run `pear-ros assets convert DIR OUT.npz`, where DIR is the folder of the downloads."
     try:
         names = [spec.name for spec in fields(BodyAssets)]
         arrays = read_npz(path, [_VERSION_KEY, *names])
@@ -88,23 +90,24 @@ def load_assets(path: Path) -> BodyAssets:
             raise BrokenFileError("was not written by `pear-ros assets convert`")
         version = arrays[_VERSION_KEY]
         if version.shape != () or version != FORMAT_VERSION:
-            raise BrokenFileError(f"has format {version}, and {FORMAT_VERSION} is needed")
+            raise BrokenFileError(f"has format {version}, but {FORMAT_VERSION} is needed")
         missing = [name for name in names if name not in arrays]
         if missing:
             raise BrokenFileError(f"has no {', '.join(missing)}")
         return checked({name: arrays[name] for name in names})
     except FileNotFoundError as error:
-        raise AssetError(f"{path}: there is no such file. {again}") from error
+        raise AssetError(f"{path}: does not exist. {again}") from error
     except PermissionError as error:
-        raise AssetError(f"{path}: may not be read by this user.") from error
+        raise AssetError(f"{path}: this user has no permission to read it.") from error
     except BrokenFileError as error:
         raise AssetError(f"{path}: {error}. {again}") from error
 
 
 def save_assets(assets: BodyAssets, output: Path) -> None:
-    """Write the `.npz` that `load_assets` reads; it replaces `output` whole or not at all.
+    """Writes the `.npz` file that `load_assets` reads; `output` is replaced atomically.
 
-    Raises AssetError when `output` cannot be written.
+    Raises:
+        AssetError: If `output` cannot be written.
     """
     arrays = {spec.name: getattr(assets, spec.name) for spec in fields(BodyAssets)}
     arrays[_VERSION_KEY] = np.array(FORMAT_VERSION)
@@ -117,7 +120,11 @@ def save_assets(assets: BodyAssets, output: Path) -> None:
 
 
 def checked(arrays: Mapping[str, Array]) -> BodyAssets:
-    """Build BodyAssets from arrays that agree with it and with each other."""
+    """Checks arrays against the types, shapes and ranges of BodyAssets and returns them as such.
+
+    Raises:
+        BrokenFileError: If an array does not fit BodyAssets or the other arrays.
+    """
     counts: dict[str, int] = {}
     for spec in fields(BodyAssets):
         array, shape = arrays[spec.name], spec.metadata["shape"]
@@ -139,12 +146,19 @@ def checked(arrays: Mapping[str, Array]) -> BodyAssets:
         ids_below(name, arrays[name], arrays[name].shape, counts[letter])
     for name in ("body_parents", "head_parents"):
         check_parents(name, arrays[name])
-    if (arrays["head_parents"][HEAD_STILL:] >= HEAD_STILL).any():
-        raise BrokenFileError("head_parents is not FLAME's: its jaw and eyes follow joint 0 or 1")
+    if (arrays["head_parents"][NUM_FIXED_HEAD_JOINTS:] >= NUM_FIXED_HEAD_JOINTS).any():
+        raise BrokenFileError(
+            "head_parents is not FLAME's, where the parent of jaw and eyes is joint 0 or 1"
+        )
     return BodyAssets(**{name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def check_parents(name: str, parents: Array) -> None:
+    """Checks that `parents` (J,) is a tree with one root and parents before their children.
+
+    Raises:
+        BrokenFileError: If it is not.
+    """
     joints = np.arange(len(parents))
     if parents[0] != -1 or (parents[1:] < 0).any() or (parents >= joints).any():
-        raise BrokenFileError(f"{name} is no tree with one root and parents before children")
+        raise BrokenFileError(f"{name} is not a tree with one root and parents before children")

@@ -1,9 +1,10 @@
-"""The published files of the body model: which a user downloads, whether they fit, and conversion.
+"""The published files of the body model, which users download: checks and conversion.
 
-They come in three formats, with unused parts and pickles; none is unpickled:
+The files come in three formats and contain unused parts. Some are pickles, which are never
+executed:
 
-    check_assets(directory)            what is there, missing or broken
-    convert_assets(directory, output)  the files -> the one .npz of `pear_ros.assets.body_assets`
+    check_assets(directory)            which files are found, missing or broken
+    convert_assets(directory, output)  the files -> the .npz of `pear_ros.assets.body_assets`
 """
 
 from __future__ import annotations
@@ -95,12 +96,12 @@ FILES = (BODY, HEAD, VERTEX_IDS, MASKS, LEFT_EYELID, RIGHT_EYELID)
 
 @dataclass(frozen=True)
 class AssetReport:
-    """What `check_assets` found; files are named as in `FILES`."""
+    """The result of `check_assets`. Keys are the names of `FILES`."""
 
     directory: Path
-    found: Mapping[str, Path]  # readable and fitting each other
+    found: Mapping[str, Path]  # files that can be read and fit each other
     missing: tuple[AssetFile, ...]
-    broken: Mapping[str, str]  # and the reason
+    broken: Mapping[str, str]  # the reason for each broken file
 
     @property
     def is_complete(self) -> bool:
@@ -122,23 +123,26 @@ class AssetReport:
             f"All {len(FILES)} files are there and fit each other."
             if self.is_complete
             else f"{len(FILES) - len(self.found)} of {len(FILES)} files are missing or broken "
-            f"in {self.directory} and below."
+            f"in {self.directory} and its subfolders."
         )
         return "\n".join(lines)
 
 
 def check_assets(directory: Path) -> AssetReport:
-    """Read the downloaded files in `directory` and below, and check them against each other.
+    """Reads the downloaded files in `directory` and its subfolders and checks that they fit.
 
-    Raises AssetError when `directory` is not a directory that can be read.
+    Raises:
+        AssetError: If `directory` is not a directory.
     """
     return _read_directory(directory)[0]
 
 
 def convert_assets(directory: Path, output: Path) -> None:
-    """Read the downloaded files in `directory` and below and write them into one `.npz`.
+    """Converts the downloaded files in `directory` and its subfolders to one `.npz` file.
 
-    Raises AssetError when a file is missing or broken, or `output` cannot be written.
+    Raises:
+        AssetError: If `directory` is not a directory, a file is missing or broken, `output` is one
+            of the downloads, or `output` cannot be written.
     """
     report, assets = _read_directory(directory)
     if assets is None:
@@ -156,7 +160,7 @@ def _read_directory(directory: Path) -> tuple[AssetReport, BodyAssets | None]:
     broken: dict[str, str] = {}
 
     def read(file: AssetFile, reader: Callable[[Path], T]) -> T | None:
-        """None where the file is missing or broken, which is noted."""
+        """None if the file is missing, or broken, which is added to `broken`."""
         candidates = paths[file.name]
         if not candidates:
             return None
@@ -164,8 +168,8 @@ def _read_directory(directory: Path) -> tuple[AssetReport, BodyAssets | None]:
         try:
             for other in others:
                 if not filecmp.cmp(first, other, shallow=False):
-                    raise BrokenFileError(f"differs from {other}: leave only the one that is meant")
-            with warnings.catch_warnings():  # numpy's, that Python 2 wrote the file
+                    raise BrokenFileError(f"differs from {other}: keep only the right one")
+            with warnings.catch_warnings():  # numpy warns that Python 2 wrote the file
                 warnings.simplefilter("ignore", UserWarning)
                 return reader(first)
         except AssetError as error:
@@ -207,9 +211,9 @@ def _read_directory(directory: Path) -> tuple[AssetReport, BodyAssets | None]:
 
 
 def _find(directory: Path) -> dict[str, list[Path]]:
-    """Where each of the files lies: in the directory or below, the shallowest first."""
+    """The paths of each file in the directory and its subfolders, the shallowest first."""
     if not directory.is_dir():
-        raise AssetError(f"{directory}: is not a directory; give the one with the downloads")
+        raise AssetError(f"{directory}: is not a directory; give the folder of the downloads")
     paths: dict[str, list[Path]] = {file.name: [] for file in FILES}
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -243,7 +247,7 @@ _MODEL_KEYS = (
 
 
 def _model(content: Mapping[str, Any], joints: int, shapes: int) -> dict[str, Array]:
-    """The arrays of SMPL-X or FLAME in our names, types and order."""
+    """The arrays of SMPL-X or FLAME with our names, types and order of columns."""
     missing = [key for key in _MODEL_KEYS if key not in content]
     if missing:
         raise BrokenFileError(f"has no {', '.join(missing)}: is it the right file?")
@@ -279,7 +283,7 @@ def _read_vertex_ids(path: Path, head_count: int | None, body_count: int | None)
 
 
 def _read_pasted(path: Path, head_count: int | None) -> Array:
-    """(U,) whether a head's vertex replaces the body's: not on the neck nor on its boundary."""
+    """(U,) whether a head vertex replaces a body vertex: all but those of neck and boundary."""
     masks = load_pickle(path)
     kept = []
     for name in ("neck", "boundary"):
@@ -297,7 +301,7 @@ def _read_eyelid(path: Path, head_count: int | None) -> Array:
 
 
 def _parents(value: Any, joints: int) -> Array:
-    """(J,) from the (2, J) table of parents and joints, whose root has -1 or 2**32 - 1."""
+    """(J,) from the (2, J) table of parents and joints, in which the root is -1 or 2**32 - 1."""
     table = numbers("kintree_table", value, "iu", (2, joints)).astype(np.int64)
     if (table[1] != np.arange(joints)).any():
         raise BrokenFileError("kintree_table does not list the joints in order")

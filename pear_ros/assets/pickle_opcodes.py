@@ -1,4 +1,4 @@
-"""Step 1 of `unpickle.py`: the opcodes of a pickle, written down and not run."""
+"""Step 1 of `unpickle.py`: records the calls of a pickle instead of making them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-MAX_READS = 1_000_000  # one to three of an opcode; FLAME's model has some hundred opcodes
+MAX_READS = 1_000_000  # an opcode needs one to three; FLAME's model has some hundred opcodes
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name that a pickle may use. `kind` says how `Values` builds a call of it."""
+    """A name that a pickle may use. `kind` tells `Values` how to build a call of it."""
 
     module: str
     name: str
@@ -24,18 +24,18 @@ class Name:
 
 
 class Call:
-    """A call that a pickle asked for, written down and not made."""
+    """A recorded call of a pickle, which is never made."""
 
     __slots__ = ("args", "name", "state")
 
     def __init__(self, name: Name, args: object) -> None:
         self.name = name
         self.args = args
-        self.state: object = None  # what the pickle would hand to __setstate__
+        self.state: object = None  # the argument that __setstate__ would get
 
 
 class RefusedError(Exception):
-    """Why a pickle is refused."""
+    """Says why a pickle is refused; the text is meant to follow "it"."""
 
 
 # --- The names a pickle may use ------------------------------------------------------------------
@@ -77,10 +77,10 @@ _ALLOWED = _allowed_names()
 
 # --- The opcodes ---------------------------------------------------------------------------------
 
-# Opcodes that only move plain data. What remains of the format is either written out in `Reader`
-# (names, calls, containers) or refused: INST and OBJ make Python 1 instances, PERSID and EXT ask
-# the application for objects, NEWOBJ_EX and FROZENSET have no use in these files.
-_DATA_OPCODES = (  # parted by spaces
+# Opcodes that only handle plain data. The other opcodes are either implemented in `Reader` (names,
+# calls, containers) or refused: INST and OBJ create Python 1 instances, PERSID and EXT request
+# objects from the application, NEWOBJ_EX and FROZENSET are not used by these files.
+_DATA_OPCODES = (  # separated by spaces
     "PROTO STOP MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE "
     "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT "
     "STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
@@ -93,7 +93,7 @@ _Opcode = Callable[[Any], None]  # of the Reader
 
 
 class Bytes(io.BytesIO):
-    """A file's bytes, which may be read so many times only, and not past their end."""
+    """The bytes of a file. Raises an error at reads past the end and after MAX_READS reads."""
 
     reads_left = MAX_READS
 
@@ -112,14 +112,14 @@ class Bytes(io.BytesIO):
             raise EOFError("it ends too early")
         self.reads_left -= 1
         if self.reads_left < 0:
-            raise RefusedError("has more steps than any body model")
+            raise RefusedError("has too many opcodes")
 
 
 class Reader(pickle._Unpickler):
-    """The standard library's reader in Python, which checks what the one in C trusts.
+    """The standard library's unpickler in Python, restricted to the allowed opcodes and names.
 
-    Its memo is a dict, so a file cannot claim a memo of gigabytes, and its table of opcodes is
-    open to be replaced by a list of those allowed.
+    Unlike the one in C, it keeps its memo in a dict, so a file cannot request a memo of gigabytes,
+    and its table of opcodes can be replaced.
     """
 
     stack: list[Any]
@@ -134,31 +134,31 @@ class Reader(pickle._Unpickler):
             raise RefusedError(f"names {module_name}.{global_name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise RefusedError("asks for a persistent object")
+        raise RefusedError("requests a persistent object")
 
     def call(self) -> None:
         args = self.stack.pop()
         name = self.stack.pop()
         if type(name) is not Name or type(args) is not tuple:
-            raise RefusedError("calls what is not a function")
+            raise RefusedError("calls something that is not a function")
         self.append(Call(name, args))
 
     def build(self) -> None:
         state = self.stack.pop()
         if type(self.stack[-1]) is not Call:
-            raise RefusedError("sets attributes of what is not an instance")
+            raise RefusedError("sets attributes of something that is not an instance")
         self.stack[-1].state = state
 
     def extend_list(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise RefusedError("appends to what is not a list")
+            raise RefusedError("appends to something that is not a list")
         self.stack[-1].extend(items)
 
     def extend_dict(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict:
-            raise RefusedError("sets items of what is not a dict")
+            raise RefusedError("sets items of something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) is str:  # hashing what a file has nested can crash the interpreter
+            if type(key) is str:  # hashing deeply nested keys can crash the interpreter
                 self.stack[-1][key] = value
 
     def pop_items(self, count: int) -> list[Any]:
@@ -175,7 +175,7 @@ class Reader(pickle._Unpickler):
 def _refuse_opcode(number: int, name: str | None) -> _Opcode:
     def refuse(reader: Reader) -> None:
         if name is None:
-            raise pickle.UnpicklingError(f"no pickle has the byte {number} here")
+            raise pickle.UnpicklingError(f"byte {number} is not an opcode")
         raise RefusedError(f"uses the opcode {name}")
 
     return refuse
@@ -192,16 +192,16 @@ def _opcode_table() -> dict[int, _Opcode]:
     table.update({code(name): standard[code(name)] for name in _DATA_OPCODES.split()})
     table.update(
         {
-            # Frames only say how much to read ahead, so that every read comes past Bytes.
+            # A frame is only a hint to read ahead; without it, every read is checked by Bytes.
             code("FRAME"): lambda reader: reader.read(8),
-            # The standard reader makes the bytearray before it looks whether the file is so long.
+            # The standard unpickler allocates the bytearray before checking the file's length.
             code("BYTEARRAY8"): standard[code("BINBYTES8")],
             code("REDUCE"): Reader.call,
             code("NEWOBJ"): Reader.call,
             code("BUILD"): Reader.build,
             code("APPEND"): lambda reader: reader.extend_list(reader.pop_items(1)),
             code("APPENDS"): lambda reader: reader.extend_list(reader.pop_mark()),
-            code("EMPTY_SET"): lambda reader: reader.append([]),  # so that nothing is hashed
+            code("EMPTY_SET"): lambda reader: reader.append([]),  # a list, to avoid hashing
             code("ADDITEMS"): lambda reader: reader.extend_list(reader.pop_mark()),
             code("SETITEM"): lambda reader: reader.extend_dict(reader.pop_items(2)),
             code("SETITEMS"): lambda reader: reader.extend_dict(reader.pop_mark()),

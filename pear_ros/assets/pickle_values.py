@@ -1,4 +1,4 @@
-"""Step 2 of `unpickle.py`: the values of a pickle, built from what `Reader` wrote down."""
+"""Step 2 of `unpickle.py`: builds the values of a pickle from the records of `Reader`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Unread:
-    """Stands where a pickle holds what is neither plain data nor an array; `what` names it."""
+    """Placeholder for a value that is neither plain data nor an array; `what` names it."""
 
     what: str
 
@@ -31,14 +31,18 @@ _PLAIN_DTYPE = re.compile(r"b1|[iu][1248]|f[248]")
 
 
 class Values:
-    """Builds the values of one pickle from what `Reader` wrote down."""
+    """Builds the values of one pickle from the records of `Reader`."""
 
     def __init__(self) -> None:
-        self._built: dict[int, Any] = {}  # by id of the description, which outlives this
+        self._built: dict[int, Any] = {}  # by id of the record, which lives longer than this
         self._bytes_left = MAX_BUILT_BYTES
 
     def value(self, node: object, depth: int = 0) -> Any:
-        """The value of a node: plain data, arrays, sparse matrices or `Unread`."""
+        """The value of a node: plain data, arrays, sparse matrices or `Unread`.
+
+        Raises:
+            RefusedError: If a value exceeds a limit or is not what body models contain.
+        """
         if node is None or isinstance(node, (bool, int, float, str, bytes)):
             return node
         if depth > MAX_DEPTH:
@@ -65,7 +69,7 @@ class Values:
         if name.kind == "reconstructor":  # copy_reg._reconstructor(class, object, None)
             raw_args: Any = call.args
             if not raw_args or type(raw_args[0]) is not Name:
-                raise RefusedError("makes an instance of what is not a class")
+                raise RefusedError("instantiates something that is not a class")
             name = raw_args[0]
         if name.kind == "array":
             _, shape, dtype, is_fortran, raw = state
@@ -93,10 +97,10 @@ class Values:
     def _count(self, size: int) -> None:
         self._bytes_left -= size
         if self._bytes_left < 0:
-            raise RefusedError("would fill more memory than any model needs")
+            raise RefusedError("needs too much memory")
 
     def _bytes(self, text: str | bytes) -> bytes:
-        """Python 2's strings of bytes come as text in which each character is one byte."""
+        """Bytes of a Python 2 string, which is read as text of one character per byte."""
         if isinstance(text, bytes):
             return text
         self._count(len(text))
@@ -111,7 +115,7 @@ class Values:
         if any(type(size) is not int or size < 0 for size in shape):
             raise RefusedError("holds an array of an impossible shape")
         if math.prod(shape) * dtype.itemsize != len(raw):
-            raise RefusedError("holds an array whose data do not fill its shape")
+            raise RefusedError("holds an array whose data do not fit its shape")
         return np.ndarray(shape, dtype, buffer=raw, order=order)
 
     def _sparse(self, form: str, state: Any) -> Any:
@@ -134,7 +138,7 @@ class Values:
         return matrix
 
     def _chumpy(self, name: Name, state: Any) -> Array | Unread:
-        """The array that a chumpy object stands for: its attribute `r`."""
+        """The array that a chumpy object represents, its attribute `r`."""
         source = state["x" if name.kind == "chumpy" else "a"]
         if isinstance(source, Unread):
             return source

@@ -1,18 +1,16 @@
-"""Reads the pickles in which body models are published, without running anything they ask for.
+"""Reads the pickles in which body models are published, without running any code they contain.
 
-A pickle is a program: it names functions and has them called. FLAME's files are Python 2 pickles
-that name numpy, scipy and chumpy, so the plain `pickle.load` would run whatever a file names, and
-would need chumpy. Here nothing that a file names is ever imported or called. Reading has two
-steps:
+A pickle is a program that names functions and calls them. FLAME's files are Python 2 pickles that
+name numpy, scipy and chumpy. `pickle.load` would run any function that a file names, and it would
+need chumpy. Here nothing that a file names is ever imported or called. Reading has two steps:
 
-1. `pickle_opcodes.Reader` walks the opcodes. An allowed name becomes a `Name`; where the pickle
-   asks for a call, the call is recorded as a `Call`. Any other name, and any opcode that these
-   files do not need, is refused.
-2. `pickle_values.Values` turns the records into arrays, checking sizes and types itself. chumpy's
-   expressions that select or reorder are evaluated.
+1. `pickle_opcodes.Reader` interprets the opcodes. An allowed name becomes a `Name`, and a call is
+   recorded as a `Call`. Any other name, and any opcode that these files do not need, is refused.
+2. `pickle_values.Values` converts the records to arrays and checks sizes and types. It evaluates
+   chumpy's expressions that select or reorder elements.
 
-So that a small file cannot cost much time or memory either, the opcodes, the bytes that are built
-and the nesting have limits, and a value that is shared is built once.
+The number of opcodes, the memory of the values and the depth of nesting are limited, and a shared
+value is built once, so that a small file cannot take much time or memory.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from pear_ros.errors import AssetError
 
 MAX_FILE_BYTES = 1 << 29  # FLAME's model has 53 MB
 
-# What reading raises where the opcodes or the values make no sense.
+# Exceptions that reading raises if the opcodes or the values make no sense.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -41,15 +39,17 @@ _DAMAGE = (
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
-    """Read a published model: a pickled dict of arrays, of any protocol and from Python 2 or 3.
+    """Reads a published model: a pickled dict of arrays, in any protocol, from Python 2 or 3.
 
-    Values are numpy arrays (read-only; any byte order and memory layout), scipy.sparse matrices,
-    numbers, text, bytes, None, and lists, tuples and dicts of these. Arrays of chumpy come as
-    numpy arrays, sets as lists; items of a dict whose key is no text are left out. What is none
-    of these is an `Unread`: a file may hold more than is needed, and who needs it says so.
+    Values are numpy arrays (read-only, of any byte order and memory layout), scipy.sparse matrices,
+    numbers, text, bytes, None, and lists, tuples and dicts of these. chumpy arrays become numpy
+    arrays, and sets become lists. Items of a dict whose key is not text are left out. Any other
+    value becomes an `Unread`, as a file may contain more than is needed; code that needs the value
+    reports the error.
 
-    Raises AssetError when the file cannot be read, is no such pickle, or names or does anything
-    that these files have no use for; nothing of it has been run then.
+    Raises:
+        AssetError: If the file cannot be read, is not such a pickle, or uses a name or an opcode
+            that these files do not need. No code of the file has been run.
     """
     try:
         with path.open("rb") as file:
@@ -62,7 +62,7 @@ def load_pickle(path: Path) -> dict[str, Any]:
         content = Values().value(Reader(Bytes(data), encoding="latin1").load())
     except RefusedError as error:
         raise AssetError(
-            f"{path}: refused, and nothing of it was run: it {str(error)[:200]}, which no body "
+            f"{path}: refused, and no code of it was run: it {str(error)[:200]}, which no body "
             "model does. Download the file again from its publisher."
         ) from error
     except _DAMAGE as error:
@@ -70,5 +70,5 @@ def load_pickle(path: Path) -> dict[str, Any]:
             f"{path}: is truncated or not a body model ({str(error)[:200]})"
         ) from error
     if not isinstance(content, dict):
-        raise AssetError(f"{path}: holds no dict of arrays, so it is not a body model")
+        raise AssetError(f"{path}: does not hold a dict of arrays, so it is not a body model")
     return content

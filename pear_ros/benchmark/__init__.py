@@ -1,9 +1,9 @@
-"""How fast: `pear-ros bench`.
+"""Speed and memory: `pear-ros bench`.
 
-measure.py    the steps and their times
-options.py    what is measured
+measure.py    runs and times the steps
+options.py    options of the benchmark
 workload.py   random weights, frames with people
-stopwatch.py  times of stages, peaks of memory
+stopwatch.py  times of stages, peak memory
 baseline.py   a reference implementation of the published code
-report.py     the numbers as tables
+report.py     the results as tables
 """

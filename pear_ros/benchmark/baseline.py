@@ -1,8 +1,8 @@
 """The baseline: a reference implementation of the published code, one person at a time.
 
-Attention writes its scores out, the head's self-attention attends, the body model is the dense
-linear blend skinning of SMPL-X and FLAME, and each person's result is waited for. It computes what
-`network/` and `body/` compute.
+Attention materialises its score matrix, the head's self-attention is computed, the body model is
+the dense linear blend skinning of SMPL-X and FLAME, and the host waits for each person's result.
+It computes the same as `network/` and `body/`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import EhmParameters, FloatArray, Frame, ImageArray, map_tensors
 from pear_ros.placement.reprojection import place_in_camera
 
-SHAPES = 300  # coefficients of SMPL-X; PEAR's 200 are padded with zeros
-BODY_EYES, HEAD_EYES = slice(23, 25), slice(3, 5)  # joints of SMPL-X, of FLAME
+SHAPES = 300  # shape coefficients of SMPL-X; PEAR's 200 are padded with zeros
+BODY_EYES, HEAD_EYES = slice(23, 25), slice(3, 5)  # eye joints of SMPL-X and of FLAME
 
 
 @dataclass(frozen=True)
 class ReferencePerson:
-    """One person on the CPU."""
+    """The estimate of one person, on the CPU."""
 
-    parameters: EhmParameters  # of 1 person, turned into the camera's axes
+    parameters: EhmParameters  # N = 1, global_orient in the camera's axes
     joints: FloatArray  # (55, 3) m
     vertices: FloatArray  # (V, 3) m
-    translation: FloatArray  # (3,) m, into the camera's optical frame; NaN where there is none
+    translation: FloatArray  # (3,) m, from body to optical frame; NaN: not placeable
 
 
 class ReferencePipeline:
-    """Crop, network, body and placement of one person after another, in float32."""
+    """Crop, network, body model and placement, one person after another, in float32."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ReferencePipeline:
 
     @torch.inference_mode()
     def step(self, frame: Frame) -> list[ReferencePerson]:
-        """Estimates the people of `frame.boxes`."""
+        """Estimates the people in `frame.boxes`, which must be set."""
         assert frame.boxes is not None
         height, width = frame.image.shape[:2]
         intrinsics = intrinsics_of([frame.camera])  # (1, 4) px
@@ -95,7 +95,10 @@ class ReferencePipeline:
 
 
 def warped_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
-    """The square `xywh`, px, of an image (H, W, 3): (256, 256, 3), bilinear, black outside."""
+    """Cuts the square `xywh`, px, out of an image (H, W, 3).
+
+    Returns (256, 256, 3), interpolated bilinearly, black outside the image.
+    """
     x, y, side, _ = xywh.tolist()
     zoom = CROP_SIZE / side
     affine = np.array([(zoom, 0, -zoom * x), (0, zoom, -zoom * y)])
@@ -104,7 +107,7 @@ def warped_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
 
 
 def normalised(crop: ImageArray) -> Tensor:
-    """(256, 256, 3) RGB -> (1, 3, 256, 256), on the CPU."""
+    """Normalises the colours: (256, 256, 3) RGB -> (1, 3, 256, 256), on the CPU."""
     mean, std = (np.array(x, np.float32) for x in (IMAGE_MEAN, IMAGE_STD))
     image = (crop.astype(np.float32) / 255 - mean) / std
     return torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
@@ -114,7 +117,10 @@ def normalised(crop: ImageArray) -> Tensor:
 
 
 class ReferenceNetwork:
-    """Eager and in float32; `state` has the checkpoint's names, `backbone.` and `head.` before."""
+    """The network, eager and in float32.
+
+    `state` maps the checkpoint's names, prefixed with `backbone.` or `head.`, to weights.
+    """
 
     def __init__(self, state: Mapping[str, Tensor], config: NetworkConfig) -> None:
         self._state = state
@@ -154,16 +160,18 @@ class ReferenceNetwork:
         x = self._linear(f"{head}.to_token_embedding", context.new_zeros(1, 1, 1))
         x = x + self._state[f"{head}.pos_embedding"]  # (1, 1, dim)
         for i in range(config.depth):
-            of_itself, of_context, feed_forward = (
+            self_attention, cross_attention, feed_forward = (
                 f"{head}.transformer.layers.{i}.{k}" for k in range(3)
             )
-            qkv = self._linear(f"{of_itself}.fn.to_qkv", self._norm(f"{of_itself}.norm", x, 1e-5))
-            x = x + self._linear(f"{of_itself}.fn.to_out.0", attention(qkv, config.heads))
-            q = self._linear(f"{of_context}.fn.to_q", self._norm(f"{of_context}.norm", x, 1e-5))
-            kv = self._linear(f"{of_context}.fn.to_kv", context)
+            normed = self._norm(f"{self_attention}.norm", x, 1e-5)
+            qkv = self._linear(f"{self_attention}.fn.to_qkv", normed)
+            x = x + self._linear(f"{self_attention}.fn.to_out.0", attention(qkv, config.heads))
+            normed = self._norm(f"{cross_attention}.norm", x, 1e-5)
+            q = self._linear(f"{cross_attention}.fn.to_q", normed)
+            kv = self._linear(f"{cross_attention}.fn.to_kv", context)
             k, v = kv.chunk(2, -1)
             attended = attend(q, k, v, config.heads)
-            x = x + self._linear(f"{of_context}.fn.to_out.0", attended)
+            x = x + self._linear(f"{cross_attention}.fn.to_out.0", attended)
             normed = self._norm(f"{feed_forward}.norm", x, 1e-5)
             hidden = self._linear(f"{feed_forward}.fn.net.0", normed)
             x = x + self._linear(f"{feed_forward}.fn.net.3", F.gelu(hidden))
@@ -177,13 +185,13 @@ class ReferenceNetwork:
 
 
 def attention(qkv: Tensor, heads: int) -> Tensor:
-    """(N, T, 3 C) -> (N, T, C)."""
+    """Multi-head self-attention: (N, T, 3 C) -> (N, T, C)."""
     q, k, v = qkv.chunk(3, -1)
     return attend(q, k, v, heads)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """(N, Q, C), (N, T, C), (N, T, C) -> (N, Q, C), with the scores written out."""
+    """Multi-head attention: (N, Q, C), (N, T, C), (N, T, C) -> (N, Q, C)."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (N, heads, Q, T)
     return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
@@ -193,7 +201,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 class SkinnedModel:
-    """Linear blend skinning over all vertices, as SMPL-X and FLAME have it; float32."""
+    """Linear blend skinning over all vertices as in SMPL-X and FLAME; float32."""
 
     def __init__(
         self,
@@ -218,7 +226,7 @@ class SkinnedModel:
         self._parents = parents.tolist()
 
     def shaped(self, betas: Tensor, expression: Tensor) -> Tensor:
-        """(N, at most 300), (N, 50) -> (N, V, 3) m."""
+        """Vertices at rest: betas (N, at most 300), expression (N, 50) -> (N, V, 3) m."""
         betas = F.pad(betas, (0, SHAPES - betas.shape[1]))
         coefficients = torch.cat((betas, expression), 1)
         return self._template + torch.einsum("nk,vck->nvc", coefficients, self._blends)
@@ -227,7 +235,10 @@ class SkinnedModel:
         return torch.einsum("jv,nvc->njc", self._regressor, vertices)
 
     def posed(self, rest: Tensor, rotations: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, V, 3) m, (N, J, 3, 3) -> vertices (N, V, 3) m, joints (N, J, 3) m."""
+        """Poses vertices at rest (N, V, 3) m with rotations (N, J, 3, 3).
+
+        Returns vertices (N, V, 3) m and joints (N, J, 3) m.
+        """
         joints = self.joints(rest)
         identity = torch.eye(3, device=rest.device)
         feature = (rotations[:, 1:] - identity).flatten(1)
@@ -247,7 +258,7 @@ class SkinnedModel:
 
 
 class ReferenceBodyModel:
-    """EHM as PEAR composes it: FLAME posed alone, put onto SMPL-X at rest, the whole posed."""
+    """EHM as in PEAR: poses FLAME, puts its head on SMPL-X at rest, then poses the whole body."""
 
     def __init__(self, assets: BodyAssets, device: torch.device) -> None:
         a = assets
@@ -265,10 +276,10 @@ class ReferenceBodyModel:
         self._pasted_ids = torch.as_tensor(a.head_vertex_ids[pasted], device=device)
 
     def __call__(self, parameters: EhmParameters) -> tuple[Tensor, Tensor]:
-        """Vertices (N, V, 3) m and joints (N, 55, 3) m."""
+        """Returns vertices (N, V, 3) m and joints (N, 55, 3) m."""
         p = parameters
-        still = torch.zeros_like(p.flame_eye_pose)  # (N, 6), global and neck
-        axis_angles = torch.cat((still, p.flame_jaw_pose, p.flame_eye_pose), 1)  # (N, 15)
+        root_and_neck = torch.zeros_like(p.flame_eye_pose)  # (N, 6), not rotated
+        axis_angles = torch.cat((root_and_neck, p.flame_jaw_pose, p.flame_eye_pose), 1)  # (N, 15)
         head, head_joints = self._head.posed(
             self._head.shaped(p.flame_betas, p.flame_expression),
             matrix_from_axis_angle(axis_angles.unflatten(1, (5, 3))),
@@ -281,6 +292,7 @@ class ReferenceBodyModel:
         body_eyes = self._body.joints(rest)[:, BODY_EYES].mean(1, keepdim=True)
         head = head + body_eyes - head_joints[:, HEAD_EYES].mean(1, keepdim=True)
         rest[:, self._pasted_ids] = head[:, self._pasted]
-        still = torch.eye(3, device=rest.device).expand(len(rest), 3, 3, 3)  # jaw and eyes
-        pose = (p.global_orient, p.body_pose, still, p.left_hand_pose, p.right_hand_pose)
+        # SMPL-X's own jaw and eyes are not rotated.
+        face = torch.eye(3, device=rest.device).expand(len(rest), 3, 3, 3)
+        pose = (p.global_orient, p.body_pose, face, p.left_hand_pose, p.right_hand_pose)
         return self._body.posed(rest, torch.cat(pose, 1))

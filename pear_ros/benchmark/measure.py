@@ -1,9 +1,10 @@
 """`pear-ros bench`: how long a step takes on this machine, compared with a baseline.
 
-A step is the pipeline's own, from an image with boxes to people. Each is followed by the same work
-done by the baseline (`baseline.py`), a reference implementation of the published code, so that
-ratios hold on a busy machine too. Stages are timed in steps of their own: a GPU that is waited for
-after each stage loses the overlap, so their sum is longer than a step.
+A step is `Pipeline.step`, from an image with boxes to people. Steps of the pipeline and of the
+baseline (`baseline.py`, a reference implementation of the published code) alternate on the same
+frames, so that their ratio is meaningful on a busy machine, too. Stages are timed in additional
+steps, which wait for the GPU after each stage. This prevents stages from overlapping, so the sum of
+the stages is longer than a step.
 """
 
 from __future__ import annotations
@@ -37,18 +38,19 @@ from pear_ros.system.device import choose_device, choose_dtype
 from pear_ros.system.hardware import hardware
 
 MOST_PEOPLE = 64  # per step
-WARM_UP = 3  # steps that are not timed
+WARM_UP = 3  # steps before the timed ones
 
 
 def bench(options: BenchOptions, output: Path | None) -> int:
-    """Prints tables; with `output` writes the numbers as JSON, too.
+    """Measures and prints tables; with `output`, also writes the results as JSON. Returns 0.
 
-    Raises PearError where weights, assets, engine or options cannot be used.
+    Raises:
+        PearError: If weights, body model, engine or options cannot be used.
     """
     if too_many := [people for people in options.batches if people > MOST_PEOPLE]:
-        raise SettingError(f"batches: {too_many[0]} is not within 1 ... {MOST_PEOPLE}")
+        raise SettingError(f"--batches: {too_many[0]} is not within 1 ... {MOST_PEOPLE}")
     if output is not None and not output.parent.is_dir():
-        raise SettingError(f"{output} cannot be written: {output.parent} is no directory")
+        raise SettingError(f"{output} cannot be written: {output.parent} is not a directory")
     config = options.config.replaced(
         {"detection.detector": "topic", "detection.max_people": max(options.batches)}
     )
@@ -79,14 +81,19 @@ def _checkpoint(options: BenchOptions) -> AbstractContextManager[str]:
 
 
 def measure(config: Config, options: BenchOptions) -> Run:
-    """Raises EngineError where an engine was asked for and is not used."""
+    """Measures one configuration for all batch sizes.
+
+    Raises:
+        EngineError: If `config` names an engine that cannot be used.
+        PearError: If a file or setting cannot be used.
+    """
     device = choose_device(config.network.device)
     memory, watch = Memory(device), Stopwatch(device)
-    reports: list[str] = []
-    problems = Problems(reports.append)
+    messages: list[str] = []
+    problems = Problems(messages.append)
     pipeline = load_pipeline(config, problems, on_stage=watch)
     if "engine_not_used" in problems.counts():
-        raise EngineError(f"nothing was measured: {reports[0]}")
+        raise EngineError(f"nothing was measured: {messages[0]}")
     make_messages = message_maker(pipeline.body_model, options.image_size)
 
     def step(frame: Frame) -> People:
@@ -99,21 +106,23 @@ def measure(config: Config, options: BenchOptions) -> Run:
             watch("publish")
             make_messages(people)
 
-    works = [Workload(people, options.image_size) for people in options.batches]
-    peaks_mib = [memory.peak_mib(partial(warm_up, step, work)) for work in works]
+    workloads = [Workload(people, options.image_size) for people in options.batches]
+    peaks_mib = [memory.peak_mib(partial(warm_up, step, workload)) for workload in workloads]
     held_mib = memory.now_mib() - memory.start_mib
     baseline = load_baseline(config, device, watch)
 
     rows = []
-    for work, peak_mib in zip(tqdm(works, unit="batch", disable=None), peaks_mib, strict=True):
-        baseline_peak_mib = memory.peak_mib(partial(warm_up, baseline.step, work)) - held_mib
-        times_s, baseline_s = alternate((step, baseline.step), work, options.repeats, device)
-        stages_ms = time_stages(step_in_stages, watch, work, options.repeats)
-        baseline_stages_ms = time_stages(baseline.step, watch, work, options.repeats)
-        ours = _measurement(work.people, times_s, peak_mib, stages_ms)
-        theirs = _measurement(work.people, baseline_s, baseline_peak_mib, baseline_stages_ms)
-        ratio = theirs.latency_ms.p50 / ours.latency_ms.p50
-        rows.append(Row(work.people, ours, theirs, ratio))
+    progress = tqdm(workloads, unit="batch", disable=None)
+    for workload, peak_mib in zip(progress, peaks_mib, strict=True):
+        people, repeats = workload.people, options.repeats
+        reference_peak_mib = memory.peak_mib(partial(warm_up, baseline.step, workload)) - held_mib
+        times_s, reference_s = alternate((step, baseline.step), workload, repeats, device)
+        stages_ms = time_stages(step_in_stages, watch, workload, repeats)
+        reference_stages_ms = time_stages(baseline.step, watch, workload, repeats)
+        pear_ros = _measurement(people, times_s, peak_mib, stages_ms)
+        reference = _measurement(people, reference_s, reference_peak_mib, reference_stages_ms)
+        speed_up = reference.latency_ms.p50 / pear_ros.latency_ms.p50
+        rows.append(Row(people, pear_ros, reference, speed_up))
     return Run(
         backend="tensorrt" if config.network.engine else "torch",
         dtype=str(choose_dtype(config.network.dtype, device)).removeprefix("torch."),
@@ -123,18 +132,21 @@ def measure(config: Config, options: BenchOptions) -> Run:
     )
 
 
-def warm_up(step: Callable[[Frame], object], work: Workload) -> None:
+def warm_up(step: Callable[[Frame], object], workload: Workload) -> None:
     for _ in range(WARM_UP):
-        step(work.frame())
+        step(workload.frame())
 
 
 def alternate(
-    steps: Sequence[Callable[[Frame], object]], work: Workload, repeats: int, device: torch.device
+    steps: Sequence[Callable[[Frame], object]],
+    workload: Workload,
+    repeats: int,
+    device: torch.device,
 ) -> list[list[float]]:
-    """Times, s, of each of the steps, one after the other on the same frames."""
+    """Runs the steps alternately on the same frames; returns the times, s, of each step."""
     times_s: list[list[float]] = [[] for _ in steps]
     for _ in range(repeats):
-        frame = work.frame()
+        frame = workload.frame()
         for step, times in zip(steps, times_s, strict=True):
             synchronize(device)
             started_s = time.perf_counter()
@@ -145,15 +157,21 @@ def alternate(
 
 
 def time_stages(
-    step: Callable[[Frame], object], watch: Stopwatch, work: Workload, repeats: int
+    step: Callable[[Frame], object], watch: Stopwatch, workload: Workload, repeats: int
 ) -> dict[str, Times]:
-    """Times by stage of a step that tells `watch` its stages."""
+    """Returns the times by stage of a step that calls `watch` at the start of each stage."""
     for _ in range(repeats):
-        watch.run(partial(step, work.frame()))
+        watch.run(partial(step, workload.frame()))
     return watch.take()
 
 
 def load_baseline(config: Config, device: torch.device, watch: Stopwatch) -> ReferencePipeline:
+    """Loads the baseline with the same checkpoint and body model as the pipeline.
+
+    Raises:
+        CheckpointError: If the checkpoint or its configuration cannot be loaded.
+        AssetError: If the body model cannot be loaded.
+    """
     sizes = NetworkConfig.from_json(Path(config.network.config)) if config.network.config else None
     network = load_network(
         Path(config.network.checkpoint), sizes, device, torch.float32, fold=False
@@ -175,7 +193,7 @@ def _measurement(
 def message_maker(
     body_model: BodyModel, image_size: tuple[int, int]
 ) -> Callable[[People], object] | None:
-    """Makes the messages that the node publishes of an image; None where ROS is not installed."""
+    """Returns a function that builds the node's messages for an image; None without ROS."""
     try:
         from pear_ros.ros.to_messages import messages_of_an_image
     except ImportError:

@@ -1,4 +1,4 @@
-"""The choices of `pear-ros bench`."""
+"""Options of `pear-ros bench`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pear_ros.config import Config
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What is measured besides the pipeline's own settings."""
+    """The pipeline's settings and what to measure."""
 
-    config: Config  # its detector, dtype and max_people are not used
-    random: str | None  # file for random weights, empty: a temporary one; None: config's weights
-    dtypes: tuple[str, ...]  # of the backbone
+    config: Config  # detection.detector, network.dtype and detection.max_people are ignored
+    random: str | None  # file for random weights; empty: temporary; None: config's checkpoint
+    dtypes: tuple[str, ...]  # precisions of the backbone
     batches: tuple[int, ...]  # people per step
     image_size: tuple[int, int]  # width, height, px
-    repeats: int
-    mesh: bool
+    repeats: int  # timed steps
+    mesh: bool  # compute vertices, too

@@ -1,4 +1,4 @@
-"""The numbers of `pear-ros bench`, and how they are printed."""
+"""The results of `pear-ros bench` and their tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Measurement:
     people_per_s: float
     memory_mib: float  # peak, weights included; see stopwatch.Memory
     stages_ms: dict[str, Times]  # those of STAGES that were measured
-    network_share: float  # of the step's median that the network takes
+    network_share: float  # median of the network over median of the step
 
 
 @dataclass(frozen=True)
@@ -42,42 +42,42 @@ class Row:
     people: int
     pear_ros: Measurement
     baseline: Measurement
-    speed_up: float  # median of the baseline over pear_ros's
+    speed_up: float  # median of the baseline over that of pear_ros
 
 
 @dataclass(frozen=True)
 class Run:
-    """One network at every number of people."""
+    """The results of one network for all batch sizes."""
 
     backend: str  # torch or tensorrt
     dtype: str  # of the backbone
     network: str  # its description
     rows: list[Row]
-    problems: dict[str, int]  # counted by the pipeline
+    problems: dict[str, int]  # the pipeline's problem counters
 
 
 def markdown(run: Run) -> str:
-    """A table of the steps and one of their stages."""
+    """Returns a table of the steps and one of their stages."""
     lines = [
         "| people | implementation | p50 ms | p95 ms | p99 ms | people/s | network's share "
         "| memory MiB | speed-up |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in run.rows:
-        for name, found, ratio in _measurements(row):
-            latency = found.latency_ms
-            numbers = (latency.p50, latency.p95, latency.p99, found.people_per_s)
+        for name, measured, ratio in _measurements(row):
+            latency = measured.latency_ms
+            numbers = (latency.p50, latency.p95, latency.p99, measured.people_per_s)
             cells = [
                 *map(_digits, numbers),
-                f"{found.network_share:.1%}",
-                f"{found.memory_mib:.0f}",
+                f"{measured.network_share:.1%}",
+                f"{measured.memory_mib:.0f}",
             ]
             cells.append(_digits(ratio))
             lines.append(f"| {row.people} | {name} | {' | '.join(cells)} |")
     counts = [str(row.people) for row in run.rows]
     lines += [
         "",
-        "Stages, ms: p50 (p95, p99), by people.",
+        "Stages, ms: p50 (p95, p99), by number of people.",
         "",
         f"| stage | implementation | {' | '.join(counts)} |",
         "|---|---|" + "---|" * len(counts),
@@ -97,5 +97,5 @@ def _measurements(row: Row) -> Iterator[tuple[str, Measurement, float]]:
 
 
 def _digits(number: float) -> str:
-    """Three digits, without an exponent."""
+    """Three significant digits for 1 to 999, no exponent."""
     return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"

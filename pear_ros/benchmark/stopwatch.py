@@ -1,4 +1,4 @@
-"""Times of stages, and peaks of memory."""
+"""Measures times of stages and peak memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pear_ros.benchmark.report import Times
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done all its work; a CPU always has."""
+    """Waits until a GPU has finished all its work; does nothing for a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Stopwatch:
-    """Times the stages of each step; a stage that begins several times in a step adds up.
+    """Times the stages of each step; if a stage occurs several times in a step, its times add up.
 
-    It is an OnStage: called with a stage's name when the stage begins, which ends the one before.
-    Outside of `run` calls are ignored.
+    It is an OnStage: calling it with a stage's name ends the previous stage and starts this one.
+    Calls outside `run` are ignored.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -44,7 +44,7 @@ class Stopwatch:
         self._stage, self._started_s = stage, now_s
 
     def run(self, step: Callable[[], object]) -> None:
-        """Times the stages of one more step."""
+        """Runs a step and times its stages."""
         self._steps.append(defaultdict(float))
         self._is_running = True
         try:
@@ -55,16 +55,17 @@ class Stopwatch:
             self._stage = ""
 
     def take(self) -> dict[str, Times]:
-        """The times by stage, over the steps since the last call."""
+        """Returns the times by stage, over the steps since the last call."""
         steps, self._steps = self._steps, []
         return {name: Times.of([step[name] for step in steps]) for name in steps[0]}
 
 
 class Memory:
-    """Peaks, MiB: on a CPU of the process (resident), on a GPU of what torch reserves there.
+    """Measures memory, MiB: on a CPU the process's resident memory, on a GPU what torch reserves.
 
-    Reserved since the start, not allocated: memory that a recorded graph works in is not allocated,
-    but nobody else can use it.
+    On a GPU reserved memory is measured because the memory of CUDA graphs does not count as
+    allocated, although nothing else can use it. Peaks on a GPU are relative to the creation of this
+    object.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -72,6 +73,7 @@ class Memory:
         self.start_mib = self.now_mib()
 
     def now_mib(self) -> float:
+        """Returns the memory in use now."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
             return torch.cuda.memory_reserved(self._device) / 2**20
@@ -79,13 +81,13 @@ class Memory:
         return pages * resource.getpagesize() / 2**20
 
     def peak_mib(self, work: Callable[[], object]) -> float:
-        """The peak while `work` runs."""
+        """Runs `work` and returns the peak."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
             work()
             return torch.cuda.max_memory_reserved(self._device) / 2**20 - self.start_mib
-        with suppress(OSError):  # where Linux refuses, the peak is the one since the process began
+        with suppress(OSError):  # if Linux refuses, the peak is that of the whole process so far
             Path("/proc/self/clear_refs").write_text("5")
         work()
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,4 +1,4 @@
-"""What a benchmark works on: random weights, and frames with people."""
+"""Input of a benchmark: random weights and frames with people."""
 
 from __future__ import annotations
 
@@ -17,16 +17,25 @@ from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import Boxes, Camera, Frame
 
-BOX_JITTER = 0.02  # of a box's side from step to step, or the shape cache would know everybody
-FRAME_S = 1 / 30  # between the stamps of two steps
+# Shift of the boxes from step to step as a fraction of their sides (standard deviation). Without
+# it, the shape cache would have everybody's shape.
+BOX_JITTER = 0.02
+FRAME_S = 1 / 30  # between the stamps of successive steps
 
 
 @contextmanager
 def random_weights(network_config: str, kept: str) -> Iterator[str]:
-    """A checkpoint of that size (JSON file; empty: the published), the same one every time.
+    """Writes a checkpoint with random weights; yields its path.
 
-    Written to `kept`; where that is empty it is deleted afterwards. Everybody whom the network sees
-    stands in front of the camera. Raises SettingError where the file cannot be written.
+    The weights are the same every time. The network places everybody in front of the camera.
+
+    Args:
+        network_config: JSON file with the network's sizes; empty: the published sizes.
+        kept: The file to write; empty: a temporary file.
+
+    Raises:
+        SettingError: If the file cannot be written.
+        CheckpointError: If `network_config` cannot be read.
     """
     sizes = NetworkConfig.from_json(Path(network_config)) if network_config else NetworkConfig()
     with tempfile.TemporaryDirectory(prefix="pear_ros_") as folder:
@@ -34,10 +43,10 @@ def random_weights(network_config: str, kept: str) -> Iterator[str]:
         try:
             with open(path, "wb") as file:
                 _write_random(sizes, file)
-        except (OSError, RuntimeError) as error:  # torch's writer turns the first into the second
+        except (OSError, RuntimeError) as error:  # torch's writer may convert one into the other
             raise SettingError(
                 f"random weights cannot be written to {path} ({error}); the published size needs "
-                "2.5 GiB, and TMPDIR names another disk for temporary files"
+                "2.5 GiB; set TMPDIR to put temporary files on another disk"
             ) from error
         yield path
 
@@ -52,7 +61,7 @@ def _write_random(sizes: NetworkConfig, file: Any) -> None:
 
 
 class Workload:
-    """Frames of one camera with N people; in each step their boxes move a little."""
+    """Frames of one camera with N people, whose boxes move a little in each step."""
 
     def __init__(self, people: int, image_size: tuple[int, int]) -> None:
         """`image_size` is (width, height), px."""
@@ -70,7 +79,7 @@ class Workload:
         self._steps = 0
 
     def frame(self) -> Frame:
-        """The frame of the next step."""
+        """Returns the frame of the next step."""
         self._steps += 1
         sides = self._xyxy[:, 2:] - self._xyxy[:, :2]  # (N, 2)
         moved = self._xyxy + np.tile(sides, 2) * self._random.normal(0, BOX_JITTER, (1, 4))

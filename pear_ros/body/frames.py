@@ -1,6 +1,7 @@
-"""The coordinate frames of a person: body, head and hands, axes as REP-103 has them.
+"""The coordinate frames of a person: body, head and hands, with axes that follow REP-103.
 
-docs/frames.md shows the table. SMPL-X at rest stands in a T-pose, x to its left, y up, z forward.
+docs/concepts/frames.md has the table. SMPL-X's rest pose is a T-pose: x to the person's left, y up,
+z forward.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from pear_ros.people import JOINT, FloatArray, People
 
 @dataclass(frozen=True)
 class BodyFrame:
-    """A frame fixed to one joint's rotation."""
+    """A frame that rotates with one joint."""
 
     name: str
     joint: int  # whose rotation it follows
-    origin: tuple[int, ...]  # joints whose mean is the origin
+    origin: tuple[int, ...]  # the origin is the mean of these joints
     model_from_frame: FloatArray  # (3, 3) columns: the frame's x, y, z in the axes at rest
 
 
 def _axes(x: str, y: str, z: str) -> FloatArray:
-    """Columns from names of the person's directions at rest."""
+    """(3, 3) whose columns are these directions of a person at rest."""
     directions = {
         "left": (1, 0, 0), "up": (0, 1, 0), "forward": (0, 0, 1),
         "right": (-1, 0, 0), "down": (0, -1, 0), "backward": (0, 0, -1),
@@ -36,7 +37,7 @@ _UPRIGHT = _axes("forward", "left", "up")
 BODY_FRAMES: tuple[BodyFrame, ...] = (
     BodyFrame("body", JOINT["pelvis"], (JOINT["left_hip"], JOINT["right_hip"]), _UPRIGHT),
     BodyFrame("head", JOINT["head"], (JOINT["left_eye"], JOINT["right_eye"]), _UPRIGHT),
-    # Hands: x along the fingers, z out of the back of the hand (arms at rest: palms down).
+    # Hands: x along the fingers, z out of the back of the hand. At rest the palms face down.
     BodyFrame(
         "left_hand", JOINT["left_wrist"], (JOINT["left_wrist"],), _axes("left", "backward", "up")
     ),
@@ -58,7 +59,7 @@ class Poses:
 
 
 def body_frames(people: People) -> list[Poses]:
-    """The poses of each of BODY_FRAMES."""
+    """The poses of BODY_FRAMES for N people, in that order."""
     joints = people.joints + people.translation[:, None]  # (N, 55, 3) m, optical
     optical_from_frame = people.rotations[:, _JOINTS] @ _MODEL_FROM_FRAMES  # (N, 4, 3, 3)
     quat_xyzw = quaternion_from_matrix(optical_from_frame).astype(np.float32)  # (N, 4, 4)

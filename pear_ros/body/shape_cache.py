@@ -1,4 +1,4 @@
-"""Body shapes of tracked people: a shape that stays is not blended again."""
+"""Keeps the body shapes of tracked people, so that an unchanged shape is not blended again."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from torch import Tensor
 from pear_ros.body.body_model import BodyModel, BodyShape
 from pear_ros.people import EhmParameters, map_tensors
 
-MOST_PEOPLE = 256  # whose shapes are kept
+MOST_PEOPLE = 256  # limit of people whose shapes are kept
 COEFFICIENTS = 200 + 300  # of betas and flame_betas
 
 
 @dataclass(frozen=True)
 class _Entry:
-    frames: int  # that entered the mean
+    frames: int  # number of frames in the mean
     mean: Tensor  # (500,) of betas and flame_betas
-    used: Tensor  # (500,) of which `shape` is made
+    used: Tensor  # (500,) the coefficients of `shape`
     shape: BodyShape  # one row
 
 
 class ShapeCache:
-    """Shapes by person; with `hold_after` > 0 a person keeps the mean of so many frames."""
+    """The blended shapes of people, by their ids.
+
+    With `hold_after` > 0 a person's shape is the mean of the predictions so far, and it is held
+    constant after that many frames.
+    """
 
     def __init__(self, body_model: BodyModel, hold_after: int = 0) -> None:
         self._body_model = body_model
@@ -34,7 +38,13 @@ class ShapeCache:
     def __call__(
         self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool
     ) -> tuple[EhmParameters, BodyShape]:
-        """The parameters with the betas to use for N people, and the BodyShape of those."""
+        """Returns the parameters of N people with the betas to use, and the BodyShape of these.
+
+        Args:
+            ids: Ids of N people.
+            parameters: Their predicted parameters.
+            mesh: Whether the BodyShape needs the terms of the vertices.
+        """
         predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
         means = [self._mean(id_, row) for id_, row in zip(ids, predicted, strict=True)]
         used = predicted
@@ -52,7 +62,7 @@ class ShapeCache:
             known[i] = _row(fresh, k)
         for id_, mean, row, shape in zip(ids, means, used, known, strict=True):
             assert shape is not None
-            self._entries.pop(id_, None)  # the newest last
+            self._entries.pop(id_, None)  # so that it becomes the newest entry
             self._entries[id_] = _Entry(*mean, row, shape)
         while len(self._entries) > MOST_PEOPLE:
             del self._entries[next(iter(self._entries))]
@@ -75,22 +85,23 @@ class ShapeCache:
 
 
 class ShapeTable:
-    """The means that ShapeCache holds, as rows on a device, of which nothing is asked.
+    """The means of ShapeCache as a table on a device, which is never copied back to the host.
 
-    Shapes are blended anew in each step: a GPU does it in microseconds. A mean that is not finite
-    begins anew with the next prediction, but its frames count on.
+    Shapes are blended again in each step: checking whether they have changed would require waiting
+    for the device. A mean that is not finite starts again with the next prediction, but its frame
+    count continues.
     """
 
-    PADDING = MOST_PEOPLE, 1.0  # what `enter` gives for one who is not to be remembered
+    PADDING = MOST_PEOPLE, 1.0  # row and weight of a padding row, whose mean is not kept
 
     def __init__(self, device: torch.device, hold_after: int) -> None:
         self._hold_after = hold_after
         self._rows: dict[str, tuple[int, int]] = {}  # row and frames of each person, newest last
-        # Not a number: nobody's mean is known yet.
+        # NaN: the row has no mean yet.
         self._means = torch.full((MOST_PEOPLE + 1, COEFFICIENTS), torch.nan, device=device)
 
     def enter(self, ids: tuple[str, ...]) -> list[tuple[int, float]]:
-        """For each person the row, and the share of the new prediction in the mean."""
+        """Returns each person's row, and the weight of the new prediction in the mean."""
         entered = []
         for id_ in ids:
             row, frames = self._rows.pop(id_, (None, 0))
@@ -103,7 +114,13 @@ class ShapeTable:
         return entered
 
     def __call__(self, parameters: EhmParameters, rows: Tensor, shares: Tensor) -> EhmParameters:
-        """The parameters with the betas to use; of `enter` rows (N,), any type, and shares (N,)."""
+        """Returns the parameters of N people with the betas to use, and updates the means.
+
+        Args:
+            parameters: Predicted parameters of N people.
+            rows: (N,) of any type, from `enter`.
+            shares: (N,) weights of the new predictions, from `enter`.
+        """
         if not self._hold_after:
             return parameters
         predicted = torch.cat((parameters.betas, parameters.flame_betas), 1)  # (N, 500)
@@ -123,7 +140,7 @@ def _row(shape: BodyShape, i: int) -> BodyShape:
 
 
 def _stack(rows: list[BodyShape]) -> BodyShape:
-    """One BodyShape of all rows; with meshes if each has one."""
+    """All rows as one BodyShape, with the terms of the vertices if each row has them."""
     columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(BodyShape)}
     values: dict[str, Any] = {
         name: None if any(x is None for x in column) else torch.cat(column)

@@ -1,7 +1,7 @@
-"""Skinned vertices: those at rest, moved by linear directions, then by the joints they follow.
+"""Blend shapes and linear blend skinning.
 
-Twice: in torch, which has gradients and is for any device, and as `src/skinning.c` for CPUs, which
-has all in one pass and skips the joints that a vertex does not follow.
+Two implementations: torch, which has gradients and runs on any device, and `src/skinning.c` for
+CPUs, which needs one pass over the vertices and skips joints of weight zero.
 """
 
 from __future__ import annotations
@@ -19,38 +19,55 @@ from pear_ros.system.native import load_library, require
 
 
 class Surface:
-    """R vertices with their directions (R, 3, columns), m, and weights (R, J) of J joints."""
+    """R vertices with blend shapes (R, 3, columns), m, and skinning weights (R, J)."""
 
     def __init__(self, directions: FloatArray, weights: FloatArray, device: torch.device) -> None:
         used = np.flatnonzero(directions.any((0, 1)))
-        # Columns that move none of these vertices are left out: a body may lack pose blend shapes.
+        # Blend shapes that move none of these vertices are left out, such as those of the pose if
+        # the body model has none.
         self._columns = (
             None if len(used) == directions.shape[2] else torch.as_tensor(used, device=device)
         )
-        # One matrix product a batch, its result contiguous.
+        # With the columns first, a batch needs one matrix product, whose result is contiguous.
         flat = columns_first(directions if self._columns is None else directions[..., used])
         self._directions = torch.as_tensor(flat, device=device)  # (columns, R * 3)
         self._weights = torch.as_tensor(weights, device=device)  # (R, J)
         self._native = _Native(self._directions, weights) if device.type == "cpu" else None
 
     def __call__(self, rest: Tensor, coefficients: Tensor, transforms: Tensor) -> Tensor:
-        """(N, R, 3) m, (N, columns), (N, J, 3, 4) of the joints -> (N, R, 3) m."""
+        """Deforms and skins the vertices of N people.
+
+        Args:
+            rest: (N, R, 3) m, vertices at rest.
+            coefficients: (N, columns) of the blend shapes.
+            transforms: (N, J, 3, 4) of the joints.
+
+        Returns:
+            (N, R, 3) m.
+
+        Raises:
+            ValueError: On a CPU without gradients, if the shapes do not fit or the tensors are not
+                float32.
+        """
         if self._columns is not None:
             coefficients = coefficients.index_select(1, self._columns)
         inputs = rest, coefficients, transforms
-        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-        if self._native is not None and not learns:
+        needs_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+        if self._native is not None and not needs_grad:
             return self._native(*inputs)
         return skin(blended(rest, coefficients, self._directions), self._weights, transforms)
 
 
 def blended(rest: Tensor, coefficients: Tensor, directions: Tensor) -> Tensor:
-    """(R, 3) or (N, R, 3), (N, columns), (columns, R * 3) -> (N, R, 3)."""
+    """Adds linear directions: rest + coefficients @ directions.
+
+    (R, 3) or (N, R, 3) m, (N, columns), (columns, R * 3) m -> (N, R, 3) m.
+    """
     return torch.addmm(rest.flatten(-2), coefficients, directions).unflatten(-1, (-1, 3))
 
 
 def skin(vertices: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
-    """Linear blend skinning: (N, V, 3), (V, J), (N, J, 3, 4) -> (N, V, 3)."""
+    """Linear blend skinning: (N, V, 3) m, (V, J), (N, J, 3, 4) -> (N, V, 3) m."""
     blended = (weights @ transforms.flatten(2)).unflatten(-1, (3, 4))  # (N, V, 3, 4)
     return (blended[..., :3] * vertices[..., None, :]).sum(-1) + blended[..., 3]
 
@@ -61,7 +78,7 @@ def columns_first(directions: FloatArray) -> FloatArray:
     return np.ascontiguousarray(directions.reshape(3 * num_rows, num_columns).T)
 
 
-# --- The library ----------------------------------------------------------------------------------
+# --- The C library --------------------------------------------------------------------------------
 
 
 class _Struct(ctypes.Structure):
@@ -77,7 +94,7 @@ class _Struct(ctypes.Structure):
 
 
 class _Native:
-    """What `Surface` computes, of directions (columns, R * 3) and weights (R, J)."""
+    """`Surface` in C, for directions (columns, R * 3) and weights (R, J)."""
 
     def __init__(self, directions: Tensor, weights: FloatArray) -> None:
         vertices, joints = np.nonzero(weights)  # by vertex
@@ -87,7 +104,7 @@ class _Native:
             first.astype(np.int32),
             joints.astype(np.int32),
             np.ascontiguousarray(weights[vertices, joints], np.float32),
-        )  # into which the struct points
+        )  # kept alive, as the struct points into them
         addresses = (part.ctypes.data for part in self._parts)
         self._struct = _Struct(len(weights), len(directions), weights.shape[1], *addresses)
 

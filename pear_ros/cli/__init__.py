@@ -1,11 +1,11 @@
-"""The command `pear-ros`: one file a subcommand.
+"""The command `pear-ros`: one file per subcommand.
 
-main.py       the parser, errors as one line
+main.py       parser, error reporting
 arguments.py  options that subcommands share, made from Config
 infer.py      people in images and videos
-nodes.py      the ROS nodes
+nodes.py      node, synthetic-camera
 engine.py     export, build
-assets.py     check, convert
+assets.py     assets check, assets convert
 evaluate.py   errors on rendered people
-bench.py      how fast
+bench.py      speed and memory
 """

@@ -1,4 +1,4 @@
-"""Command-line arguments that several subcommands share; those of settings come from Config."""
+"""Command-line options shared by several subcommands; those of settings come from Config."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from pear_ros.config import Config, settings, value_of
 
-# Options that are not simply the field's name.
+# Settings whose option differs from the field's name.
 OPTIONS = {"network.config": "--network-config", "camera.assumed_fov_deg": "--fov-deg"}
 
 
 def option_of(name: str) -> str:
-    """The option of a setting: `detection.min_score` is `--min-score`."""
+    """Returns the option of a setting: `--min-score` for `detection.min_score`."""
     return OPTIONS.get(name, "--" + name.rpartition(".")[2].replace("_", "-"))
 
 
 def add_settings(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
-    """An option for each setting; `changes` replace what add_argument is given."""
+    """Adds an option for each setting; `changes` override arguments of add_argument."""
     for name in names:
         default = value_of(Config(), name)
         field = settings(Config)[name]
@@ -39,32 +39,37 @@ def add_settings(parser: argparse._ActionsContainer, *names: str, **changes: Any
 
 
 def config_from(options: argparse.Namespace, **changes: Any) -> Config:
-    """The Config of the options that `add_settings` made.
+    """Builds the Config from the parsed options; `changes` override settings.
 
-    Raises SettingError for a value out of bounds.
+    Raises:
+        SettingError: If a value is out of bounds.
     """
     given = {name: value for name, value in vars(options).items() if name in settings(Config)}
     return Config.of(given | changes)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint, --network-config and --assets, by default the demo's."""
-    demo = "default: the demo's small network"
+    """Adds --checkpoint, --network-config and --assets; the defaults are the demo's files."""
+    demo = "default: the small demo network"
     add_settings(parser, "network.checkpoint", help=f"PEAR's weights, pear_model.pt; {demo}")
     add_settings(parser, "network.config")
     body = "default: the stand-in body"
-    add_settings(parser, "body.assets", help=f"file of `pear-ros assets convert`; {body}")
+    add_settings(
+        parser, "body.assets", help=f"body model file written by `pear-ros assets convert`; {body}"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device, --dtype and --engine."""
+    """Adds --device, --dtype and --engine."""
     add_settings(parser, "network.device", "network.dtype", "network.engine")
 
 
 def model_or_demo(options: argparse.Namespace) -> dict[str, str]:
-    """The settings of `add_model`, the demo's files where none were given.
+    """Returns the settings of `add_model`, with the demo's files as defaults.
 
-    Raises SettingError where there are only sizes: they would describe no weights.
+    Raises:
+        SettingError: If --network-config is given without --checkpoint.
+        AssetError: If the demo's files are not installed.
     """
     from pear_ros.system.installed import checkpoint_or_demo, shared_file
 
@@ -78,6 +83,7 @@ def model_or_demo(options: argparse.Namespace) -> dict[str, str]:
 
 
 def four_numbers(text: str) -> tuple[float, ...]:
+    """Parses "1,2,3,4"; raises ValueError or ArgumentTypeError."""
     numbers = tuple(float(x) for x in text.split(","))  # argparse reports a ValueError
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise argparse.ArgumentTypeError(f"{text!r} is not four numbers separated by commas")
@@ -85,6 +91,7 @@ def four_numbers(text: str) -> tuple[float, ...]:
 
 
 def intrinsics(text: str) -> tuple[float, ...]:
+    """Parses "fx,fy,cx,cy", px; raises ValueError or ArgumentTypeError."""
     fx, fy, cx, cy = four_numbers(text)
     if fx <= 0 or fy <= 0:
         raise argparse.ArgumentTypeError(f"{text!r}: the focal lengths fx and fy must be positive")
@@ -92,27 +99,32 @@ def intrinsics(text: str) -> tuple[float, ...]:
 
 
 def image_size(text: str) -> tuple[int, int]:
+    """Parses "640x480", width and height, px; raises ValueError or ArgumentTypeError."""
     width, height = (int(side) for side in text.split("x"))  # argparse reports a ValueError
     if not (64 <= width <= 8192 and 64 <= height <= 8192):
-        raise argparse.ArgumentTypeError(f"{text!r}: sides are within 64 ... 8192 px")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: width and height must be within 64 ... 8192 px"
+        )
     return width, height
 
 
 def positive_int(text: str) -> int:
+    """Parses a whole number above 0; raises ValueError or ArgumentTypeError."""
     number = int(text)  # argparse reports a ValueError
     if number <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return number
 
 
 def natural_int(text: str) -> int:
-    number = int(text)
+    """Parses a whole number, at least 0; raises ValueError or ArgumentTypeError."""
+    number = int(text)  # argparse reports a ValueError
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is negative")
     return number
 
 
 def sizes_of(options: argparse.Namespace) -> Path | None:
-    """The file of --network-config, None where it was not given."""
+    """Returns the file given as --network-config; None if there is none."""
     path = vars(options)["network.config"]
     return Path(path) if path else None

@@ -8,13 +8,17 @@ from typing import Any
 
 
 def add_parser(commands: Any) -> None:
-    assets = commands.add_parser("assets", help="the body model's files")
+    assets = commands.add_parser("assets", help="check and convert the body model's files")
     actions = assets.add_subparsers(required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="what is there, what is missing, where to get it")
-    check.add_argument("directory", type=Path)
+    check = actions.add_parser(
+        "check", help="list the files, which ones are missing, and where to get them"
+    )
+    check.add_argument("directory", type=Path, help="folder with the downloaded files")
     check.set_defaults(run=run_check)
-    convert = actions.add_parser("convert", help="read the downloaded files once, write one file")
-    convert.add_argument("directory", type=Path)
+    convert = actions.add_parser(
+        "convert", help="convert the downloaded files to the one file that pear_ros loads"
+    )
+    convert.add_argument("directory", type=Path, help="folder with the downloaded files")
     convert.add_argument("output", type=Path, help="the .npz file to write")
     convert.set_defaults(run=run_convert)
 

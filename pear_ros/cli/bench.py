@@ -1,4 +1,4 @@
-"""`pear-ros bench`: how fast a step is on this machine, compared with the baseline."""
+"""`pear-ros bench`: speed and memory of a step on this machine, compared with the baseline."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from pear_ros.config import Config
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
-        "bench", help="how fast it is here, compared with the published code"
+        "bench",
+        help="measure speed and memory on this machine, compared with a reference implementation "
+        "of the published code",
     )
     weights = parser.add_mutually_exclusive_group()
-    text = "PEAR's weights; default: the demo's small network"
+    text = "PEAR's weights; default: the small demo network"
     add_settings(weights, "network.checkpoint", help=text)
     weights.add_argument(
         "--random",
         nargs="?",
         const="",
         metavar="FILE",
-        help="random weights instead, of the published size or of --network-config's; kept in FILE "
-        "if one is given",
+        help="use random weights, of the published size or of the size in --network-config; with "
+        "FILE, also write them to it",
     )
     add_settings(parser, "network.config")
     add_settings(parser, "body.assets", help="the body model; default: the stand-in body")
@@ -38,7 +40,8 @@ def add_parser(commands: Any) -> None:
         "--dtype",
         nargs="+",
         default=[Config().network.dtype],
-        help="precision of the backbone: auto, float32, ...; several are measured in turn",
+        help="precision of the backbone: auto, float32, float16 or bfloat16; several are measured "
+        "one after another (default: auto)",
     )
     parser.add_argument(
         "--batches",
@@ -52,15 +55,13 @@ def add_parser(commands: Any) -> None:
         type=image_size,
         default=(640, 480),
         metavar="WIDTHxHEIGHT",
-        help="px (default: 640x480)",
+        help="size of the images, px (default: 640x480)",
     )
     parser.add_argument(
-        "--repeats", type=positive_int, default=50, help="steps that are timed (default: 50)"
+        "--repeats", type=positive_int, default=50, help="number of timed steps (default: 50)"
     )
-    parser.add_argument(
-        "--mesh", action="store_true", help="compute vertices too, not joints alone"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--mesh", action="store_true", help="compute vertices as well as joints")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the results as JSON")
     parser.set_defaults(run=run)
 
 
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     files = model_or_demo(options)
     if options.random is not None:
         files["network.checkpoint"] = ""  # --network-config describes the random weights
-    asked = BenchOptions(
+    bench_options = BenchOptions(
         config_from(options, **files),
         random=options.random,
         dtypes=tuple(options.dtype),
@@ -80,4 +81,4 @@ def run(options: argparse.Namespace) -> int:
         repeats=options.repeats,
         mesh=options.mesh,
     )
-    return bench(asked, options.output)
+    return bench(bench_options, options.output)

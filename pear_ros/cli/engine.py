@@ -1,4 +1,4 @@
-"""`pear-ros export` and `pear-ros build`: the network as ONNX, and as a TensorRT engine."""
+"""`pear-ros export` and `pear-ros build`: convert the network to ONNX or a TensorRT engine."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ from typing import TYPE_CHECKING, Any
 
 from pear_ros.cli.arguments import add_settings, sizes_of
 
-if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
+if TYPE_CHECKING:  # importing torch takes a second, and --help does not need it
     from pear_ros.network.network import PearNetwork
 
 
 def add_parser(commands: Any) -> None:
-    export = commands.add_parser("export", help="the network as ONNX")
+    export = commands.add_parser("export", help="export the network to ONNX")
     add_settings(export, "network.checkpoint", required=True)
     add_settings(export, "network.config")
     choices, text = ("float16", "float32"), "precision of the backbone (default: float16)"
     add_settings(export, "network.dtype", default="float16", choices=choices, help=text)
     export.add_argument(
-        "--output", type=Path, required=True, help="the .onnx file; the weights lie in .onnx.data"
+        "--output",
+        type=Path,
+        required=True,
+        help="the .onnx file to write; the weights go to .onnx.data",
     )
     export.set_defaults(run=run_export)
 
-    build = commands.add_parser("build", help="a TensorRT engine for this machine's GPU")
+    build = commands.add_parser("build", help="build a TensorRT engine for this machine's GPU")
     add_settings(build, "network.checkpoint", required=True)
     add_settings(build, "network.config", "network.device", "network.dtype")
     build.add_argument(
-        "--onnx", type=Path, help="file of `pear-ros export`; default: the checkpoint is exported"
+        "--onnx",
+        type=Path,
+        help="file written by `pear-ros export`; default: export the checkpoint first",
     )
-    build.add_argument("--output", type=Path, required=True, help="the .engine file")
+    build.add_argument("--output", type=Path, required=True, help="the .engine file to write")
     build.set_defaults(run=run_build)
 
 
@@ -49,7 +54,7 @@ def run_build(options: argparse.Namespace) -> int:
     network, checkpoint = _load(options, vars(options)["network.device"])
     build_engine(options.output, network, checkpoint, options.onnx)
     engine = open_engine(options.output, network, checkpoint)
-    print(f"wrote {options.output}, which agrees with PyTorch: {engine.description}")
+    print(f"wrote {options.output}, whose outputs agree with PyTorch's: {engine.description}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`pear-ros evaluate`: errors on people of the synthetic camera."""
+"""`pear-ros evaluate`: errors on people rendered by the synthetic camera."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from pear_ros.cli.arguments import (
 
 
 def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="errors on people of the synthetic camera")
+    parser = commands.add_parser(
+        "evaluate", help="measure the errors on people rendered by the synthetic camera"
+    )
     add_model(parser)
     parser.add_argument(
-        "--frames", type=positive_int, help="default: as many as for the numbers in the docs"
+        "--frames",
+        type=positive_int,
+        help="number of images (default: as for the results in the docs)",
     )
-    parser.add_argument("--seed", type=natural_int, help="default: that of the numbers in the docs")
+    parser.add_argument(
+        "--seed", type=natural_int, help="random seed (default: as for the results in the docs)"
+    )
     add_device(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write evaluation.json and worst.jpg"
+        "--output", type=Path, metavar="DIR", help="write evaluation.json and worst.jpg to DIR"
     )
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""`pear-ros infer`: people in images or videos, without ROS."""
+"""`pear-ros infer`: estimate the people in images or videos, without ROS."""
 
 from __future__ import annotations
 
@@ -19,34 +19,45 @@ from pear_ros.errors import SettingError
 
 
 def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("infer", help="people in images or videos, without ROS")
+    parser = commands.add_parser(
+        "infer", help="estimate the people in images or videos, without ROS"
+    )
     parser.add_argument(
         "inputs", type=Path, nargs="+", metavar="INPUT", help="image, folder of images, or video"
     )
     add_model(parser)
-    add_settings(parser, "detection.detector", choices=("full_frame", "hog"))
+    text = "full_frame: the whole image is one person (default); hog: OpenCV's detector"
+    add_settings(parser, "detection.detector", choices=("full_frame", "hog"), help=text)
     add_settings(parser, "detection.min_score", "detection.max_people")
     parser.add_argument(
         "--boxes",
         action="append",
         type=four_numbers,
         metavar="x1,y1,x2,y2",
-        help="a person's box in px, in every image, instead of a detector; repeatable; if the "
-        "first number is negative write --boxes=-20,0,100,200",
+        help="a person's box, px, used in every image instead of a detector; repeat it for several "
+        "people; if the first number is negative, write --boxes=-20,0,100,200",
     )
     add_device(parser)
     parser.add_argument(
         "--intrinsics",
         type=intrinsics,
         metavar="fx,fy,cx,cy",
-        help="of the camera, px; default: an assumed field of view",
+        help="intrinsics of the camera, px (default: from --fov-deg)",
     )
     add_settings(parser, "camera.assumed_fov_deg")
-    parser.add_argument("--output", type=Path, default=Path("people.npz"))
     parser.add_argument(
-        "--overlay", type=Path, metavar="DIR", help="write pictures with the meshes"
+        "--output",
+        type=Path,
+        default=Path("people.npz"),
+        help="the .npz file to write (default: people.npz)",
     )
-    parser.add_argument("--no-vertices", action="store_true", help="do not store the meshes")
+    parser.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="DIR",
+        help="write images with the meshes drawn over them to DIR",
+    )
+    parser.add_argument("--no-vertices", action="store_true", help="do not store vertices")
     parser.set_defaults(run=run)
 
 
@@ -55,7 +66,9 @@ def run(options: argparse.Namespace) -> int:
 
     model = vars(options)
     if model["network.checkpoint"] and not model["body.assets"]:
-        raise SettingError("--checkpoint needs --assets, the body model of the same network")
+        raise SettingError(
+            "--checkpoint needs --assets, the body model that the network was trained with"
+        )
     detector = {"detection.detector": "topic"} if options.boxes else {}
     return infer(
         options.inputs,

@@ -14,27 +14,28 @@ HELP = (["-h"], ["--help"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand; 1 with one line on stderr where the user has something to fix."""
+    """Runs a subcommand; returns 1 after one line on stderr if the user has to fix something."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in nodes.NODES and arguments[1:2] not in HELP:
-        return nodes.run(*arguments)  # ROS reads the rest
+        return nodes.run(*arguments)  # ROS parses the remaining arguments
     options = make_parser().parse_args(arguments)
     try:
         code = int(options.run(options))
-        sys.stdout.flush()  # here, so that a closed pipe is noticed
+        sys.stdout.flush()  # here, so that a closed pipe raises BrokenPipeError below
         return code
     except PearError as error:
         print(f"pear-ros: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of our output, `head` for example, is gone
+    except BrokenPipeError:  # the reader of our output, for example `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; the docs are generated from it."""
+    """Returns the parser of all subcommands; the docs are generated from it."""
     parser = argparse.ArgumentParser(
-        prog="pear-ros", description="People in images as whole-body EHM parameters (PEAR)."
+        prog="pear-ros",
+        description="Estimates whole-body EHM parameters of people in images (PEAR).",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for subcommand in (infer, nodes, engine, assets, evaluate, bench):

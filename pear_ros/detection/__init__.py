@@ -1,4 +1,4 @@
-"""Where the people are in an image.
+"""Detects people in an image.
 
-detector.py  full frame, boxes that were given, HOG
+detector.py  full frame, boxes that came with the frame, HOG
 """

@@ -1,7 +1,7 @@
-"""The middle of a step: from crops to placed bodies.
+"""The middle of a step: crop, network, body model, placement.
 
-estimator.py  step by step
-recorded.py   the same as CUDA graphs
-staging.py    buffers on device and host
-factory.py    which of the two; what happens if recording fails
+estimator.py  eager execution, on CPU or GPU
+recorded.py   the same on a GPU, recorded as CUDA graphs
+staging.py    buffers on device and host for recorded.py
+factory.py    chooses one; falls back to eager execution if recording fails
 """

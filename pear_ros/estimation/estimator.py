@@ -1,4 +1,4 @@
-"""From square crops to bodies placed in their cameras: what PEAR computes, step by step."""
+"""What PEAR computes: crop, network, body model, placement; executed eagerly."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ OnStage = Callable[[str], object]
 
 
 def ignore_stages(stage: str) -> None:
-    """The OnStage of those who do not time stages."""
+    """An OnStage that does nothing."""
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """N people, on the CPU."""
+    """The estimates of N people, on the CPU."""
 
-    parameters: EhmParameters  # in the axes of their cameras
+    parameters: EhmParameters  # global_orient in the axes of the real camera
     bodies: Bodies
-    translation: Tensor  # (N, 3) m, from the bodies' axes to their cameras; NaN: not placeable
+    translation: Tensor  # (N, 3) m, from body to optical frame; NaN: not placeable
 
 
 Estimate = Callable[[Sequence[Frame], Squares, tuple[str, ...], bool], Estimates]
-"""(frames, squares, ids, mesh) -> Estimates: an Estimator or one that does the same."""
+"""(frames, squares, ids, mesh) -> Estimates: an Estimator or RecordedEstimator."""
 
 
 class Estimator:
-    """Computes one batch over all frames, step by step. Not for several threads at once."""
+    """Estimates the people of all frames in one batch. Not thread-safe."""
 
     def __init__(
         self,
@@ -56,7 +56,14 @@ class Estimator:
     def __call__(
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
-        """Estimates the people in N squares; `ids` (N) say whose body shapes may be reused."""
+        """Estimates the people in N squares.
+
+        Args:
+            frames: The images and cameras.
+            squares: The crops of N people, and the frame of each.
+            ids: N ids; a body shape computed for an id may be reused in later calls.
+            mesh: Compute vertices, too.
+        """
         device = self._network.device
         self._on_stage("crop")
         crops = torch.from_numpy(cut_crops(frames, squares))  # (N, 256, 256, 3) uint8
@@ -64,7 +71,7 @@ class Estimator:
         self._on_stage("upload")
         crops = crops.to(device)
         self._on_stage("network")
-        parameters = self._network(crops)  # of N people, in the axes of their crop cameras
+        parameters = self._network(crops)  # of N people, global_orient in crop cameras' axes
         self._on_stage("body")
         parameters = rotated(parameters, camera_from_crop(xywh, intrinsics).to(device))
         parameters, shape = self._shapes(ids, parameters, mesh)
@@ -77,6 +84,6 @@ class Estimator:
 
 
 def squares_and_intrinsics(frames: Sequence[Frame], squares: Squares) -> tuple[Tensor, Tensor]:
-    """(N, 4) xywh of the squares and (N, 4) fx, fy, cx, cy of their cameras, px."""
+    """Returns xywh (N, 4) of the squares and fx, fy, cx, cy (N, 4) of their cameras, px."""
     intrinsics = intrinsics_of([frames[i].camera for i in squares.frame_index])
     return torch.from_numpy(squares.xywh), intrinsics

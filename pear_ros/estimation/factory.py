@@ -1,4 +1,4 @@
-"""Which estimator a device gets, and what happens where recording fails."""
+"""Chooses the estimator for a device; falls back to eager execution if recording fails."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ def make_estimator(
     problems: Problems,
     on_stage: OnStage = ignore_stages,
 ) -> Estimate:
-    """The estimator for the network's device, prepared for `most_people` at a time."""
-    step_by_step = Estimator(network, body_model, hold_shapes_after, on_stage)
+    """Returns the estimator for the network's device: recorded on CUDA, eager elsewhere.
+
+    On CUDA the batch sizes for up to `most_people` are recorded now. `hold_shapes_after` is the
+    setting body.shape_frames.
+    """
+    eager = Estimator(network, body_model, hold_shapes_after, on_stage)
     if network.device.type != "cuda":
-        return step_by_step
+        return eager
 
     def recorded() -> Estimate:
         stream = CudaStream(network.device)
@@ -34,24 +38,25 @@ def make_estimator(
             network, body_model, hold_shapes_after, stream, most_people, on_stage
         )
 
-    return RecordedWherePossible(recorded, step_by_step, problems)
+    return RecordedWherePossible(recorded, eager, problems)
 
 
 class RecordedWherePossible:
-    """Uses recordings until one cannot be made or used, then goes step by step and says so once.
+    """Uses the recorded estimator until it fails, then only the eager one.
 
-    Recordings are made at the start, and later for meshes, larger batches and larger images.
+    The failure is counted as a problem. It may come at the start or later, as recordings for
+    meshes, larger batches and larger images are made when they are first needed.
     """
 
     def __init__(
-        self, recorded: Callable[[], Estimate], step_by_step: Estimate, problems: Problems
+        self, recorded: Callable[[], Estimate], eager: Estimate, problems: Problems
     ) -> None:
-        self._step_by_step = step_by_step
+        self._eager = eager
         self._problems = problems
         self._recorded: Estimate | None = None
         try:
             self._recorded = recorded()
-        except RuntimeError as error:  # of CUDA, such as no memory
+        except RuntimeError as error:  # CUDA errors, for example out of memory
             self._give_up(error)
 
     def __call__(
@@ -62,14 +67,14 @@ class RecordedWherePossible:
                 return self._recorded(frames, squares, ids, mesh)
             except RuntimeError as error:
                 self._give_up(error)
-            gc.collect()  # an error and the frames of its traceback hold each other, and memory
-        return self._step_by_step(frames, squares, ids, mesh)
+            gc.collect()  # the error and its traceback are a reference cycle that holds GPU memory
+        return self._eager(frames, squares, ids, mesh)
 
     def _give_up(self, error: RuntimeError) -> None:
         self._recorded = None
         reason = str(error).partition("\n")[0]
         self._problems.count(
             "not_recorded",
-            "CUDA graphs cannot be recorded or used, so each step is slower; its results are the "
-            f"same: {reason}; a lower max_people or fewer cameras need less memory",
+            f"CUDA graphs cannot be used ({reason}), so each step is slower; the results are the "
+            "same; if memory ran out, lower detection.max_people or use fewer cameras",
         )

@@ -1,8 +1,8 @@
-"""The steps of `estimator.py` on a GPU, recorded as CUDA graphs.
+"""The computation of `estimator.py` on a GPU, recorded as CUDA graphs.
 
-Images go to the device once, bodies stay there until they are posed, and one copy comes back. The
-work is recorded for a few batch sizes, so that launching hundreds of small kernels costs little;
-other numbers of people are padded to the next size.
+Images are uploaded once, everything from crop to posed body stays on the device, and one copy
+brings the results back. Replaying a graph avoids the launch overhead of hundreds of small kernels.
+Graphs are recorded for a few batch sizes; other numbers of people are padded to the next size.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from pear_ros.people import EhmParameters, Frame, ImageArray, map_tensors
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.system.cuda_graphs import BATCHES, Recorded
 
-PIXELS = 1 << 23  # room for all images of a step at first: one of 3840x2160
-# Columns of a row that says how to pose a person.
-CAMERA_FROM_CROP = slice(0, 9)  # a rotation, row by row
-SHAPE_ROW = slice(9, 10)  # of ShapeTable
-SHAPE_WEIGHT = slice(10, 11)  # of the new prediction in the mean shape
+PIXELS = 1 << 23  # initial capacity for the images of a step: one of 3840x2160
+# Columns of a row with a person's pose inputs.
+CAMERA_FROM_CROP = slice(0, 9)  # rotation matrix, row-major
+SHAPE_ROW = slice(9, 10)  # row in ShapeTable
+SHAPE_WEIGHT = slice(10, 11)  # weight of the new prediction in the mean shape
 POSE_PADDING_ROW = (1, 0, 0, 0, 1, 0, 0, 0, 1, *ShapeTable.PADDING)
 
 TensorShapes = tuple[torch.Size, ...]
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 class Stream(Protocol):
-    """Where work is enqueued: `pear_ros.system.cuda_graphs.CudaStream`."""
+    """The interface of `pear_ros.system.cuda_graphs.CudaStream`."""
 
     def current(self) -> AbstractContextManager[None]: ...
 
@@ -69,12 +69,12 @@ class _Posed:
     """All results of B people in one tensor, so that one copy brings them to the host."""
 
     packed: Tensor  # (B, K)
-    tensor_shapes: TensorShapes  # of the packed tensors, without the batch
+    tensor_shapes: TensorShapes  # of the packed tensors, without the batch dimension
 
 
 @dataclass(frozen=True)
 class _Step:
-    """The recordings for B people, replayed one after the other."""
+    """The recordings for a batch of B people, replayed one after the other."""
 
     people: int  # B
     crops: Recorded[Tensor]  # (B, 256, 256, 3) uint8
@@ -83,9 +83,13 @@ class _Step:
 
 
 class RecordedEstimator:
-    """Does what Estimator does, on the network's device. Not for several threads at once.
+    """Computes the same as Estimator, on the network's device. Not thread-safe.
 
-    A step is three recordings: crop, network, and body with or without meshes.
+    A step replays three recordings: crop, network, and body model with or without meshes.
+
+    Raises:
+        RuntimeError: If CUDA cannot record or run the work, for example for lack of memory. Calls
+            raise it, too.
     """
 
     def __init__(
@@ -103,25 +107,25 @@ class RecordedEstimator:
         self._on_stage = on_stage
         self._device = network.device
         self._shapes = ShapeTable(self._device, hold_shapes_after)
-        # float64 is exact for the index of any pixel
+        # float64 represents every pixel index exactly
         self._crop_rows = StagedTable(BATCHES[-1], CROP_PADDING_ROW, torch.float64, self._device)
         self._pose_rows = StagedTable(BATCHES[-1], POSE_PADDING_ROW, torch.float32, self._device)
         self._steps: dict[tuple[int, bool], _Step] = {}  # by people and mesh
-        self._make_room(PIXELS)
+        self._allocate(PIXELS)
         for people in reversed(BATCHES[: BATCHES.index(_batch_of(most_people)) + 1]):
-            self._step(people, mesh=False)  # the largest first: the others reuse its memory
+            self._step(people, mesh=False)  # largest first, so that the others reuse its memory
 
     def __call__(
         self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
     ) -> Estimates:
-        """Estimates the people in N squares; `ids` (N) say whose body shapes may be reused."""
+        """Estimates the people in N squares; see `Estimator`."""
         images, crop_rows = crop_sources(frames, squares)  # (H W, 3) each, (N, 7)
         xywh, intrinsics = squares_and_intrinsics(frames, squares)  # (N, 4), (N, 4) px
         pixels = sum(map(len, images))
         if pixels > len(self._pixels):
-            self._make_room(2 * pixels)
-        most = BATCHES[-1]
-        batches = [slice(start, start + most) for start in range(0, max(len(ids), 1), most)]
+            self._allocate(2 * pixels)
+        limit = BATCHES[-1]
+        batches = [slice(start, start + limit) for start in range(0, max(len(ids), 1), limit)]
         steps = [self._step(_batch_of(len(ids[rows])), mesh) for rows in batches]
         packed = []
         with self._stream.current():
@@ -130,16 +134,17 @@ class RecordedEstimator:
                 if ids:
                     self._enqueue(step, crop_rows[rows], xywh[rows], intrinsics[rows], ids[rows])
                 packed.append(self._download(step, len(ids[rows])))
-        # torch.cat copies, also one tensor: people may be kept for long, and the memory that is not
-        # paged is for the next step.
+        # torch.cat copies, even a single tensor: callers may keep results for long, and the pinned
+        # memory is needed for the next step.
         tensor_shapes = steps[0].posed.result.tensor_shapes
         parameters, bodies = _unpack(torch.cat(packed), tensor_shapes)
         self._on_stage("placement")
-        # Not recorded: on few numbers a CPU is done before a GPU has launched the kernels.
+        # Not recorded: for so few numbers the CPU should finish before a GPU has launched the
+        # kernels (not measured).
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         return Estimates(parameters, bodies, translation)
 
-    # --- The parts of a step, on the stream; until the download they only enqueue ---
+    # --- Parts of a step; before the download they only enqueue work on the stream ---
 
     def _upload(self, images: Sequence[ImageArray]) -> None:  # (H W, 3) each
         self._on_stage("upload")
@@ -162,32 +167,32 @@ class RecordedEstimator:
         self._on_stage("network")
         step.network.replay()
         self._on_stage("body")
-        # The host has time for this: the device works on what was enqueued before.
+        # The host computes this while the device runs the network.
         rotation = camera_from_crop(xywh, intrinsics)  # (B, 3, 3)
         shapes = torch.tensor(self._shapes.enter(ids))  # (B, 2)
         self._pose_rows.send(torch.cat((rotation.flatten(1), shapes), 1), step.people)
         step.posed.replay()
 
     def _download(self, step: _Step, count: int) -> Tensor:
-        """Waits; the packed results (count, K) on the CPU."""
+        """Waits for the device; returns the packed results (count, K) on the CPU."""
         self._on_stage("download")
         packed = step.posed.result.packed[:count]
-        here = torch.empty_like(packed, device="cpu", pin_memory=self._device.type == "cuda")
+        on_host = torch.empty_like(packed, device="cpu", pin_memory=self._device.type == "cuda")
         if count:
-            here.copy_(packed, non_blocking=True)
+            on_host.copy_(packed, non_blocking=True)
             self._stream.wait()
-        return here
+        return on_host
 
-    def _make_room(self, pixels: int) -> None:
+    def _allocate(self, pixels: int) -> None:
         self._steps.clear()  # recordings hold the addresses of the old buffer
         self._stream.forget()
         self._pixels, self._host_pixels = device_and_host(pixels, 3, torch.uint8, self._device)
 
-    # --- What is recorded ---
+    # --- Recordings ---
 
     def _step(self, people: int, mesh: bool) -> _Step:
         if (people, mesh) not in self._steps:
-            # Each part runs once while it is recorded, so its input must be valid.
+            # Recording runs each part once, so its input must be valid.
             self._crop_rows.clear()
             self._pose_rows.clear()
             crop_rows = self._crop_rows.on_device[:people]
@@ -208,7 +213,7 @@ class RecordedEstimator:
     def _record_network(self, crops: Recorded[Tensor]) -> Recorded[EhmParameters]:
         if self._network.can_be_recorded:
             return self._stream.record(lambda: self._network(crops.result))
-        # It records itself; its result is copied to where the next recording reads it.
+        # An engine records itself. Its result is copied to tensors that the next recording reads.
         with torch.inference_mode():
             result = map_tensors(self._network(crops.result), Tensor.clone)
 
@@ -228,12 +233,12 @@ class RecordedEstimator:
 
 
 def _batch_of(people: int) -> int:
-    """The smallest batch that holds so many, or the largest there is."""
+    """The smallest batch size for this number of people, at most the largest size."""
     return next((size for size in BATCHES if size >= people), BATCHES[-1])
 
 
 def _tensors(parameters: EhmParameters, bodies: Bodies) -> list[Tensor]:
-    """All tensors, vertices last if there are any."""
+    """All tensors; the vertices, if there are any, are last."""
     parts = (parameters, bodies)
     values = [getattr(part, field.name) for part in parts for field in fields(part)]
     return [value for value in values if value is not None]

@@ -1,4 +1,4 @@
-"""Buffers in pairs: one on the device that recordings read, one on the host to fill it from."""
+"""Input buffers of recordings: one on the device, and one on the host that is copied to it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from pear_ros.images.crop import Squares
 from pear_ros.people import Frame, ImageArray
 
-# Columns of a row that says what to crop; images lie one after another in one buffer of pixels.
+# Columns of a row with a person's crop inputs; all images are concatenated in one pixel buffer.
 FIRST_PIXEL = slice(0, 1)  # index of the image's first pixel
 IMAGE_SIZE = slice(1, 3)  # width, height, px
 SQUARE_XYWH = slice(3, 7)  # px
-CROP_PADDING_ROW = (0, 1, 1, 0, 0, 1, 1)  # a square in an image of one pixel
+CROP_PADDING_ROW = (0, 1, 1, 0, 0, 1, 1)  # a square of one pixel in an image of one pixel
 
 
 class StagedTable:
-    """A row of numbers for each of at most `rows` people, filled again before each replay.
+    """A table with one row per person, filled before each replay.
 
-    Recordings of B people read the first B rows of `on_device`. Rows without a person hold
-    `padding_row`.
+    A recording for B people reads the first B of `rows` rows of `on_device`. Rows without a person
+    contain `padding_row`.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class StagedTable:
         self.on_device[:people].copy_(self._on_host[:people], non_blocking=True)
 
     def clear(self) -> None:
-        """Puts the padding row into all rows; waits for the device."""
+        """Fills all rows on the device with the padding row; waits for the device."""
         self.on_device.copy_(self._padding_row)
 
 
 def device_and_host(
     rows: int, columns: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Zeros (rows, columns) on the device, and on the host in memory that is not paged."""
+    """Returns zeros (rows, columns) on the device and on the host, there in pinned memory."""
     on_host = torch.zeros(rows, columns, dtype=dtype, pin_memory=device.type == "cuda")
     return torch.zeros(rows, columns, dtype=dtype, device=device), on_host
 
 
 def crop_sources(frames: Sequence[Frame], squares: Squares) -> tuple[list[ImageArray], Tensor]:
-    """The images that N squares lie in, (H W, 3) each, and the rows (N, 7) that say what to crop.
+    """Returns the images that contain squares, (H W, 3) each, and the crop inputs, rows (N, 7).
 
-    Images without a square are left out. The rows' columns are FIRST_PIXEL, IMAGE_SIZE and
-    SQUARE_XYWH, where the images lie one after another.
+    The columns of the rows are FIRST_PIXEL, IMAGE_SIZE and SQUARE_XYWH, for a buffer in which the
+    returned images are concatenated.
     """
     images: list[ImageArray] = []
     sources = np.zeros((len(frames), 3))  # first pixel, width, height of each frame

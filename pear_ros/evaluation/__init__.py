@@ -1,6 +1,6 @@
-"""How good: errors against the ground truth.
+"""Accuracy: errors against ground truth.
 
 metrics.py   MPJPE, PVE, Procrustes alignment
 accuracy.py  `pear-ros evaluate` on rendered people
-report.py    the numbers as a table and a picture
+report.py    the results as a table and a picture
 """

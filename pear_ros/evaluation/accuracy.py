@@ -1,11 +1,11 @@
-"""How far the pipeline is off: people of the synthetic camera, with the exact truth.
+"""Errors of the pipeline on people rendered by the synthetic camera, with exact ground truth.
 
-The people, their motions, clothes, rooms and cameras are none of those that the demo network was
-trained on: the held-out repertoire shares no action with the training's, everything else comes from
-another seed. Boxes are the true ones, jittered as a detector's are.
+The demo network was not trained on these people, motions, clothes, rooms and cameras: the held-out
+repertoire shares no action with the training's, and everything else comes from another seed. The
+input boxes are the true ones with jitter, as a detector might give them.
 
-Beside the errors of the poses stand those of somebody who looks at nothing: a person of mean shape
-who stands with hands at rest, put where the true pelvis is and turned as it is.
+The pose errors are compared with a baseline that ignores the image: mean shape, standing pose with
+hands at rest, true position and orientation of the pelvis.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ FRAMES, SEED = 1000, 20261122
 SHOTS_PER_SCENE = 4
 SHOT_EVERY_S = 2.3
 MOST_PEOPLE = 3
-BOX_JITTER = 0.03  # standard deviation of a box's edges, in the box's longer side
-# Who counts: people who are mostly in the image and mostly not hidden.
+BOX_JITTER = 0.03  # standard deviation of a box's edges as a fraction of its longer side
+# People below these fractions (not occluded, inside the image) are not evaluated.
 LEAST_VISIBLE, LEAST_INSIDE = 0.5, 0.7
-BATCH = 4  # images a step of the pipeline
+BATCH = 4  # images per step of the pipeline
 REGIONS = ("body", "hands", "face")
-LEAST_REGION_PX = 20  # of the true silhouette, in a crop of 256 px
+LEAST_REGION_PX = 20  # smallest true silhouette in a 256x256 crop that is compared
 
 
 def held_out_shots(cast: Cast, frames: int, seed: int) -> Iterator[Shot]:
-    """`frames` images of scenes with one to three people, several images a scene."""
+    """Yields `frames` images of scenes with one to three people, SHOTS_PER_SCENE per scene."""
     for number in range(math.ceil(frames / SHOTS_PER_SCENE)):
         people = 1 + number % MOST_PEOPLE
         scene = Scene(cast, REPERTOIRES["held_out"], (seed, number), people)
@@ -82,63 +82,66 @@ def held_out_shots(cast: Cast, frames: int, seed: int) -> Iterator[Shot]:
 
 
 def counted(shot: Shot) -> NDArray[np.bool_]:
-    """(N,) True for people who are mostly in the image and mostly visible."""
+    """Returns (N,) True for people who are mostly inside the image and mostly visible."""
     height, width, _ = shot.image.shape
     boxes = shot.people.boxes.xyxy
     inside = np.clip(boxes, 0, (width, height, width, height))
-    share = np.prod(inside[:, 2:] - inside[:, :2], 1) / np.prod(boxes[:, 2:] - boxes[:, :2], 1)
-    mask: NDArray[np.bool_] = (share >= LEAST_INSIDE) & (shot.visible >= LEAST_VISIBLE)
+    fraction = np.prod(inside[:, 2:] - inside[:, :2], 1) / np.prod(boxes[:, 2:] - boxes[:, :2], 1)
+    mask: NDArray[np.bool_] = (fraction >= LEAST_INSIDE) & (shot.visible >= LEAST_VISIBLE)
     return mask
 
 
 def detections(shot: Shot, random: np.random.Generator) -> Boxes:
-    """The boxes of everybody in the shot, as a detector may give them."""
+    """Returns the boxes of all people in the shot, clipped to the image and jittered."""
     boxes = shot.people.boxes
     height, width, _ = shot.image.shape
-    seen = np.clip(boxes.xyxy, 0, (width, height, width, height))
-    size = (seen[:, 2:] - seen[:, :2]).max(1, keepdims=True)
-    jitter = random.normal(0, BOX_JITTER, seen.shape) * size
-    return Boxes((seen + jitter).astype(np.float32), boxes.scores)
+    clipped = np.clip(boxes.xyxy, 0, (width, height, width, height))
+    size = (clipped[:, 2:] - clipped[:, :2]).max(1, keepdims=True)
+    jitter = random.normal(0, BOX_JITTER, clipped.shape) * size
+    return Boxes((clipped + jitter).astype(np.float32), boxes.scores)
 
 
 class Judge:
-    """Compares people with the truth."""
+    """Compares people with the ground truth, made with the body model of `assets`."""
 
     def __init__(self, assets: BodyAssets) -> None:
-        joint = assets.body_weights.argmax(1)  # (V,) that moves a vertex most
+        joint = assets.body_weights.argmax(1)  # (V,) the joint with the largest skinning weight
         is_hand = (joint >= JOINT["left_index1"]) | (joint == JOINT["left_wrist"])
         is_hand |= joint == JOINT["right_wrist"]
         is_head = np.zeros(len(joint), bool)
         is_head[assets.head_vertex_ids[assets.head_is_pasted]] = True
         self._faces = assets.body_faces
-        self._parts = {
+        self._regions = {
             "body": np.ones(len(self._faces), bool),
             "hands": is_hand[self._faces].all(1),
             "face": is_head[self._faces].all(1),
-        }  # (F,) each
+        }  # (F,) True for the triangles of the region
 
     def __call__(self, truth: People, found: People, camera: Camera) -> Errors:
-        """Of N people, row by row the same."""
-        at, guess = (p.joints + p.translation[:, None] for p in (truth, found))  # (N, 55, 3)
-        off = guess[:, 0] - at[:, 0]  # (N, 3) m, of the pelvis
-        px_of_256 = CROP_SIZE / truth.crop_xywh[:, 2:3]  # (N, 1)
-        ends = {
+        """Returns the errors of N people; row i of `found` is the person in row i of `truth`."""
+        true_joints, joints = (p.joints + p.translation[:, None] for p in (truth, found))
+        offset = joints[:, 0] - true_joints[:, 0]  # (N, 3) m, of the pelvis
+        crop_scale = CROP_SIZE / truth.crop_xywh[:, 2:3]  # (N, 1) image px -> px of the crop
+        frames_cm = {
             a.name: 100 * np.linalg.norm(a.position - b.position, axis=1)
             for a, b in zip(body_frames(found), body_frames(truth), strict=True)
         }
         ious = self._ious(truth, found, camera)
         return {
             **pose_errors(truth, found),
-            "joints_px": projected_error_px(guess, at, camera) * px_of_256,
-            "position_cm": 100 * np.linalg.norm(off, axis=1),
-            "depth_cm": 100 * np.abs(off[:, 2]),
-            "head_cm": ends["head"],
-            "hands_cm": np.stack((ends["left_hand"], ends["right_hand"]), 1),
+            "joints_px": projected_error_px(joints, true_joints, camera) * crop_scale,
+            "position_cm": 100 * np.linalg.norm(offset, axis=1),
+            "depth_cm": 100 * np.abs(offset[:, 2]),
+            "head_cm": frames_cm["head"],
+            "hands_cm": np.stack((frames_cm["left_hand"], frames_cm["right_hand"]), 1),
             **{f"iou_{name}": ious[:, i] for i, name in enumerate(REGIONS)},
         }
 
     def _ious(self, truth: People, found: People, camera: Camera) -> FloatArray:
-        """(N, 3) of REGIONS in the truth's crop, others in the picture left out; NaN if unseen."""
+        """(N, 3) silhouette IoU of REGIONS in the true crop; NaN if the true one is too small.
+
+        Each person is rendered alone, so other people do not occlude them.
+        """
         ious = np.full((len(truth), len(REGIONS)), np.nan, np.float32)
         for i, (x, y, side, _) in enumerate(truth.crop_xywh):
             zoom = CROP_SIZE / side
@@ -153,17 +156,18 @@ class Judge:
         return ious
 
     def _masks(self, people: People, row: int, camera: Camera) -> dict[str, NDArray[np.bool_]]:
+        """The silhouettes (256, 256) of one person's REGIONS."""
         assert people.vertices is not None
         placed = people.vertices[row : row + 1] + people.translation[row]
-        nothing = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        background = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)
         grey = np.ones((1, 1, 3), np.float32)
-        faces = render(nothing, placed, self._faces, grey, camera).faces  # (256, 256)
-        # -1, where nobody is, indexes the False that follows the last face
-        return {name: np.append(part, False)[faces] for name, part in self._parts.items()}
+        faces = render(background, placed, self._faces, grey, camera).faces  # (256, 256)
+        # Pixels without a person are -1, which indexes the appended False.
+        return {name: np.append(region, False)[faces] for name, region in self._regions.items()}
 
 
 def pose_errors(truth: People, found: People) -> Errors:
-    """Of N people, wherever they stand."""
+    """Returns the errors of N people that do not depend on their position."""
     assert truth.vertices is not None
     assert found.vertices is not None
     roots = found.joints[:, 0], truth.joints[:, 0]
@@ -181,7 +185,7 @@ def pose_errors(truth: People, found: People) -> Errors:
 
 
 def standing(truth: People, body_model: BodyModel) -> People:
-    """The answer of somebody who looks at nothing but which way the pelvis is turned."""
+    """Returns the baseline: mean shape, standing pose, true pelvis position and orientation."""
     count = len(truth)
     mean = BodyShapes(np.zeros((count, 200)), np.zeros((count, 300)), np.ones((count, 3)))
     orientation = truth.parameters.global_orient[:, 0].double().numpy()
@@ -191,7 +195,7 @@ def standing(truth: People, body_model: BodyModel) -> People:
 
 
 def posed(people: People, parameters: EhmParameters, body_model: BodyModel) -> People:
-    """The same people, where they are, with other parameters."""
+    """Returns the same people at the same places, posed with other parameters."""
     bodies = body_model(parameters, mesh=True)
     assert bodies.vertices is not None
     return dataclasses.replace(
@@ -205,20 +209,21 @@ def posed(people: People, parameters: EhmParameters, body_model: BodyModel) -> P
 
 @dataclass
 class Comparison:
-    """What was found."""
+    """Results of an evaluation."""
 
     errors: list[Errors]
-    standing: list[Errors]  # pose errors of one who always stands
+    standing: list[Errors]  # pose errors of the standing baseline
     frames: int = 0
-    people: int = 0  # that count
-    missed: int = 0  # of them, left out by the pipeline
-    worst: list[tuple[float, Shot, People]] = dataclasses.field(default_factory=list)  # ten
+    people: int = 0  # evaluated people, including missed ones
+    missed: int = 0  # evaluated people without a result
+    # The ten worst: largest MPJPE in the frame (mm), frame, result.
+    worst: list[tuple[float, Shot, People]] = dataclasses.field(default_factory=list)
 
 
 def compare(
     pipeline: Pipeline, shots: Iterator[Shot], judge: Judge, total: int, seed: int
 ) -> Comparison:
-    """Every counted person's errors, and the ten frames with the worst MPJPE."""
+    """Runs the pipeline on `shots`; returns the errors and the ten frames with the worst MPJPE."""
     random = np.random.default_rng(seed)
     comparison = Comparison([], [])
     with tqdm(total=total, unit="frame", disable=None) as progress:
@@ -227,22 +232,22 @@ def compare(
                 Frame(shot.image, shot.camera, 0.0, f"view{i}", boxes)
                 for i, (shot, boxes) in enumerate(batch)
             ]
-            everybody = pipeline.step(frames, mesh=True)
-            for frame, (shot, boxes), found in zip(frames, batch, everybody, strict=True):
-                pipeline.forget(frame.source)
+            people_by_frame = pipeline.step(frames, mesh=True)
+            for frame, (shot, boxes), found in zip(frames, batch, people_by_frame, strict=True):
+                pipeline.forget(frame.source)  # shots are not consecutive: do not track
                 rows = rows_of(found, boxes)
-                wanted = np.flatnonzero(counted(shot))
-                there = wanted[rows[wanted] >= 0]
+                evaluated = np.flatnonzero(counted(shot))
+                matched = evaluated[rows[evaluated] >= 0]
                 comparison.frames += 1
-                comparison.people += len(wanted)
-                comparison.missed += len(wanted) - len(there)
-                if not len(there):
+                comparison.people += len(evaluated)
+                comparison.missed += len(evaluated) - len(matched)
+                if not len(matched):
                     continue
-                truth = shot.people.rows(there)
-                errors = judge(truth, found.rows(rows[there]), shot.camera)
+                truth = shot.people.rows(matched)
+                errors = judge(truth, found.rows(rows[matched]), shot.camera)
                 comparison.errors.append(errors)
-                still = standing(truth, pipeline.body_model)
-                comparison.standing.append(pose_errors(truth, still))
+                baseline = standing(truth, pipeline.body_model)
+                comparison.standing.append(pose_errors(truth, baseline))
                 worst = [*comparison.worst, (float(errors["mpjpe"].max()), shot, found)]
                 comparison.worst = sorted(worst, key=lambda entry: -entry[0])[:10]
             progress.update(len(batch))
@@ -250,26 +255,29 @@ def compare(
 
 
 def rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
-    """(B,) row of `found` that each box became; -1 where the person was left out."""
+    """Returns (B,) the row of `found` for each box; -1 if the pipeline left the person out."""
     same = (boxes.xyxy[:, None] == found.boxes.xyxy[None]).all(-1)  # (B, N)
     return np.where(same.any(1), same.argmax(1) if same.size else 0, -1)
 
 
 def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int:
-    """Prints the table; with `output`, a folder, writes evaluation.json and worst.jpg there, too.
+    """Evaluates and prints a table; writes evaluation.json and worst.jpg to the folder `output`.
 
-    Raises PearError where the weights or the assets cannot be used, the folder cannot be written,
-    or nobody was found.
+    Returns 0.
+
+    Raises:
+        PearError: If the weights or the body model cannot be used, the folder cannot be written, or
+            there are no people to evaluate.
     """
     problems = Problems(lambda message: tqdm.write(message))
-    if output is not None:  # now: who waits for a folder that cannot be made?
+    if output is not None:  # fails now rather than after the work
         _make_folder(output)
     pipeline = load_pipeline(config.replaced({"detection.detector": "topic"}), problems)
     assets = load_assets(Path(config.body.assets))
     shots = held_out_shots(Cast(assets), frames, seed)
     found = compare(pipeline, shots, Judge(assets), frames, seed)
     if not found.errors:
-        raise PearError("the network found nobody that could be compared")
+        raise PearError("there is no person to evaluate; give more --frames, or check the weights")
     report = {
         "frames": found.frames,
         "seed": seed,

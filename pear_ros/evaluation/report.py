@@ -1,4 +1,4 @@
-"""The numbers of an evaluation: which there are, over all people, as a table and a picture."""
+"""Results of an evaluation: metrics, their summary, a table and a picture."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pear_ros.people import Camera, ImageArray, IntArray, People
 from pear_ros.rendering.overlay import draw_people
 
 Errors = dict[str, NDArray[Any]]
-"""(N,) or (N, K) by a metric's name, of N people."""
+"""Maps a metric's name to its values for N people, (N,) or (N, K)."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of each person; `statistic` makes one of all."""
+    """A metric; `statistic` is the number to report for all people."""
 
     name: str
     unit: str
@@ -28,17 +28,17 @@ class Metric:
 
 
 METRICS = (
-    Metric("mpjpe", "mm", "mean", "MPJPE, 22 body joints from the pelvis"),
+    Metric("mpjpe", "mm", "mean", "MPJPE, 22 body joints, pelvis-aligned"),
     Metric("pa_mpjpe", "mm", "mean", "PA-MPJPE"),
     Metric("hands_pa", "mm", "mean", "hands, 16 joints each, Procrustes-aligned"),
-    Metric("pve", "mm", "mean", "PVE, all vertices from the pelvis"),
+    Metric("pve", "mm", "mean", "PVE, all vertices, pelvis-aligned"),
     Metric("head_deg", "deg", "median", "head orientation"),
     Metric("body_deg", "deg", "median", "pelvis orientation"),
-    Metric("joints_px", "px of 256", "median", "projected joints, each of 55"),
-    Metric("position_cm", "cm", "median", "pelvis in the camera's frame"),
-    Metric("depth_cm", "cm", "median", "its depth alone"),
-    Metric("head_cm", "cm", "median", "TF frame of the head"),
-    Metric("hands_cm", "cm", "median", "TF frames of the hands"),
+    Metric("joints_px", "px in a 256 px crop", "median", "projected joints, all 55"),
+    Metric("position_cm", "cm", "median", "pelvis position"),
+    Metric("depth_cm", "cm", "median", "pelvis depth"),
+    Metric("head_cm", "cm", "median", "TF frame of the head, position"),
+    Metric("hands_cm", "cm", "median", "TF frames of the hands, position"),
     Metric("iou_body", "", "mean", "silhouette IoU of the body"),
     Metric("iou_hands", "", "mean", "silhouette IoU of the hands"),
     Metric("iou_face", "", "mean", "silhouette IoU of the head"),
@@ -46,7 +46,10 @@ METRICS = (
 
 
 def summary(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
-    """Mean, median and 95th percentile of every metric, over people; NaN where there are none."""
+    """Returns mean, median and 95th percentile of every metric over all people.
+
+    Values that are not finite are ignored; the result is NaN if there are no others.
+    """
     table = {}
     for name in errors[0]:
         values = np.concatenate([part[name].ravel() for part in errors])
@@ -60,34 +63,35 @@ def summary(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """A report in words and as a table; the one of mean and median that is reported is bold."""
+    """Returns a report as text and a table; each metric's reported statistic is bold."""
     lines = [
         f"{report['frames']} frames, seed {report['seed']}; {report['people']} people, "
         f"{report['missed']} of them left out by the pipeline;",
         f"{report['network']}.",
         "",
-        "| what | unit | mean | median | 95 % | if everybody stood |",
+        "| metric | unit | mean | median | 95 % | standing baseline |",
         "|---|---|---|---|---|---|",
     ]
     for metric in METRICS:
-        found, still = (report[part].get(metric.name) for part in ("metrics", "standing"))
+        values, baseline = (report[part].get(metric.name) for part in ("metrics", "standing"))
         cells = [
-            f"**{shown(metric, found[key])}**"
+            f"**{shown(metric, values[key])}**"
             if key == metric.statistic
-            else shown(metric, found[key])
+            else shown(metric, values[key])
             for key in ("mean", "median", "p95")
         ]
-        cells.append(shown(metric, still[metric.statistic]) if still else "")
+        cells.append(shown(metric, baseline[metric.statistic]) if baseline else "")
         lines.append(f"| {metric.label} | {metric.unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def shown(metric: Metric, value: float) -> str:
+    """Returns the value with one digit after the point, three if the metric has no unit."""
     return f"{value:.{1 if metric.unit else 3}f}"
 
 
 def draw_worst(worst: Sequence[tuple[ImageArray, Camera, People]], faces: IntArray) -> ImageArray:
-    """Pairs of image and answer, five rows of two pairs."""
+    """Returns a picture with pairs of image and overlay, two pairs per row."""
     half = 0.5
     tiles = []
     for image, camera, people in worst:

@@ -10,10 +10,10 @@ from pear_ros.people import Boxes, FloatArray
 
 
 def clip_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
-    """(N, 4) -> (N, 4), corners of the boxes' first and last pixels inside the image.
+    """Clips boxes (N, 4) xyxy, px, to an image: (N, 4) corners of their first and last pixels.
 
-    As PEAR does it: the corner is clipped and the size kept, so a box that begins left of the
-    image reaches as far beyond its right side as it lacked on the left.
+    This clips as PEAR does: the first corner is clipped and the size is kept, so a box that begins
+    left of the image is shifted to the right, not cut.
     """
     size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
     first = np.maximum(xyxy[:, :2], 0)
@@ -22,17 +22,20 @@ def clip_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
 
 
 def usable(xyxy: FloatArray, width: int, height: int) -> NDArray[np.bool_]:
-    """(N,) True where a box is finite and covers more than a pixel's width of the image."""
+    """(N,) whether boxes (N, 4) xyxy, px, can be cropped.
+
+    They must be finite, overlap the image and be wider and higher than a pixel after clipping.
+    """
     with np.errstate(invalid="ignore"):
         inside = np.minimum(xyxy[:, 2:], (width, height)) - np.maximum(xyxy[:, :2], 0)
         clipped = clip_boxes(xyxy, width, height)
         area = (clipped[:, 2:] - clipped[:, :2]).min(1, initial=np.inf)
-    good: NDArray[np.bool_] = np.isfinite(xyxy).all(1) & (inside > 0).all(1) & (area > 0)
-    return good
+    is_usable: NDArray[np.bool_] = np.isfinite(xyxy).all(1) & (inside > 0).all(1) & (area > 0)
+    return is_usable
 
 
 def square_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
-    """Boxes of people (N, 4) -> the squares (N, 4) `xywh`, px, that the network sees."""
+    """Boxes of people (N, 4) xyxy, px -> the squares (N, 4) xywh, px, that the network sees."""
     clipped = clip_boxes(xyxy, width, height).astype(np.float64)
     centre = (clipped[:, :2] + clipped[:, 2:]) / 2
     side = CROP_MARGIN * (clipped[:, 2:] - clipped[:, :2]).max(1, keepdims=True, initial=0)
@@ -40,7 +43,7 @@ def square_boxes(xyxy: FloatArray, width: int, height: int) -> FloatArray:
 
 
 def box_iou_batch(a_xyxy: FloatArray, b_xyxy: FloatArray) -> NDArray[np.float64]:
-    """Intersection over union of (N, 4) and (M, 4) boxes: (N, M)."""
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4) xyxy."""
     a, b = a_xyxy[:, None].astype(np.float64), b_xyxy[None].astype(np.float64)
     corner = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     intersection = corner.clip(0).prod(-1)
@@ -50,7 +53,7 @@ def box_iou_batch(a_xyxy: FloatArray, b_xyxy: FloatArray) -> NDArray[np.float64]
 
 
 def boxes_inside(boxes: Boxes, image_size: tuple[int, int]) -> Boxes:
-    """Boxes clipped to an image of `image_size` (height, width), without those outside of it."""
+    """Boxes clipped to an image of `image_size` (height, width) px, without those outside of it."""
     height, width = image_size
     clipped = boxes.xyxy.clip(0, (width, height, width, height))
     seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))

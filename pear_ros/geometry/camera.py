@@ -1,4 +1,4 @@
-"""Pinhole cameras: projection, and where their intrinsics come from."""
+"""Pinhole cameras: projection, and the sources of their intrinsics."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def project(points: FloatArray, camera: Camera) -> FloatArray:
 
 
 def assumed_camera(width: int, height: int, fov_deg: float) -> Camera:
-    """A camera whose longer image side spans `fov_deg`; not metric."""
+    """A camera, not metric, whose longer image side (px) has the field of view `fov_deg`."""
     focal_px = max(width, height) / (2 * math.tan(math.radians(fov_deg) / 2))
     return Camera(focal_px, focal_px, width / 2, height / 2, is_metric=False)
 
 
 def calibrated_camera(k: NDArray[np.float64]) -> Camera | None:
-    """A camera from the matrix K (9,) of a `camera_info`; None where K is not a calibration."""
+    """A camera from the matrix K (9,), px, of a `camera_info`; None if K is no calibration."""
     fx, cx, fy, cy = (float(k[i]) for i in (0, 2, 4, 5))
     if not all(map(math.isfinite, (fx, fy, cx, cy))) or fx <= 0 or fy <= 0:
         return None

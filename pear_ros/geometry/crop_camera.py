@@ -1,13 +1,13 @@
-"""The square crop that the network sees, and the camera that would see it.
+"""The square crop that the network sees, and its virtual camera, the crop camera.
 
-The crop is seen by a pinhole camera of focal length 24 in half crop sides, so a point (X, Y, Z) of
-the body appears at u = c_u + L/2 * 24 * (X - tx) / (Z + tz), and likewise v, where L is the side
-of the square box in pixels and c its centre. Posed bodies are in optical axes already.
+The crop camera is a pinhole camera with a focal length of 24 half crop sides. It projects a point
+(X, Y, Z) of the posed body, in optical axes, to u = c_u + L/2 * 24 * (X - tx) / (Z + tz), and v
+likewise, where L is the side of the square crop in pixels and c its centre.
 
-That camera looks straight at the crop's centre, the real one past it. So a body is rotated from the
-axes of the first into those of the second (`camera_from_crop`), then moved to where the real camera
-sees its joints as the crop's camera did (`placement/reprojection.py`). docs/frames.md has the
-measurements.
+The crop camera's optical axis passes through the centre of the crop, the real camera's does not in
+general. So a body is rotated from the axes of the crop camera into those of the real camera
+(`camera_from_crop`), then translated so that the real camera sees the joints where the crop camera
+saw them (`placement/reprojection.py`). docs/concepts/frames.md has the measurements.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ CROP_FOCAL = 24.0  # focal length of the crop camera, in half crop sides
 
 
 def camera_from_crop(crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
-    """(N, 4) px and (N, 4) fx, fy, cx, cy px -> (N, 3, 3), crop camera's axes to the camera's.
+    """Rotations (N, 3, 3) from the crop camera's axes to the real camera's.
 
-    The smallest rotation that takes the optical axis onto the ray through the square's centre.
+    Each is the smallest rotation that maps the optical axis to the ray through the crop's centre.
+
+    Args:
+        crop_xywh: (N, 4) px.
+        intrinsics: (N, 4) px: fx, fy, cx, cy.
     """
     centre = crop_xywh[:, :2] + crop_xywh[:, 2:] / 2
-    slope = (centre - intrinsics[:, 2:]) / intrinsics[:, :2]  # (N, 2) of the ray, by depth
+    slope = (centre - intrinsics[:, 2:]) / intrinsics[:, :2]  # (N, 2) of the ray: x/z, y/z
     z = torch.rsqrt(1 + (slope * slope).sum(-1))
     x, y = (slope * z[:, None]).unbind(-1)  # (x, y, z) has length 1
     k = 1 / (1 + z)
@@ -39,7 +43,7 @@ def camera_from_crop(crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
     return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
-def rotated(parameters: EhmParameters, turn: Tensor) -> EhmParameters:
-    """Parameters of N people turned about their pelvis by (N, 3, 3)."""
-    global_orient = turn[:, None] @ parameters.global_orient  # (N, 1, 3, 3)
+def rotated(parameters: EhmParameters, rotation: Tensor) -> EhmParameters:
+    """Parameters of N people, rotated about their pelvis by `rotation` (N, 3, 3)."""
+    global_orient = rotation[:, None] @ parameters.global_orient  # (N, 1, 3, 3)
     return dataclasses.replace(parameters, global_orient=global_orient)

@@ -1,4 +1,4 @@
-"""Rotations of bodies: batched, any leading shape. Torch for the body, numpy for messages."""
+"""Conversions of rotations, with any leading shape: torch for the body, numpy for messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def matrix_from_6d(x: Tensor) -> Tensor:
-    """(..., 6) -> (..., 3, 3). Two 3-vectors, orthonormalised, are the first two columns.
+    """(..., 6) -> (..., 3, 3). The first two columns are the two 3-vectors, orthonormalised.
 
     Zhou et al., On the Continuity of Rotation Representations in Neural Networks, CVPR 2019.
     """
@@ -25,26 +25,26 @@ def matrix_from_6d(x: Tensor) -> Tensor:
 
 
 def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
-    """(..., 3) radians -> (..., 3, 3), by Rodrigues' formula; exact and smooth at zero."""
+    """(..., 3) rad -> (..., 3, 3) by Rodrigues' formula; exact and differentiable at zero."""
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     columns = identity.expand(*axis_angle.shape, 3)
     cross = torch.linalg.cross(axis_angle[..., None], columns, dim=-2)  # (..., 3, 3)
-    # At an angle so small the sine equals the angle, and its square can still be divided by.
+    # Small enough that the sine equals the angle, large enough that its square is not 0.
     tiny = torch.finfo(axis_angle.dtype).tiny ** 0.5
     half = torch.linalg.vector_norm(axis_angle, dim=-1)[..., None, None].clamp(min=tiny) / 2
     sinc, cos = half.sin() / half, half.cos()
-    # Rodrigues: R = I + sin(a)/a K + (1 - cos(a))/a^2 K^2, with K the cross product by the vector;
-    # of the half angle h = a/2 these factors are sinc(h) cos(h) and sinc(h)^2 / 2.
+    # Rodrigues: R = I + sin(a)/a K + (1 - cos(a))/a^2 K^2, where K v is the cross product of the
+    # axis-angle and v. With the half angle h = a/2 the factors are sinc(h) cos(h) and sinc(h)^2/2.
     first_order = torch.addcmul(identity, sinc * cos, cross)
     return torch.addcmul(first_order, sinc * sinc, cross @ cross, value=0.5)
 
 
 def quaternion_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
-    """(..., 3, 3) rotations -> (..., 4) x, y, z, w, the last not negative.
+    """Rotation matrices (..., 3, 3) -> quaternions (..., 4) x, y, z, w with w >= 0.
 
-    Of the columns of q q^T the one with the largest diagonal is taken, so that nothing is divided
-    by what is small: Shepperd, Quaternion from Rotation Matrix, 1978. scipy takes several times as
-    long, as it first makes matrices orthogonal; those of bodies are.
+    The result is the column of q q^T with the largest diagonal element, which avoids a division by
+    a small number: Shepperd, Quaternion from Rotation Matrix, 1978. scipy takes several times as
+    long, because it first makes the matrices orthogonal; those of bodies already are.
     """
     by_entry = np.moveaxis(matrices.reshape(-1, 3, 3).astype(np.float64), 0, -1)  # (3, 3, N)
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = by_entry
@@ -64,12 +64,12 @@ def quaternion_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def axis_angle_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
-    """(..., 3, 3) rotations -> (..., 3) radians, at most pi long."""
+    """Rotation matrices (..., 3, 3) -> axis-angle (..., 3) rad, of length pi or less."""
     quat_xyzw = quaternion_from_matrix(matrices)
     axis, cos = quat_xyzw[..., :3], quat_xyzw[..., 3]
     sin = np.linalg.norm(axis, axis=-1)
     angle = 2 * np.arctan2(sin, cos)
-    # Below 1e-12 the axis is undetermined, and the sine equals the angle.
+    # Below 1e-12 the axis is undetermined, and sin(angle / 2) equals angle / 2.
     factor = np.where(sin > 1e-12, angle / np.maximum(sin, 1e-12), 2)
     scaled: NDArray[np.float64] = axis * factor[..., None]
     return scaled

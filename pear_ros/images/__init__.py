@@ -1,5 +1,5 @@
-"""Images in, crops out.
+"""Images -> crops.
 
 decode.py  bytes of a message -> RGB
-crop.py    the squares that the network sees, on CPU and on a device
+crop.py    the square crops that the network sees, cut on the CPU or on a device
 """

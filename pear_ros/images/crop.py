@@ -1,4 +1,4 @@
-"""Square crops of people, as PEAR's network wants them."""
+"""Square crops of people, the input of PEAR's network."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from pear_ros.system.native import load_library, require
 
 @dataclass(frozen=True)
 class Squares:
-    """What N crops show of several frames."""
+    """The squares of N crops in several frames."""
 
-    xywh: FloatArray  # (N, 4) px, of its frame
-    frame_index: IntArray  # (N,)
+    xywh: FloatArray  # (N, 4) px
+    frame_index: IntArray  # (N,) the frame of each square
 
     def __len__(self) -> int:
         return len(self.xywh)
 
 
 def cut_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
-    """The square `xywh`, px, of an image (H, W, 3), bilinear, black outside: (256, 256, 3).
+    """Cuts the square `xywh`, px, from an image (H, W, 3) RGB uint8: (256, 256, 3), black outside.
 
-    OpenCV 4's warpAffine rounds coordinates to 1/32 pixel, up to 8 grey levels at an edge; as a
-    crop only scales and moves, exact interpolation is two weights per row and per column
-    (`src/crop.c`).
+    Interpolation is bilinear and exact (`src/crop.c`). As a crop only scales and translates, it
+    needs two weights for each row and each column. OpenCV 4's warpAffine rounds coordinates to
+    1/32 px, which changes edges by up to 8 grey levels.
+
+    Raises:
+        ValueError: If the image is empty or does not have three uint8 channels.
     """
     height, width, channels = image.shape
     require(image.dtype == np.uint8 and channels == 3, "an image of three uint8 channels")
@@ -47,9 +50,9 @@ def cut_crop(image: ImageArray, xywh: FloatArray) -> ImageArray:
 
 
 def _interpolation(start: float, size: float, limit: int) -> tuple[IntArray, FloatArray]:
-    """For each of 256 samples from `start` on: the two pixels beside it and their weights (2, 256).
+    """For each of 256 samples from `start` on: its two neighbouring pixels and weights (2, 256).
 
-    Pixels outside of 0 ... limit - 1 weigh nothing.
+    Pixels outside of 0 ... limit - 1 have weight 0.
     """
     position = float(start) + np.arange(CROP_SIZE) * (float(size) / CROP_SIZE)
     below = np.floor(position).astype(np.int64)
@@ -60,7 +63,11 @@ def _interpolation(start: float, size: float, limit: int) -> tuple[IntArray, Flo
 
 
 def squares_of(frames: Sequence[Frame], boxes: Sequence[Boxes]) -> Squares:
-    """One square per box, in the order of the frames."""
+    """The square of each box, in the order of the frames.
+
+    Raises:
+        ValueError: If there are not as many `boxes` as `frames`.
+    """
     squares = [np.zeros((0, 4), np.float32)]
     for frame, found in zip(frames, boxes, strict=True):
         height, width = frame.image.shape[:2]
@@ -70,7 +77,7 @@ def squares_of(frames: Sequence[Frame], boxes: Sequence[Boxes]) -> Squares:
 
 
 def cut_crops(frames: Sequence[Frame], squares: Squares) -> NDArray[np.uint8]:
-    """(N, 256, 256, 3) RGB."""
+    """The crops (N, 256, 256, 3) RGB of N squares; raises what `cut_crop` raises."""
     crops = np.empty((len(squares), CROP_SIZE, CROP_SIZE, 3), np.uint8)
     for crop, xywh, i in zip(crops, squares.xywh, squares.frame_index, strict=True):
         crop[:] = cut_crop(frames[i].image, xywh)
@@ -78,13 +85,21 @@ def cut_crops(frames: Sequence[Frame], squares: Squares) -> NDArray[np.uint8]:
 
 
 def cut_on_device(pixels: Tensor, first: Tensor, size: Tensor, xywh: Tensor) -> Tensor:
-    """What `cut_crop` does, for all crops at once on the images' device: (N, 256, 256, 3) uint8.
+    """Does what `cut_crop` does for all crops at once, on the device of the images.
 
-    `pixels` (P, 3) uint8 holds images row by row, one behind the other. For each crop: `first` (N,)
-    its image's first pixel, `size` (N, 2) its image's width and height, `xywh` (N, 4) px, the
-    square. Nothing waits for the device. Few operations on much: on a GPU each costs its start.
+    It never waits for the device. It uses few operations on large tensors, because launching a GPU
+    kernel costs microseconds, more than most of these kernels take to run.
+
+    Args:
+        pixels: (P, 3) uint8, all images, row by row and one after the other.
+        first: (N,) row of `pixels` at which a crop's image begins.
+        size: (N, 2) px, width and height of a crop's image.
+        xywh: (N, 4) px, the squares.
+
+    Returns:
+        (N, 256, 256, 3) uint8.
     """
-    # Across, then down: for each of 256 samples two pixels.
+    # Each of 256 samples lies between two pixels, along the columns and along the rows.
     (columns, rows), (across, down) = (both.unbind(1) for both in _interpolations(xywh, size))
     begin = first[:, None, None] + rows * size[:, :1, None]  # (N, 256, 2) of each row
     at = begin.int()[:, :, :, None, None] + columns.int()[:, None, None]  # (N, 256, 2, 256, 2)
@@ -96,9 +111,9 @@ def cut_on_device(pixels: Tensor, first: Tensor, size: Tensor, xywh: Tensor) -> 
 
 
 def _interpolations(xywh: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """`_interpolation` of N squares (N, 4) across and down images of (N, 2) pixels.
+    """`_interpolation` for both axes of N squares (N, 4) in images of (N, 2) pixels.
 
-    Pixels, float64, and weights, float32: (N, 2, 256, 2).
+    Returns pixels, float64, and weights, float32, both (N, 2, 256, 2).
     """
     start, step = xywh.double()[..., None].split(2, 1)  # (N, 2, 1)
     samples = torch.arange(CROP_SIZE, device=xywh.device, dtype=torch.float64)
@@ -110,11 +125,11 @@ def _interpolations(xywh: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     return inside, weights.float()
 
 
-# --- The library ----------------------------------------------------------------------------------
+# --- The C library --------------------------------------------------------------------------------
 
 
 class _Samples(ctypes.Structure):
-    """What `_interpolation` gives."""
+    """The result of `_interpolation`."""
 
     _fields_ = (
         ("pixels", ctypes.c_int32 * (2 * CROP_SIZE)),

@@ -1,4 +1,4 @@
-"""Image bytes as cameras send them -> RGB arrays."""
+"""Raw and compressed image bytes -> RGB arrays."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def _by_opencv(code: int) -> _Convert:
     return lambda image: np.asarray(cv2.cvtColor(image, code), np.uint8)
 
 
-# sensor_msgs/image_encodings -> channels (bytes a pixel) and conversion of (H, W, channels).
-# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by the first two.
+# sensor_msgs/image_encodings -> channels (bytes per pixel) and conversion of (H, W, channels).
+# OpenCV names a Bayer pattern by the second and third pixel of its second row, ROS by the first
+# two pixels of its first row.
 ENCODINGS: dict[str, tuple[int, _Convert]] = {
     "rgb8": (3, lambda image: image),
     "bgr8": (3, _by_opencv(cv2.COLOR_BGR2RGB)),
@@ -35,7 +36,7 @@ ENCODINGS: dict[str, tuple[int, _Convert]] = {
     "bayer_gbrg8": (1, _by_opencv(cv2.COLOR_BayerGR2RGB)),
     "bayer_grbg8": (1, _by_opencv(cv2.COLOR_BayerGB2RGB)),
 }
-LARGEST_SIDE = 1 << 15  # px; a larger image is a broken header
+LARGEST_SIDE = 1 << 15  # px; a larger image means a broken header
 
 
 def rgb_from_raw(
@@ -45,9 +46,10 @@ def rgb_from_raw(
     width: int,
     step: int,
 ) -> ImageArray:
-    """A raw image, rows `step` bytes apart -> (H, W, 3) RGB; `rgb8` is a view of `data`.
+    """A raw image whose rows are `step` bytes apart -> (H, W, 3) RGB; `rgb8` is a view of `data`.
 
-    Raises ImageError where the numbers do not fit each other or the encoding is not in ENCODINGS.
+    Raises:
+        ImageError: If the encoding is not in ENCODINGS, or if size, `step` and `data` do not fit.
     """
     if encoding not in ENCODINGS:
         raise ImageError(f"encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
@@ -61,7 +63,7 @@ def rgb_from_raw(
     needed = step * (height - 1) + width * channels
     if len(data) < needed:
         raise ImageError(
-            f"{len(data)} bytes of data where {width}x{height} {encoding} has {needed}"
+            f"{len(data)} bytes of data, but {width}x{height} {encoding} needs {needed}"
         )
     strides = (step, channels, 1)
     image: NDArray[np.uint8] = np.ndarray(
@@ -71,10 +73,15 @@ def rgb_from_raw(
 
 
 def rgb_from_compressed(data: bytes | bytearray | memoryview | NDArray[np.uint8]) -> ImageArray:
-    """A JPEG or PNG file -> (H, W, 3) RGB. Raises ImageError for a truncated or foreign one."""
+    """The bytes of a JPEG or PNG file -> (H, W, 3) RGB.
+
+    Raises:
+        ImageError: If the file is truncated, damaged or of another format.
+    """
     encoded = np.frombuffer(data, np.uint8)
-    # Decoders fill what a truncated file lacks with grey and only warn: look for its end first.
-    tail = encoded.tobytes().rstrip(b"\0")[-64:]  # some cameras pad their files
+    # For a truncated file, decoders fill the missing part with grey and only warn, so check that
+    # the end marker is there.
+    tail = encoded.tobytes().rstrip(b"\0")[-64:]  # some cameras pad their files with zeros
     if encoded[:2].tobytes() == b"\xff\xd8":
         is_whole = b"\xff\xd9" in tail
     elif encoded[:4].tobytes() == b"\x89PNG":
@@ -84,7 +91,7 @@ def rgb_from_compressed(data: bytes | bytearray | memoryview | NDArray[np.uint8]
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(encoded, flags) if is_whole else None
-    except cv2.error:  # a header of more pixels than OpenCV takes
+    except cv2.error:  # the header has more pixels than OpenCV accepts
         image = None
     if image is None:
         raise ImageError(f"compressed image of {len(encoded)} bytes is truncated or damaged")

@@ -4,8 +4,8 @@ network.py          Network (protocol), PearNetwork
 backbone.py         the vision transformer
 head.py             one query token and linear decoders
 network_config.py   sizes, network.json
-checkpoint.py       loading, layout checks
-onnx_export.py      the network as ONNX
-engine.py           which engine fits and is trusted
+checkpoint.py       loads a checkpoint and checks its layout
+onnx_export.py      exports the network to ONNX
+engine.py           chooses, checks and builds TensorRT engines
 tensorrt_engine.py  the only module that imports tensorrt
 """

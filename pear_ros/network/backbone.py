@@ -1,6 +1,6 @@
-"""PEAR's backbone: a plain vision transformer (ViTPose's layout, one class-token slot unused).
+"""PEAR's backbone: a plain vision transformer with ViTPose's layout, without a class token.
 
-Module names are those of the published checkpoint.
+The module names are the keys of the published checkpoint.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ class BackboneConfig:
 
 
 class LayerNorm(nn.LayerNorm):
-    """Computed in float32 also where tokens and weights have 16 bits.
+    """Layer normalisation that computes in float32 even if tokens and weights have 16 bits.
 
-    torch's kernels for 16-bit tensors compute like that; a graph that others execute must say it.
+    torch's own kernels for 16-bit tensors do this internally. An exported graph needs explicit
+    casts.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, config.embed_dim, kernel_size=size, stride=size, padding=2)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, 3, H, W)
-        return self.proj(image).flatten(2).transpose(1, 2)  # (B, T, C), row by row
+        return self.proj(image).flatten(2).transpose(1, 2)  # (B, T, C), patches row by row
 
 
 class Attention(nn.Module):
@@ -86,6 +87,8 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
+    """Normalised images (B, 3, H, W) -> tokens (B, T, C); (256, 192) and 192 tokens in PEAR."""
+
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         height, width = (side // config.patch_size for side in config.img_size)
@@ -95,7 +98,7 @@ class Backbone(nn.Module):
         self.last_norm = LayerNorm(config.embed_dim, eps=1e-6)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, 3, H, W), normalised
-        # There is no class token; its slot of the position embedding is added to every token.
+        # There is no class token, but its position embedding is added to every token.
         x = self.patch_embed(image) + self.pos_embed[:, 1:] + self.pos_embed[:, :1]  # (B, T, C)
         for block in self.blocks:
             x = block(x)

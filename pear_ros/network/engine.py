@@ -1,4 +1,8 @@
-"""TensorRT engines: which fit, which are trusted, and what happens where none is."""
+"""TensorRT engines: building, checking, and torch as the fallback.
+
+An engine is used if it was built for this checkpoint, software and GPU, and if its outputs agree
+with torch's.
+"""
 
 from __future__ import annotations
 
@@ -23,43 +27,54 @@ from pear_ros.network.onnx_export import OUTPUTS, PROFILE, export, read_onnx
 from pear_ros.problems import Problems
 from pear_ros.system.files import beside, hash_files, write_whole
 
-# An output's root mean square difference to torch's, relative to the output's own root mean
-# square, or to SMALL where that is less, which an engine may have for any person: a few roundings
-# of the precision, of which torch has made its own.
+# Largest error of an output for any person: the RMS difference from torch's output, divided by
+# the RMS of torch's output or by SMALL, whichever is larger. It allows for a few rounding errors
+# of the precision, as torch's own output has some.
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
 SMALL = 0.1
 TRIED_PEOPLE = (1, 3, PROFILE[1], PROFILE[2])
 
 
 class EngineBackend(Protocol):
-    """What builds engines and runs them: the module `tensorrt_engine`."""
+    """The interface of the module `tensorrt_engine`, which builds and runs engines."""
 
     def require_version(self) -> str:
-        """The full version. Raises EngineError for one that is not supported."""
+        """Returns TensorRT's full version.
+
+        Raises:
+            EngineError: If the version is not supported.
+        """
 
     def describe_gpu(self, device: torch.device) -> dict[str, str]:
-        """What an engine depends on besides the version: fields of Key.
+        """Returns the fields of Key that describe the GPU and CUDA.
 
-        Raises EngineError for a device without engines.
+        Raises:
+            EngineError: If the device cannot run engines.
         """
 
     def build_plan(self, onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, bytes]:
-        """The engine as a buffer, and timings that make the next build faster.
+        """Returns the engine as a buffer, and timings that make the next build faster.
 
-        Raises EngineError with the reason.
+        Raises:
+            EngineError: If the build fails; the message has the reason.
         """
 
     def load_network(self, plan: Any, device: torch.device) -> Network:
-        """Raises StaleEngineError where another build helps, EngineError where it does not."""
+        """Loads an engine from a buffer.
+
+        Raises:
+            StaleEngineError: If building the engine again would help.
+            EngineError: If it would not help.
+        """
 
 
 @dataclass(frozen=True)
 class Key:
-    """What an engine depends on; it is used where all of it is the same."""
+    """Everything that an engine depends on. An engine is used only if all fields are equal."""
 
     checkpoint: str  # sha256 of the file
     precision: str  # of the backbone
-    profile: str  # people: fewest/tuned for/most
+    profile: str  # number of people: minimum/optimum/maximum
     tensorrt: str  # full version
     gpu: str
     compute_capability: str
@@ -68,7 +83,7 @@ class Key:
 
 @dataclass(frozen=True)
 class _Manifest:
-    """`<engine>.json`."""
+    """The content of `<engine>.json`."""
 
     key: Key
     onnx: str  # sha256 of the graph and the weights that it was built from
@@ -79,9 +94,10 @@ class _Manifest:
 
 
 def choose_network(network: PearNetwork, config: Config, problems: Problems) -> Network:
-    """The engine that `config` names if there is one to be trusted, else `network`.
+    """Returns the engine that `config` names if it can be used, else `network`.
 
-    Why torch computes is told as a problem, with the command that mends it.
+    If the engine cannot be used, the reason is reported to `problems` together with the command
+    that builds a new engine.
     """
     if not config.network.engine:
         return network
@@ -94,11 +110,11 @@ def choose_network(network: PearNetwork, config: Config, problems: Problems) -> 
                 raise
         build_engine(path, network, checkpoint)
         return open_engine(path, network, checkpoint)
-    except (PearError, OSError, RuntimeError) as error:  # of the file; of CUDA, such as no memory
+    except (PearError, OSError, RuntimeError) as error:  # RuntimeError: CUDA, e.g. out of memory
         sizes = f" --network-config {config.network.config}" if config.network.config else ""
         problems.count(
             "engine_not_used",
-            f"torch computes, not the engine {path}: {error}; a new one: pear-ros build "
+            f"using torch instead of the engine {path}: {error}; build a new one: pear-ros build "
             f"--checkpoint {checkpoint}{sizes} --device {network.device} "
             f"--dtype {network.precision} --output {path}",
         )
@@ -106,20 +122,23 @@ def choose_network(network: PearNetwork, config: Config, problems: Problems) -> 
 
 
 def open_engine(path: Path, network: PearNetwork, checkpoint: Path) -> Network:
-    """The engine, which agrees with `network`.
+    """Loads the engine at `path` and checks that it agrees with `network`.
 
-    Raises StaleEngineError where another build helps, EngineError where it does not.
+    Raises:
+        StaleEngineError: If building the engine again would help: it is missing, damaged, or was
+            built for something else.
+        EngineError: If building it again would not help.
     """
     tensorrt = _tensorrt()
     if network.precision not in TOLERANCES:
         raise EngineError(
-            f"there are no engines in {network.precision}; use {' or '.join(TOLERANCES)}"
+            f"engines do not support {network.precision}; use {' or '.join(TOLERANCES)}"
         )
     manifest = _read_manifest(path)
     _require_same(manifest.key, _key(tensorrt, network, checkpoint))
     if hash_files(path) != manifest.sha256:
         raise StaleEngineError("it is damaged")
-    # Mapped, as it is as large as the weights; TensorRT copies it to the GPU.
+    # Mapped, because an engine is as large as the weights; TensorRT copies it to the GPU.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as plan:
         engine = tensorrt.load_network(plan, network.device)
     require_agreement(network, engine)
@@ -127,34 +146,44 @@ def open_engine(path: Path, network: PearNetwork, checkpoint: Path) -> Network:
 
 
 def require_agreement(network: PearNetwork, engine: Network) -> None:
-    """Raises EngineError, with by how much, where the two differ on fixed inputs."""
+    """Checks that both give the same outputs for fixed inputs, within TOLERANCES.
+
+    Raises:
+        EngineError: If they differ; the message has the largest difference.
+    """
     allowed = TOLERANCES[network.precision]
     found, output, people = deviation(network, engine)
-    if not found <= allowed:  # NaN is not
+    if not found <= allowed:  # also if it is NaN
         raise EngineError(
-            f"it is not trusted: with {people} people {output} differs from torch's by "
+            f"it is not trusted: with {people} people, {output} differs from torch's by "
             f"{100 * found:.3g} % (allowed: {100 * allowed:.3g} %)"
         )
 
 
 @torch.inference_mode()
 def deviation(network: Network, engine: Network) -> tuple[float, str, int]:
-    """The largest difference of all people and outputs; of which output, and of how many people."""
+    """Returns the largest relative difference, the name of that output, and the batch size.
+
+    The maximum is over the batch sizes TRIED_PEOPLE, the people and the outputs.
+    """
     images = fixed_images(max(TRIED_PEOPLE)).to(network.device)
     expected = network(images)
     found = []
     for people in TRIED_PEOPLE:
-        answer = engine(images[:people])
+        outputs = engine(images[:people])
         for name in OUTPUTS:
-            right = getattr(expected, name)[:people].flatten(1)  # (N, K)
-            error = _rms(getattr(answer, name).flatten(1) - right)
-            relative = error / _rms(right).clamp(min=SMALL)  # (N,)
+            reference = getattr(expected, name)[:people].flatten(1)  # (N, K)
+            error = _rms(getattr(outputs, name).flatten(1) - reference)
+            relative = error / _rms(reference).clamp(min=SMALL)  # (N,)
             found.append((relative.nan_to_num(nan=torch.inf).max().item(), name, people))
     return max(found)
 
 
 def fixed_images(count: int) -> Tensor:
-    """(N, 256, 256, 3) uint8: smooth colours, others for each person, the same every time."""
+    """Crops (N, 256, 256, 3) uint8 of smooth colours, different for each person.
+
+    The same `count` always gives the same crops.
+    """
     random = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 8, 8, generator=random)
     smooth = F.interpolate(coarse, size=(CROP_SIZE, CROP_SIZE), mode="bilinear")
@@ -171,10 +200,14 @@ def _rms(values: Tensor) -> Tensor:  # (N, K) -> (N,)
 def build_engine(
     path: Path, network: PearNetwork, checkpoint: Path, onnx_path: Path | None = None
 ) -> None:
-    """Writes `path`, `path`.json (what it is) and `path`.timings (for the next build).
+    """Writes the engine `path`, its manifest `path`.json, and `path`.timings for the next build.
 
-    Without `onnx_path` the network is exported first, into a folder beside `path`.
-    Raises EngineError or ExportError.
+    Without `onnx_path` the network is first exported to a temporary folder next to `path`.
+
+    Raises:
+        EngineError: If TensorRT cannot build the engine, or if a file cannot be written.
+        ExportError: If the network cannot be exported, or if `onnx_path` is damaged or of another
+            checkpoint or precision.
     """
     tensorrt = _tensorrt()
     key = _key(tensorrt, network, checkpoint)
@@ -191,7 +224,7 @@ def build_engine(
                 onnx = read_onnx(onnx_path)
             if (onnx.checkpoint, onnx.precision) != (key.checkpoint, key.precision):
                 raise ExportError(
-                    f"{onnx_path} is of another checkpoint or in another precision "
+                    f"{onnx_path} was exported from another checkpoint or in another precision "
                     f"({onnx.precision}, not {key.precision}); export it again"
                 )
             plan, new_timings = tensorrt.build_plan(onnx_path, old_timings, network.device)
@@ -204,15 +237,17 @@ def build_engine(
         raise EngineError(f"{path} cannot be written: {error}") from error
 
 
-# --- What it is ----------------------------------------------------------------------------------
+# --- Key and manifest ----------------------------------------------------------------------------
 
 
 def _tensorrt() -> EngineBackend:
-    """The module that imports tensorrt. Raises EngineError where that is not installed."""
+    """The module that imports tensorrt. Raises EngineError if tensorrt is not installed."""
     try:
         from pear_ros.network import tensorrt_engine
     except ImportError as error:
-        raise EngineError(f"TensorRT is not installed ({error}); see docs/tensorrt.md") from error
+        raise EngineError(
+            f"TensorRT is not installed ({error}); see docs/how_to/tensorrt.md"
+        ) from error
     tensorrt_engine.require_version()
     return tensorrt_engine
 
@@ -235,14 +270,14 @@ def _read_manifest(path: Path) -> _Manifest:
         tree = json.loads(beside(path, ".json").read_text())
         return _Manifest(Key(**tree.pop("key")), **tree)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StaleEngineError(f"its description {path}.json cannot be read") from error
+        raise StaleEngineError(f"its manifest {path}.json cannot be read") from error
 
 
 def _require_same(found: Key, here: Key) -> None:
-    others = [
+    differences = [
         f"{name} {was} (here {value})"
         for (name, was), value in zip(asdict(found).items(), asdict(here).values(), strict=True)
         if was != value
     ]
-    if others:
-        raise StaleEngineError(f"it was built for {', '.join(others)}")
+    if differences:
+        raise StaleEngineError(f"it was built for {', '.join(differences)}")

@@ -1,6 +1,6 @@
-"""PEAR's head: one query token looks at the backbone's tokens; linear decoders read it out.
+"""PEAR's head: one query token attends to the backbone's tokens; linear decoders map it to EHM.
 
-Module names are those of the published checkpoint.
+The module names are the keys of the published checkpoint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pear_ros.geometry.crop_camera import CROP_FOCAL
 from pear_ros.geometry.rotation import matrix_from_6d
 from pear_ros.people import EhmParameters
 
-# Values of each linear decoder that is read.
+# Output sizes of the linear decoders that are used.
 DECODED = {
     "smplx_poses": 6 * 52,
     "smplx_scale": 6,
@@ -28,23 +28,23 @@ DECODED = {
     "flame_expression": 50,
     "cam": 3,
 }
-# Rows of the pose decoder after each 6 values became a rotation.
+# The pose decoder's 52 rotations, of 6 values each.
 GLOBAL_ORIENT = slice(0, 1)
 BODY_POSE = slice(1, 22)
 LEFT_HAND_POSE = slice(22, 37)
 RIGHT_HAND_POSE = slice(37, 52)
-# Values of the pose decoder to which the checkpoint's initial pose is added: all but the hands.
+# Outputs of the pose decoder to which the checkpoint's initial pose is added: all but the hands.
 INITIAL_POSE = slice(0, 6 * 22)
-# Values of the scale decoder.
+# Outputs of the scale decoder.
 HAND_SCALE = slice(0, 3)
 HEAD_SCALE = slice(3, 6)
-# Values of the FLAME pose decoder.
+# Outputs of the FLAME pose decoder.
 EYE_POSE = slice(0, 6)
 FLAME_GLOBAL_POSE = slice(6, 9)
 JAW_POSE = slice(9, 12)
 EYELIDS = slice(12, 14)
 
-INITIAL_SCALE = 1.5  # of the camera; its tx and ty begin at 0
+INITIAL_SCALE = 1.5  # initial value of the camera's scale; that of tx and ty is 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ class PreNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention of one token to itself: the softmax over one score is 1, the values remain."""
+    """Self-attention of a single token.
+
+    The softmax over a single score is 1, so the result is the projected value.
+    """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -83,7 +86,7 @@ class SelfAttention(nn.Module):
         return self.to_out(F.linear(x, to_v))
 
     def folded(self) -> nn.Linear:
-        """The same as one matrix (dim, dim)."""
+        """The value and output projections as one linear map (dim, dim)."""
         to_out = self.to_out[0]
         assert isinstance(to_out, nn.Linear)
         linear = nn.utils.skip_init(nn.Linear, *to_out.weight.shape[:1] * 2)
@@ -94,10 +97,11 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """One token asks, so keys and values of all tokens need not be made.
+    """Cross-attention from the query token to the backbone's tokens.
 
-    The question is taken into the tokens' space, and what the tokens answer is pooled there:
-    q . (K x) = (K^T q) . x, and the mean of V x is V of the mean.
+    There is one query token, so the query is projected into the token space instead of computing
+    keys and values for every token: q . (K x) = (K^T q) . x, and the weighted mean of V x is V
+    times the weighted mean of x.
     """
 
     def __init__(self, config: HeadConfig) -> None:
@@ -114,14 +118,14 @@ class CrossAttention(nn.Module):
         q = self.to_q(x)[:, 0].unflatten(-1, (self.heads, -1))  # (B, heads, D)
         if self.scale != 1:
             q = q * self.scale
-        question = (q.transpose(0, 1) @ to_k).transpose(0, 1)
-        attention = (question @ context.mT).softmax(-1)  # (B, heads, T)
+        query = (q.transpose(0, 1) @ to_k).transpose(0, 1)  # (B, heads, context_dim)
+        attention = (query @ context.mT).softmax(-1)  # (B, heads, T)
         pooled = attention @ context  # (B, heads, context_dim)
-        answer = (pooled.transpose(0, 1) @ to_v.mT).transpose(0, 1)  # (B, heads, D)
-        return self.to_out(answer.flatten(1)[:, None])  # (B, 1, dim)
+        value = (pooled.transpose(0, 1) @ to_v.mT).transpose(0, 1)  # (B, heads, D)
+        return self.to_out(value.flatten(1)[:, None])  # (B, 1, dim)
 
     def fold(self) -> None:
-        """The scale goes into the map before it."""
+        """Merges the scale of the scores into the query projection."""
         self.to_q.weight.mul_(self.scale)
         self.scale = 1.0
 
@@ -129,7 +133,7 @@ class CrossAttention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        # The identity stands where training has a dropout, so that the layers' numbers agree.
+        # The identity replaces the dropout of training, so that the layers keep their indices.
         self.net = nn.Sequential(
             nn.Linear(config.dim, config.mlp_dim),
             nn.GELU(),
@@ -153,7 +157,7 @@ class Layers(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        layer: Any  # of three modules
+        layer: Any  # a ModuleList of three modules
         for layer in self.layers:
             self_attention, cross_attention, feed_forward = layer
             x = self_attention(x)
@@ -170,16 +174,18 @@ class QueryTransformer(nn.Module):
         self.transformer = Layers(config)
 
     def forward(self, context: Tensor) -> Tensor:  # (B, T, context_dim)
-        # The token is the embedding of a zero: the bias alone.
+        # The query token is the embedding of a zero, which is the bias.
         token = self.to_token_embedding.bias + self.pos_embedding  # (1, 1, dim)
         token = token.expand(
             context.shape[0], -1, -1
-        )  # (B, 1, dim); len() would fix B in an export
+        )  # (B, 1, dim); len() would make B a constant in an export
         return self.transformer(token, context)[:, 0]  # (B, dim)
 
 
 class ParameterHead(nn.Module):
-    # Buffers of the published layout; only the pose enters inference.
+    """The backbone's tokens (B, T, context_dim) -> parameters of B people."""
+
+    # The published layout has five such buffers; inference uses only the pose.
     init_body_pose: Tensor  # (1, 318), 6D
 
     def __init__(self, config: HeadConfig) -> None:
@@ -189,12 +195,12 @@ class ParameterHead(nn.Module):
         self.smplx_scale_decoder = nn.Linear(config.dim, 6)
         self.smplx_shape_decoder = nn.Linear(config.dim, 200)
         self.smplx_expression_decoder = nn.Linear(config.dim, 50)
-        self.smplx_joint_decoder = nn.Linear(config.dim, 165)  # in the layout, not used
+        self.smplx_joint_decoder = nn.Linear(config.dim, 165)  # in the published layout, not used
         self.flame_poses_decoder = nn.Linear(config.dim, 14)
         self.flame_shape_decoder = nn.Linear(config.dim, 300)
         self.flame_expression_decoder = nn.Linear(config.dim, 50)
         self.cam_decoder = nn.Linear(config.dim, 3)
-        self.decoders: nn.Linear | None = None  # all that are read, once they are folded
+        self.decoders: nn.Linear | None = None  # after fold(): all used decoders in one map
         for name, size in (
             ("body_pose", 318), ("betas", 10), ("betas_kid", 11), ("cam", 3), ("expression", 10),
         ):  # fmt: skip
@@ -202,12 +208,12 @@ class ParameterHead(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Linear maps become one, for inference: names and sizes change.
+        """Merges linear maps for inference. Names and sizes of the parameters change.
 
-        Those of a self-attention follow each other, a cross-attention's scale follows its question;
-        the decoders stand side by side, and the initial pose is a part of their bias.
+        The two maps of a self-attention become one, the scale of a cross-attention goes into its
+        query projection, and the decoders become one map that has the initial pose in its bias.
         """
-        layer: Any  # of three modules
+        layer: Any  # a ModuleList of three modules
         for layer in self.transformer.transformer.layers:
             layer[0].fn = layer[0].fn.folded()
             layer[1].fn.fold()
@@ -231,13 +237,13 @@ class ParameterHead(nn.Module):
 
 
 def with_initial_pose(poses: Tensor, init_body_pose: Tensor) -> Tensor:
-    """What the pose decoder says (B, 312), and the checkpoint's initial pose (1, 318), 6D."""
+    """Adds the initial pose (1, 318) to the pose decoder's output (B, 312), all in 6D."""
     offset = F.pad(init_body_pose[:, INITIAL_POSE], (0, poses.shape[1] - INITIAL_POSE.stop))
     return poses + offset
 
 
 def read_out(decoded: Mapping[str, Tensor]) -> EhmParameters:
-    """What the decoders' values (B, ...) mean; the initial pose is in them."""
+    """Converts the decoders' outputs (B, ...), initial pose included, to EHM parameters."""
     rotations = matrix_from_6d(decoded["smplx_poses"].unflatten(-1, (52, 6)))  # (B, 52, 3, 3)
     scales = decoded["smplx_scale"]  # (B, 6)
     flame_poses = decoded["flame_poses"]  # (B, 14)

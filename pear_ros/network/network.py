@@ -1,4 +1,4 @@
-"""PEAR's network: crops in, EHM parameters out."""
+"""PEAR's network: crops -> EHM parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 class Network(Protocol):
-    """Crops in, parameters out: PearNetwork, or an engine in its place."""
+    """The interface that PearNetwork and the engines that replace it have in common."""
 
     @property
     def device(self) -> torch.device: ...
@@ -26,13 +26,16 @@ class Network(Protocol):
     def description(self) -> str: ...
 
     @property
-    def can_be_recorded(self) -> bool: ...  # its call may become a part of a CUDA graph
+    def can_be_recorded(self) -> bool: ...  # whether a CUDA graph can capture a call
 
-    def __call__(self, crops: Tensor) -> EhmParameters: ...  # (N, 256, 256, 3) RGB, uint8
+    def __call__(self, crops: Tensor) -> EhmParameters: ...  # crops (N, 256, 256, 3) RGB uint8
 
 
 class PearNetwork(nn.Module):
-    """Backbone in the chosen dtype, head in float32: it is little work and feeds divisions."""
+    """Backbone in the chosen dtype, head in float32.
+
+    The head is a small part of the arithmetic, and its outputs are orthonormalised and divided by.
+    """
 
     can_be_recorded = True
 
@@ -43,7 +46,12 @@ class PearNetwork(nn.Module):
         self.head = ParameterHead(config.head)
 
     def forward(self, crops: Tensor) -> EhmParameters:
-        """Of crops (N, 256, 256, 3) RGB uint8, or (N, 256, 192, 3): the columns it sees alone."""
+        """Estimates the parameters of N people.
+
+        Args:
+            crops: (N, 256, 256, 3) RGB uint8, or (N, 256, 192, 3): only the columns that the
+                backbone reads.
+        """
         image = self.normalise(crops).to(self.backbone.pos_embed.dtype)  # (N, 3, 256, 192)
         tokens = self.backbone(image)  # (N, 192, 1280)
         parameters: EhmParameters = self.head(tokens.float())
@@ -55,24 +63,24 @@ class PearNetwork(nn.Module):
 
     @property
     def precision(self) -> str:
-        """Of the backbone: float32, float16 or bfloat16."""
+        """The backbone's dtype: float32, float16 or bfloat16."""
         return str(self.backbone.pos_embed.dtype).removeprefix("torch.")
 
     @property
     def description(self) -> str:
-        """Its size and where it runs, for people."""
+        """Number of weights, precision and device, as text for users."""
         millions = sum(p.numel() for p in self.parameters()) / 1e6
         return f"{millions:.1f} million weights, backbone in {self.precision} on {self.device}"
 
     def normalise(self, crops: Tensor) -> Tensor:
-        """(N, S, S or W, 3) RGB uint8 -> (N, 3, S, W) float32, the W columns in the middle.
+        """(N, S, S or W, 3) RGB uint8 -> (N, 3, S, W) float32, normalised.
 
-        They are what the backbone sees.
+        Of S columns it keeps the W in the middle, which are those that the backbone reads.
         """
         margin = (crops.shape[2] - self.config.backbone.img_size[1]) // 2
-        image = crops.float()  # first of all: TensorRT does nothing else with uint8
+        image = crops.float()  # the first operation: TensorRT can only cast uint8
         image = image[:, :, margin : crops.shape[2] - margin]
-        # Numbers, not tensors: those would have to be copied to the device, which a CUDA graph
-        # cannot do.
+        # Numbers, not tensors: a tensor would be copied to the device, which is not allowed while
+        # a CUDA graph is captured.
         channels = zip(image.unbind(-1), IMAGE_MEAN, IMAGE_STD, strict=True)
         return torch.stack([(c - 255 * mean) / (255 * std) for c, mean, std in channels], 1)

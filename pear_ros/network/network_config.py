@@ -1,4 +1,4 @@
-"""Sizes of the network, and the JSON file that holds them."""
+"""Sizes of the network, and their JSON file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.network.backbone import BackboneConfig
 from pear_ros.network.head import HeadConfig
 
-LARGEST_SIZE = 1 << 16  # of a layer; a larger one in a configuration is a mistake
+LARGEST_SIZE = 1 << 16  # limit of every size, to catch mistakes in a configuration
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,11 @@ class NetworkConfig:
 
     @staticmethod
     def from_json(path: Path) -> NetworkConfig:
-        """Reads `{"backbone": {...}, "head": {...}}` with the fields' names.
+        """Reads `{"backbone": {...}, "head": {...}}`, with the names of the fields as keys.
 
-        Raises CheckpointError if the file is not of that form.
+        Raises:
+            CheckpointError: If the file cannot be read, has another form, or has sizes that do
+                not fit each other or the crop.
         """
         try:
             tree = json.loads(path.read_text())
@@ -35,22 +37,25 @@ class NetworkConfig:
             config = NetworkConfig(BackboneConfig(**backbone), HeadConfig(**head))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
-                f"{path} is not a network configuration ({error}); it is a JSON file with the "
-                'objects "backbone" and "head", see docs/assets.md'
+                f"{path} is not a network configuration ({error}); it must be a JSON file with "
+                'the objects "backbone" and "head", see docs/how_to/get_weights.md'
             ) from error
         sizes = [*config.backbone.img_size, *_sizes(config.backbone, config.head)]
         if tree or not all(type(size) is int and 0 < size <= LARGEST_SIZE for size in sizes):
             raise CheckpointError(
-                f"{path}: sizes are whole numbers from 1 to {LARGEST_SIZE}, "
-                "in the objects backbone and head only"
+                f"{path}: sizes must be whole numbers from 1 to {LARGEST_SIZE}, and there must be "
+                "no objects besides backbone and head"
             )
         if len(config.backbone.img_size) != 2 or type(config.backbone.qkv_bias) is not bool:
-            raise CheckpointError(f"{path}: img_size is [height, width], qkv_bias true or false")
+            raise CheckpointError(
+                f"{path}: img_size must be [height, width] and qkv_bias true or false"
+            )
         height, width = config.backbone.img_size
         patch = config.backbone.patch_size
         if height != CROP_SIZE or width > CROP_SIZE or height % patch or width % patch:
             raise CheckpointError(
-                f"{path}: img_size is [{CROP_SIZE}, at most {CROP_SIZE}], multiples of patch_size"
+                f"{path}: img_size must be [{CROP_SIZE}, at most {CROP_SIZE}], both multiples of "
+                "patch_size"
             )
         if config.backbone.embed_dim != config.head.context_dim:
             raise CheckpointError(f"{path}: head.context_dim must equal backbone.embed_dim")
@@ -59,6 +64,7 @@ class NetworkConfig:
         return config
 
     def to_json(self) -> str:
+        """The text that `from_json` reads."""
         return json.dumps(dataclasses.asdict(self), indent=1)
 
 

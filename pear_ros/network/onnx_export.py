@@ -1,4 +1,7 @@
-"""The network as ONNX: crops in, every field of EhmParameters out, the precisions in the graph."""
+"""Exports the network to ONNX: crops in, every field of EhmParameters out.
+
+The precisions of backbone and head are part of the graph.
+"""
 
 from __future__ import annotations
 
@@ -20,37 +23,39 @@ from pear_ros.network.network import PearNetwork
 from pear_ros.people import EhmParameters
 from pear_ros.system.files import beside, hash_files, write_whole
 
-OPSET = 20  # the newest that TensorRT 10.3 takes; 11 takes up to 25
+OPSET = 20  # the newest that TensorRT 10.3 supports; TensorRT 11 supports up to 25
 PRECISIONS = ("float16", "float32")  # opset 20 has no convolution in bfloat16
 INPUT = "crops"
 OUTPUTS = tuple(f.name for f in fields(EhmParameters))
-PROFILE = (1, 4, 32)  # people in one call: the fewest, what to tune for, the most
+PROFILE = (1, 4, 32)  # people in one call: minimum, optimum, maximum
 INSTALL = "pip install onnx onnxscript"
 
 
 @dataclass(frozen=True)
 class Onnx:
-    """An exported model, as its manifest `<file>.json` tells."""
+    """The content of the manifest `<file>.json` of an exported model."""
 
     sha256: str  # of graph and weights
-    checkpoint: str  # sha256 of the file whose weights it has
+    checkpoint: str  # sha256 of the file that its weights come from
     precision: str  # of the backbone
 
 
 def export(network: PearNetwork, checkpoint_sha256: str, path: Path) -> Onnx:
-    """Writes `path` (the graph), `path`.data (the weights) and `path`.json (what they are).
+    """Writes the graph `path`, the weights `path`.data and the manifest `path`.json.
 
-    Raises ExportError where a package is missing or the files cannot be written.
+    Raises:
+        ExportError: If the precision cannot be exported, a package is missing, or the files
+            cannot be written.
     """
     if network.precision not in PRECISIONS:
         raise ExportError(f"{network.precision} cannot be exported; use {' or '.join(PRECISIONS)}")
     try:
         program = _program(network)
     except ImportError as error:
-        raise ExportError(f"the export needs another package ({error}): {INSTALL}") from error
+        raise ExportError(f"the export needs a missing package ({error}): {INSTALL}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside(path, ".json").unlink(missing_ok=True)  # it stands for a complete export
+        beside(path, ".json").unlink(missing_ok=True)  # its presence marks a complete export
         program.save(path, external_data=True)
         onnx = Onnx(hash_files(path, beside(path, ".data")), checkpoint_sha256, network.precision)
         write_whole(beside(path, ".json"), json.dumps(asdict(onnx), indent=1).encode())
@@ -60,8 +65,12 @@ def export(network: PearNetwork, checkpoint_sha256: str, path: Path) -> Onnx:
 
 
 def read_onnx(path: Path) -> Onnx:
-    """What an export is. Raises ExportError where its files are missing or others than then."""
-    command = f"write it again: pear-ros export --checkpoint ... --output {path}"
+    """Reads the manifest of an export and checks the files against it.
+
+    Raises:
+        ExportError: If a file is missing, or if the graph or the weights have changed.
+    """
+    command = f"export it again: pear-ros export --checkpoint ... --output {path}"
     try:
         onnx = Onnx(**json.loads(beside(path, ".json").read_text()))
         found = hash_files(path, beside(path, ".data"))
@@ -73,7 +82,7 @@ def read_onnx(path: Path) -> Onnx:
 
 
 class _Tuple(nn.Module):
-    """The network with a tuple of tensors as its answer."""
+    """Wraps the network to return a tuple of tensors."""
 
     def __init__(self, network: PearNetwork) -> None:
         super().__init__()
@@ -86,7 +95,7 @@ class _Tuple(nn.Module):
 
 
 def _program(network: PearNetwork) -> Any:
-    # Two people: torch.export takes a size of 0 or 1 for a constant.
+    # Two people, because torch.export treats a size of 0 or 1 as a constant.
     crops = torch.zeros(2, CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8, device=network.device)
     people = torch.export.Dim("people", min=PROFILE[0], max=PROFILE[2])
     with _quiet():
@@ -101,7 +110,8 @@ def _program(network: PearNetwork) -> Any:
             verbose=False,
         )
     graph = program.model.graph
-    # TensorRT casts an input of uint8 and does nothing else with it: its size is the cast one's.
+    # A cast is the only operation that TensorRT has for a uint8 input: let the others, such as
+    # reading its size, use the result of the cast.
     uses = tuple(graph.inputs[0].uses())
     (cast,) = (use.node for use in uses if use.node.op_type == "Cast")
     for use in uses:
@@ -109,13 +119,13 @@ def _program(network: PearNetwork) -> Any:
             use.node.replace_input_with(use.idx, cast.outputs[0])
     graph.sort()
     for node in graph:
-        node.metadata_props.clear()  # names of this machine's files; the hash is to be the model's
+        node.metadata_props.clear()  # has paths of local files, which would change the hash
     return program
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself; errors are raised, not logged."""
+    """Suppresses the exporter's log messages and warnings; its errors are exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

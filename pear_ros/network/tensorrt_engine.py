@@ -1,7 +1,7 @@
-"""TensorRT: an engine is built from ONNX, and run. The only module that imports tensorrt.
+"""Builds TensorRT engines from ONNX and runs them. The only module that imports tensorrt.
 
-Written against the documented API of TensorRT 10.3 and 11, and tested against a fake of it alone:
-nothing here has been run with the real one.
+Written for the documented API of TensorRT 10.3 and 11, and tested only with a fake of that API:
+it has never been run with TensorRT itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
 
 def require_version() -> str:
-    """TensorRT's full version. Raises EngineError for one that this module was not written for."""
+    """Returns TensorRT's full version.
+
+    Raises:
+        EngineError: If this module does not support the version.
+    """
     version = str(trt.__version__)
     major, minor = (int(part) for part in version.split(".")[:2])
     if not (10, 3) <= (major, minor) < (12, 0):
@@ -37,7 +41,11 @@ def require_version() -> str:
 
 
 def describe_gpu(device: torch.device) -> dict[str, str]:
-    """What an engine depends on besides TensorRT. Raises EngineError for another device."""
+    """Returns what an engine depends on besides TensorRT: GPU, compute capability, CUDA version.
+
+    Raises:
+        EngineError: If the device is not an NVIDIA GPU.
+    """
     if device.type != "cuda":
         raise EngineError(f"an engine needs an NVIDIA GPU, and the device is {device}")
     major, minor = torch.cuda.get_device_capability(device)
@@ -49,7 +57,7 @@ def describe_gpu(device: torch.device) -> dict[str, str]:
 
 
 class _Logger(trt.ILogger):  # type: ignore[misc]
-    """Keeps the errors, to tell them with ours; TensorRT has no exceptions."""
+    """Collects error messages for our exceptions, because TensorRT raises none itself."""
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
@@ -59,17 +67,17 @@ class _Logger(trt.ILogger):  # type: ignore[misc]
         if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
             self._errors.append(msg.strip())
 
-    def taken(self) -> str:
-        """The errors since the last time."""
-        told, self._errors = "; ".join(self._errors[:3]), []
-        return told or "TensorRT gave no reason"
+    def pop_errors(self) -> str:
+        """The errors since the last call."""
+        errors, self._errors = "; ".join(self._errors[:3]), []
+        return errors or "TensorRT gave no reason"
 
 
-LOGGER = _Logger()  # one for all: TensorRT keeps the first that it sees
+LOGGER = _Logger()  # shared, because TensorRT keeps using the first logger that it gets
 
 
 class _Progress(trt.IProgressMonitor):  # type: ignore[misc]
-    """A bar for the outermost phases of a build, which TensorRT reports from threads of its own."""
+    """Progress bars for the outermost phases of a build, updated by TensorRT's own threads."""
 
     def __init__(self) -> None:
         trt.IProgressMonitor.__init__(self)
@@ -82,7 +90,7 @@ class _Progress(trt.IProgressMonitor):  # type: ignore[misc]
     def step_complete(self, phase_name: str, step: int) -> bool:
         if bar := self._bars.get(phase_name):
             bar.update()
-        return True  # go on
+        return True  # continue the build
 
     def phase_finish(self, phase_name: str) -> None:
         if bar := self._bars.pop(phase_name, None):
@@ -93,14 +101,20 @@ class _Progress(trt.IProgressMonitor):  # type: ignore[misc]
 
 
 def build_plan(onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, bytes]:
-    """The engine as a buffer, and the timing cache, which makes the next build faster.
+    """Returns the engine as a buffer, and the timing cache, which makes the next build faster.
 
-    Raises EngineError with TensorRT's reason.
+    Args:
+        onnx: The exported network.
+        timings: The timing cache of an earlier build, or nothing.
+        device: The GPU to build for.
+
+    Raises:
+        EngineError: If the build fails; the message has TensorRT's reason.
     """
     with _on(device):
         builder = trt.Builder(LOGGER)
         flags = 0
-        if trt.__version__.startswith("10."):  # in 11 there are no others
+        if trt.__version__.startswith("10."):  # in 11 all networks are strongly typed
             flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = builder.create_network(flags)
         parser = trt.OnnxParser(network, LOGGER)
@@ -109,21 +123,23 @@ def build_plan(onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, b
             raise EngineError(f"TensorRT cannot read {onnx}: {'; '.join(reasons)}")
 
         config = builder.create_builder_config()
-        config.clear_flag(trt.BuilderFlag.TF32)  # set by default; float32 is meant where it stands
+        config.clear_flag(trt.BuilderFlag.TF32)  # TF32 is on by default and rounds float32
         profile = builder.create_optimization_profile()
         profile.set_shape(INPUT, *((people, *CROP_SHAPE) for people in PROFILE))
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"TensorRT takes no profile of {PROFILE} people: {LOGGER.taken()}")
+            raise EngineError(
+                f"TensorRT rejected the profile of {PROFILE} people: {LOGGER.pop_errors()}"
+            )
         cache = config.create_timing_cache(timings)
         if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-            LOGGER.taken()  # the old one is of another GPU, or damaged
+            LOGGER.pop_errors()  # the old cache is damaged or from another GPU
             cache = config.create_timing_cache(b"")
             config.set_timing_cache(cache, ignore_mismatch=False)
         config.progress_monitor = _Progress()
 
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise EngineError(f"TensorRT has built no engine: {LOGGER.taken()}")
+            raise EngineError(f"TensorRT could not build the engine: {LOGGER.pop_errors()}")
         return plan, bytes(cache.serialize())
 
 
@@ -132,34 +148,40 @@ def build_plan(onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, b
 
 @dataclass(frozen=True)
 class _Recording:
-    """One batch size: its buffers, and what computes the outputs from the crops."""
+    """The buffers and the CUDA graph of one batch size."""
 
-    context: Any  # must not change, nor go, while the graph is used
+    context: Any  # must stay alive and unchanged while the graph is used
     crops: Tensor  # (B, 256, 256, 3) uint8
-    outputs: Tensor  # all of them, one behind the other, so that one copy takes them away
+    outputs: Tensor  # all outputs in one buffer, so that one copy is enough
     shapes: dict[str, tuple[int, ...]]  # of the outputs
-    replay: Callable[[], None]
+    replay: Callable[[], None]  # computes the outputs from the crops
 
 
 class TensorRTNetwork:
-    """A Network that is an engine. Not for several threads at once."""
+    """A Network that runs a TensorRT engine. Not thread-safe."""
 
-    can_be_recorded = False  # it replays graphs of its own
+    can_be_recorded = False  # it replays its own CUDA graphs
 
     def __init__(self, plan: Any, device: torch.device) -> None:
-        """Raises StaleEngineError where this TensorRT does not read it, EngineError otherwise."""
+        """Loads the engine `plan` and captures a CUDA graph for each batch size.
+
+        Raises:
+            StaleEngineError: If this TensorRT cannot read the engine, or if its inputs and outputs
+                are not those of the network.
+            EngineError: If TensorRT refuses a call.
+        """
         self._device = device
         with _on(device):
             self._runtime = trt.Runtime(LOGGER)
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
-                raise StaleEngineError(f"TensorRT does not read it: {LOGGER.taken()}")
+                raise StaleEngineError(f"TensorRT cannot read it: {LOGGER.pop_errors()}")
             names = {self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)}
             if names != {INPUT, *OUTPUTS}:
-                raise StaleEngineError("it has other inputs and outputs than the network")
+                raise StaleEngineError("its inputs and outputs differ from those of the network")
             self._stream = CudaStream(device)
-            # One context a batch size, as a graph belongs to its context's shapes; they run one
-            # after the other, so that all of them work in one piece of memory.
+            # One context for each batch size, because a graph is tied to its context's shapes.
+            # The contexts never run at the same time, so they share one block of memory.
             size = max(1, self._engine.device_memory_size_v2)
             self._memory = torch.empty(size, dtype=torch.uint8, device=device)
             self._recordings = {people: self._record(people) for people in BATCHES}
@@ -170,10 +192,11 @@ class TensorRTNetwork:
 
     @property
     def description(self) -> str:
-        """For people."""
-        return f"engine of TensorRT {trt.__version__} on {self._device}"
+        """Version and device, as text for users."""
+        return f"TensorRT {trt.__version__} engine on {self._device}"
 
-    def __call__(self, crops: Tensor) -> EhmParameters:  # (N, 256, 256, 3) RGB, uint8
+    def __call__(self, crops: Tensor) -> EhmParameters:
+        """Estimates the parameters of N people from crops (N, 256, 256, 3) RGB uint8."""
         with _on(self._device):
             parts = [self._run(part) for part in crops.split(BATCHES[-1])]
         if len(parts) == 1:
@@ -193,10 +216,12 @@ class TensorRTNetwork:
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:
-            raise EngineError(f"TensorRT makes no execution context: {LOGGER.taken()}")
+            raise EngineError(
+                f"TensorRT could not create an execution context: {LOGGER.pop_errors()}"
+            )
         context.set_device_memory(self._memory.data_ptr(), self._memory.numel())
         crops = torch.zeros(people, *CROP_SHAPE, dtype=torch.uint8, device=self._device)
-        _require(context.set_input_shape(INPUT, tuple(crops.shape)), f"takes {people} people")
+        _require(context.set_input_shape(INPUT, tuple(crops.shape)), f"{people} people as input")
         for name in OUTPUTS:
             _require(self._engine.get_tensor_dtype(name) == trt.DataType.FLOAT, f"float32 {name}")
         shapes = {name: tuple(context.get_tensor_shape(name)) for name in OUTPUTS}
@@ -205,34 +230,39 @@ class TensorRTNetwork:
             _require(context.set_tensor_address(name, tensor.data_ptr()), f"address of {name}")
 
         def enqueue() -> None:
-            _require(context.execute_async_v3(self._stream.handle), f"{people} people")
+            _require(context.execute_async_v3(self._stream.handle), f"inference of {people} people")
 
         replay = self._stream.record(enqueue).replay
         return _Recording(context, crops, outputs, shapes, replay)
 
 
 def load_network(plan: Any, device: torch.device) -> TensorRTNetwork:
-    """Raises StaleEngineError where another build helps, EngineError where it does not."""
+    """Loads an engine from a buffer.
+
+    Raises:
+        StaleEngineError: If building the engine again would help.
+        EngineError: If it would not help.
+    """
     return TensorRTNetwork(plan, device)
 
 
 def _views(values: Tensor, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Tensors of those shapes in a flat one, each at an address that TensorRT takes."""
+    """Views of those shapes into a flat tensor, each at an address that TensorRT accepts."""
     pieces = values.split([_padded(shape) for shape in shapes.values()])
     named = zip(shapes.items(), pieces, strict=True)
     return {name: piece[: math.prod(shape)].view(shape) for (name, shape), piece in named}
 
 
 def _padded(shape: tuple[int, ...]) -> int:
-    """The number of float32, rounded up to 256 bytes."""
+    """Number of float32 values, rounded up to a multiple of 256 bytes."""
     return -(-math.prod(shape) // 64) * 64
 
 
 def _require(is_done: bool, what: str) -> None:
     if not is_done:
-        raise EngineError(f"TensorRT has refused ({what}): {LOGGER.taken()}")
+        raise EngineError(f"TensorRT refused a call ({what}): {LOGGER.pop_errors()}")
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """TensorRT works on CUDA's current device."""
+    """Makes `device` the current CUDA device, which is the one that TensorRT uses."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

@@ -1,4 +1,4 @@
-"""Images and videos without a node.
+"""Processes images and videos without ROS.
 
 infer.py  `pear-ros infer`
 """

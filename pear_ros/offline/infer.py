@@ -1,4 +1,4 @@
-"""People in images and videos, without ROS."""
+"""`pear-ros infer`: estimates the people in images and videos, without ROS."""
 
 from __future__ import annotations
 
@@ -28,33 +28,34 @@ IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 @dataclass(frozen=True)
 class InferOptions:
-    """What `infer` does besides the pipeline's own settings."""
+    """Options of `infer` other than the pipeline's settings."""
 
     output: Path  # .npz
-    overlay: Path | None = None  # directory for pictures
-    boxes: Sequence[tuple[float, ...]] = ()  # xyxy, px; in every image
+    overlay: Path | None = None  # folder for images with meshes
+    boxes: Sequence[tuple[float, ...]] = ()  # xyxy, px; used in every image
     intrinsics: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy, px
     vertices: bool = True  # store the meshes
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image of the input; `image` is None where it cannot be read."""
+    """An image of the input; `image` is None if it cannot be read."""
 
-    name: str  # unique, fit for a file's name
+    name: str  # unique, usable as a file name
     image: ImageArray | None  # (H, W, 3) RGB
     stamp_s: float
-    source: str = ""  # images of one source follow each other in time
+    source: str = ""  # images of the same source are in order of time
 
 
 def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
-    """Writes one row per person to `options.output`; 1 where an input could not be read.
+    """Writes one row per person to `options.output`; returns 1 if an input cannot be read.
 
-    Raises PearError where the weights or the assets cannot be used, the output cannot be written,
-    or no input can be read.
+    Raises:
+        PearError: If the weights or the body model cannot be used, the output cannot be written, or
+            none of the inputs can be read.
     """
     paths = list_inputs(inputs)
-    _require_writable(options.output)  # before the work, not after it
+    _require_writable(options.output)  # fails now rather than after the work
     problems = Problems(lambda message: tqdm.write(message, file=sys.stderr))
     pipeline = load_pipeline(config, problems)
     boxes = Boxes(
@@ -67,7 +68,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     names: list[str] = []
     unreadable = 0
     with (
-        contextlib.suppress(KeyboardInterrupt),  # what is done is written
+        contextlib.suppress(KeyboardInterrupt),  # writes the finished images after Ctrl-C
         tqdm(total=sum(count for _, count in paths), unit="image") as progress,
     ):
         for entry in read_images(path for path, _ in paths):
@@ -97,9 +98,10 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
 
 
 def list_inputs(inputs: Iterable[Path]) -> list[tuple[Path, int]]:
-    """Files and how many images each has; folders give their image files in order of name.
+    """Returns the files with their number of images; a folder's image files are sorted by name.
 
-    Raises PearError for a path that does not exist or a folder without images.
+    Raises:
+        PearError: If a path does not exist or a folder has no images.
     """
     files: list[tuple[Path, int]] = []
     for path in inputs:
@@ -123,10 +125,10 @@ def _video_length(path: Path) -> int:
 
 
 def read_images(paths: Iterable[Path]) -> Iterator[NamedImage]:
-    """Every image of the files, videos frame by frame."""
+    """Yields every image of the files; videos frame by frame."""
     for index, path in enumerate(paths):
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            # Each picture is a scene of its own: no person is followed from one to the next.
+            # A source of its own: people are not tracked from one picture to the next.
             yield NamedImage(f"{index:05d}_{path.stem}", _read_picture(path), 0.0, f"i{index}")
         else:
             yield from _read_video(index, path)
@@ -135,7 +137,7 @@ def read_images(paths: Iterable[Path]) -> Iterator[NamedImage]:
 def _read_picture(path: Path) -> ImageArray | None:
     try:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # a header of more pixels than OpenCV takes
+    except cv2.error:  # the header has more pixels than OpenCV accepts
         image = None
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
@@ -158,7 +160,14 @@ def _read_video(index: int, path: Path) -> Iterator[NamedImage]:
 def write_people(
     output: Path, names: Sequence[str], rows: Sequence[tuple[int, Camera, People]], vertices: bool
 ) -> None:
-    """One row a person of at least one image; README.md lists the arrays."""
+    """Writes an .npz file with one row per person: docs/reference/people_file.md.
+
+    `rows` has an entry for each image, at least one: its index in `names`, its camera and its
+    people, who need vertices if `vertices` is True.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     people = [p for _, _, p in rows]
     counts = [len(p) for p in people]
     intrinsics = intrinsics_of([camera for _, camera, _ in rows]).numpy()  # (images, 4)

@@ -1,4 +1,4 @@
-"""Where a person stands, in metres.
+"""The position of a person, in metres.
 
-reprojection.py  translation by least squares on the joints
+reprojection.py  translation that minimises the reprojection error of the joints
 """

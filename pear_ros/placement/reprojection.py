@@ -1,7 +1,7 @@
-"""Translates bodies so that their camera sees the joints where the crop's camera saw them.
+"""Translates bodies so that the real camera sees the joints where the crop camera saw them.
 
 Two implementations: torch, which has gradients and runs on any device, and `src/reprojection.c` for
-CPUs, where launching some 200 operations on 55 joints takes longer than computing them.
+CPUs, where the overhead of some 200 torch operations on 55 joints exceeds their computation.
 """
 
 from __future__ import annotations
@@ -15,28 +15,44 @@ from pear_ros.geometry.crop_camera import CROP_FOCAL, camera_from_crop
 from pear_ros.people import NUM_BODY_JOINTS
 from pear_ros.system.native import load_library, require
 
-NEAREST_JOINT_M = 0.1  # from the camera to the nearest joint: each was seen, so none is behind
+NEAREST_JOINT_M = 0.1  # least depth of a joint: all were visible, so none is behind the camera
 GAUSS_NEWTON_STEPS = 4
-FINGER_WEIGHT = 15**-0.5  # in px, so that a hand's fifteen joints count as one (docs/frames.md)
+# Factor of a finger joint's error, so that the 15 finger joints of a hand count as one joint: with
+# equal weights, the finger joints bias the depth estimate upwards (docs/concepts/frames.md).
+FINGER_WEIGHT = 15**-0.5
 
 
 def place_in_camera(
     joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor
 ) -> Tensor:
-    """Translations (N, 3), m, that put bodies in the optical frames of their cameras.
+    """Estimates the translations that put bodies in the optical frames of their cameras.
 
-    `joints` (N, J, 3), m, in the order of JOINT_NAMES, are of bodies turned by `camera_from_crop`;
-    `camera_t` (N, 3), `crop_xywh` (N, 4) px, `intrinsics` (N, 4) fx, fy, cx, cy px. A translation
-    minimises the squared distances, px, between where the camera and where the crop's camera sees
-    the joints, a finger's weighing a fifteenth: linear least squares, then Gauss-Newton. No joint
-    comes nearer than NEAREST_JOINT_M. A row that cannot be placed (`tz` not positive, anything not
-    finite) is NaN.
+    A translation minimises the sum of squared distances, px, between a joint's projections by the
+    real camera and by the crop camera, where a finger joint has a weight of 1/15. Linear least
+    squares gives the initial value, Gauss-Newton refines it. The weights of a person's joints
+    outside of the crop decrease with their distance from it, as the network did not see them. The
+    depth of every joint stays above NEAREST_JOINT_M.
 
-    Any device; nothing waits for the device, and nothing depends on the data but the numbers.
+    Works on any device without waiting for it. The sequence of operations does not depend on the
+    values, so a CUDA graph can capture it.
+
+    Args:
+        joints: (N, J, 3) m, in the order of JOINT_NAMES, rotated by `camera_from_crop`.
+        camera_t: (N, 3) m, translation of the crop camera.
+        crop_xywh: (N, 4) px.
+        intrinsics: (N, 4) px: fx, fy, cx, cy.
+
+    Returns:
+        (N, 3) m, float32. A row is NaN if its person cannot be placed: `tz` is not positive, or a
+        value is not finite.
+
+    Raises:
+        ValueError: On a CPU without gradients, if the shapes do not fit, or if J is 0 or more than
+            MOST_JOINTS.
     """
     inputs = [rows.double() for rows in (joints, camera_t, crop_xywh, intrinsics)]
-    learns = torch.is_grad_enabled() and any(rows.requires_grad for rows in inputs)
-    if learns or not all(rows.is_cpu for rows in inputs):
+    needs_grad = torch.is_grad_enabled() and any(rows.requires_grad for rows in inputs)
+    if needs_grad or not all(rows.is_cpu for rows in inputs):
         return _place(*inputs)
     return _place_on_cpu(*inputs)
 
@@ -46,13 +62,14 @@ def _place(joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tens
     xy, z = joints[..., :2], joints[..., 2:]
 
     pelvis = joints[:, :1]
-    in_crop = (joints - pelvis) @ camera_from_crop(crop_xywh, intrinsics) + pelvis  # turned back
+    # Row vectors times a rotation are rotated by its transpose: into the crop camera's axes.
+    in_crop = (joints - pelvis) @ camera_from_crop(crop_xywh, intrinsics) + pelvis  # (N, J, 3)
     tx_ty, tz = camera_t[:, None, :2], camera_t[:, None, 2:]
     half_crops = CROP_FOCAL * (in_crop[..., :2] - tx_ty) / (in_crop[..., 2:] + tz)  # (N, J, 2)
     half = crop_xywh[:, None, 2:] / 2
     seen = (crop_xywh[:, None, :2] + half * (1 + half_crops) - centre) / focal  # slopes of rays
 
-    # The network saw no joint that lies outside of the crop: its say fades.
+    # The network did not see joints outside of the crop: their weights decrease with distance.
     focal = focal * half_crops.abs().amax(-1, keepdim=True).clamp(min=1) ** -8  # (N, J, 2)
     focal[:, NUM_BODY_JOINTS:] *= FINGER_WEIGHT
     nearest = NEAREST_JOINT_M - z.amin(1)  # (N, 1)
@@ -60,40 +77,43 @@ def _place(joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tens
     def in_front(translation: Tensor) -> Tensor:
         return torch.cat((translation[:, :2], translation[:, 2:].maximum(nearest)), 1)
 
-    # Linear are errors in metres at the joint; the depth by the person's size makes them pixels.
+    # Errors in metres at the joint's depth are linear in the translation. The depth that follows
+    # from the person's size converts them to pixels.
     depth = intrinsics[:, None, :1] * tz / (CROP_FOCAL * half[..., :1]) + z  # (N, J, 1) m
     scale = focal / depth.clamp(min=NEAREST_JOINT_M)
     translation = in_front(_least_squares(scale, seen, scale * (xy - seen * z)))
-    last = torch.zeros_like(translation)
+    previous = torch.zeros_like(translation)
     for _ in range(GAUSS_NEWTON_STEPS):
         placed = joints + translation[:, None]
         scale, slope = focal / placed[..., 2:], placed[..., :2] / placed[..., 2:]
         step = _least_squares(scale, slope, focal * (slope - seen))
-        # Where a step turns back by a share of the last, the minimum lies between.
-        back = -(step * last).sum(1, keepdim=True) / (last * last).sum(1, keepdim=True).clamp(1e-18)
-        last = step / (1 + back.clamp(0, 1))
-        translation = in_front(translation + last)
+        # If a step reverses a part of the previous one, the minimum lies between: shorten it.
+        squared = (previous * previous).sum(1, keepdim=True).clamp(1e-18)
+        reversed_part = -(step * previous).sum(1, keepdim=True) / squared
+        previous = step / (1 + reversed_part.clamp(0, 1))
+        translation = in_front(translation + previous)
     translation = translation.float()
-    good = translation.isfinite().all(-1, keepdim=True) & (tz[:, 0] > 0)
-    return translation.masked_fill(~good, torch.nan)
+    is_valid = translation.isfinite().all(-1, keepdim=True) & (tz[:, 0] > 0)
+    return translation.masked_fill(~is_valid, torch.nan)
 
 
 def _least_squares(scale: Tensor, slope: Tensor, residual: Tensor) -> Tensor:
-    """The (N, 3) t = (x, y, z) with the least |residual + scale * ((x, y) - slope * z)|^2.
+    """The (N, 3) t = (x, y, z) that minimises |residual + scale * ((x, y) - slope * z)|^2.
 
-    All (N, J, 2). It is a pixel error and its change with the translation, where scale is focal
-    length / depth. With x and y eliminated, z is a ratio; then x and y are means.
+    All arguments are (N, J, 2). The expression is a pixel error linearised in the translation; the
+    scale is focal length / depth. With x and y eliminated, z is a ratio of sums; x and y are then
+    weighted means.
     """
     weight = scale * scale
     total = weight.sum(1)  # (N, 2)
     mean = (weight * slope).sum(1) / total
-    arm = scale * (slope - mean[:, None])
-    z = (arm * residual).sum((1, 2)) / (arm * arm).sum((1, 2))
+    centred = scale * (slope - mean[:, None])
+    z = (centred * residual).sum((1, 2)) / (centred * centred).sum((1, 2))
     xy = mean * z[:, None] - (scale * residual).sum(1) / total
     return torch.cat((xy, z[:, None]), 1)
 
 
-# --- The library ----------------------------------------------------------------------------------
+# --- The C library --------------------------------------------------------------------------------
 
 MOST_JOINTS = 256
 

@@ -1,5 +1,5 @@
-"""Meshes into images.
+"""Renders meshes into images.
 
-renderer.py  z-buffer
-overlay.py   people over the camera's image
+renderer.py  z-buffer renderer
+overlay.py   meshes of people over the camera's image
 """

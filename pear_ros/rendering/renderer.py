@@ -1,6 +1,6 @@
-"""Shaded meshes over a picture, with their depth; on one core, without a display or a GPU.
+"""Renders shaded meshes over an image, with depth, on one CPU core without a display or a GPU.
 
-The inner loops are `src/renderer.c`. They run without Python's lock.
+The inner loops are in `src/renderer.c` and run without Python's global interpreter lock.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from numpy.typing import NDArray
 from pear_ros.people import Camera, FloatArray, ImageArray, IntArray
 from pear_ros.system.native import load_library, require
 
-NEAR_PLANE_M = 0.05  # what is nearer to the camera is cut off
+NEAR_PLANE_M = 0.05  # meshes are clipped at this depth
 
 
 @dataclass(frozen=True)
 class Light:
-    """A light that is far away."""
+    """A directional light."""
 
-    direction: tuple[float, float, float]  # in which it shines, optical; any length
-    strength: float  # 1: a surface that faces it has its full colour
+    direction: tuple[float, float, float]  # of the light rays, optical; of any length
+    strength: float  # 1: a surface that faces the light has its full colour
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """A surface's colour is multiplied by `ambient` and what it gets of each light, at most 1."""
+    """Lambertian shading: colour times `ambient` plus the light received, limited to 1."""
 
     ambient: float
     lights: tuple[Light, ...]
 
 
 LIGHTING = Lighting(0.3, (Light((0.5, 0.6, 1), 0.5), Light((0, 0, 1), 0.31)))
-"""From over the camera's left shoulder, and from the camera; what faces it has its full colour."""
+"""From above left of the camera and from the camera. What faces the camera has full colour."""
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """A picture and what is in each of its pixels."""
+    """An image, with depth, person and face of each pixel."""
 
     image: ImageArray  # (H, W, 3) RGB
-    depth_m: FloatArray  # (H, W) along the optical axis; inf where no mesh is
-    people: NDArray[np.int32]  # (H, W) row of the person; -1 where no mesh is
-    faces: NDArray[np.int32]  # (H, W) row of the face; -1 where no mesh is
+    depth_m: FloatArray  # (H, W) along the optical axis; inf without a mesh
+    people: NDArray[np.int32]  # (H, W) index of the person; -1 without a mesh
+    faces: NDArray[np.int32]  # (H, W) index of the face; -1 without a mesh
 
 
 def render(
@@ -58,13 +58,26 @@ def render(
     lighting: Lighting = LIGHTING,
     nearest_m: float = NEAR_PLANE_M,
 ) -> Rendering:
-    """N meshes over a copy of the background (H, W, 3).
+    """Draws N meshes over a copy of the background.
 
-    `vertices` (N, V, 3), m, optical; `faces` (F, 3), counterclockwise seen from outside, which is
-    the side that is drawn; `colors` (N, 1 or V, 3) RGB 0 to 1, and `face_colors` (N, F, 3), which
-    multiply them. A pixel is in a mesh where its centre is; the camera's (0, 0) is the first
-    pixel's centre, as in OpenCV. Triangles with a corner that is not finite, or that projects more
-    than 2^21 px away, are left out.
+    A pixel belongs to a mesh if its centre does. As in OpenCV, the camera's (0, 0) is the centre of
+    the first pixel. Triangles are left out if a corner is not finite or is projected farther than
+    2^21 px.
+
+    Args:
+        background: (H, W, 3) RGB uint8.
+        vertices: (N, V, 3) m, optical.
+        faces: (F, 3), counterclockwise seen from outside; only the outside is drawn.
+        colors: (N, 1 or V, 3) RGB, 0 to 1.
+        camera: Intrinsics of the image.
+        face_colors: (N, F, 3), multiplied with `colors`.
+        lighting: Ambient light and directional lights.
+        nearest_m: Depth of the near plane, at which triangles are clipped.
+
+    Raises:
+        ValueError: If the background does not have three channels, `faces` not three corners or
+            `vertices` not three coordinates.
+        IndexError: If a face has a corner that is not a vertex.
     """
     count, num_vertices, _ = vertices.shape
     vertices, corners = _floats(vertices), _corners(faces, num_vertices)
@@ -75,14 +88,14 @@ def render(
 
     image = np.array(background, np.uint8, order="C")
     height, width, _ = image.shape
-    # One block: glibc gives several smaller ones back to the system at every call, and getting
-    # their pages again costs half as much as the drawing.
+    # One allocation: glibc returns several smaller ones to the system after every call, and page
+    # faults of the next call then cost half as much as the drawing.
     person_at, face_at, rest = np.full((3, height, width), -1, np.int32)
     inverse_depth = rest.view(np.float32)
     inverse_depth[:] = 0
     planes = [_address(plane) for plane in (image, inverse_depth, person_at, face_at)]
     target = _Image(width, height, *planes)
-    lens = _Camera(camera.fx, camera.fy, camera.cx, camera.cy, nearest_m)
+    intrinsics = _Camera(camera.fx, camera.fy, camera.cx, camera.cy, nearest_m)
 
     shade = _shade(vertex_normals(vertices, corners), lighting)  # (N, V)
     colors = np.broadcast_to(np.clip(colors, 0, 1), vertices.shape)
@@ -90,7 +103,7 @@ def render(
     projected = np.empty((num_vertices, 4), np.int32)
     for i in range(count):
         _RASTER.pear_draw_mesh(
-            *(target, lens, i, num_vertices, _address(vertices[i]), _address(rgb[i])),
+            *(target, intrinsics, i, num_vertices, _address(vertices[i]), _address(rgb[i])),
             *(len(corners), _address(corners)),
             *(None if face_colors is None else _address(face_colors[i]), _address(projected)),
         )
@@ -100,9 +113,13 @@ def render(
 
 
 def vertex_normals(vertices: FloatArray, faces: IntArray | NDArray[np.int32]) -> FloatArray:
-    """(N, V, 3) m, (F, 3) -> (N, V, 3) outward unit normals; 0 where a vertex has no surface.
+    """Vertices (N, V, 3) m, faces (F, 3) -> (N, V, 3) outward unit normals.
 
-    Each is the mean of the normals around the vertex, weighed by the faces' areas.
+    A vertex normal is the area-weighted mean of the normals of its faces, or 0 without faces.
+
+    Raises:
+        ValueError: If `vertices` does not have three coordinates or `faces` not three corners.
+        IndexError: If a face has a corner that is not a vertex.
     """
     vertices, corners = _floats(vertices), _corners(faces, vertices.shape[1])
     normals = np.empty_like(vertices)
@@ -114,26 +131,26 @@ def vertex_normals(vertices: FloatArray, faces: IntArray | NDArray[np.int32]) ->
 
 
 def _corners(faces: IntArray | NDArray[np.int32], num_vertices: int) -> NDArray[np.int32]:
-    """(F, 3) as the library reads it, which checks nothing itself."""
+    """(F, 3) in the C library's layout, with the checks that the library does not make."""
     require(faces.ndim == 2 and faces.shape[1] == 3, "three corners a face")
     corners = np.ascontiguousarray(faces, np.int32)
     if corners.size and not 0 <= corners.min() <= corners.max() < num_vertices:
-        raise IndexError(f"a face has a corner that is none of the {num_vertices} vertices")
+        raise IndexError(f"a face has a corner that is not one of the {num_vertices} vertices")
     return corners
 
 
 def _shade(normals: FloatArray, lighting: Lighting) -> FloatArray:
-    """(N, V, 3) -> (N, V) part of its colour that each vertex has, at most 1."""
+    """Normals (N, V, 3) -> (N, V) factors of the vertices' colours, at most 1."""
     shade = np.full(normals.shape[:2], lighting.ambient, np.float32)
     for light in lighting.lights:
         to_light = -np.array(light.direction, np.float32)
         to_light *= light.strength / np.linalg.norm(to_light)
-        # not with BLAS, which would start threads
+        # einsum, because BLAS would start threads
         shade += np.maximum(np.einsum("nvi,i->nv", normals, to_light), 0)
     return np.clip(shade, 0, 1, out=shade)
 
 
-# --- The library ----------------------------------------------------------------------------------
+# --- The C library --------------------------------------------------------------------------------
 
 
 class _Image(ctypes.Structure):
@@ -168,7 +185,7 @@ def _address(array: NDArray[Any]) -> int:
 
 
 def _floats(array: FloatArray) -> FloatArray:
-    """(..., 3) as the library reads it."""
+    """(..., 3) in the C library's layout."""
     require(array.shape[-1] == 3, "three numbers each")
     return np.ascontiguousarray(array, np.float32)
 

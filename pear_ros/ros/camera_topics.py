@@ -21,7 +21,7 @@ from pear_ros.errors import SettingError
 from pear_ros.people import Boxes, Frame, People
 from pear_ros.pipeline import Pipeline
 from pear_ros.problems import Problems
-from pear_ros.ros.dds import LARGE_IMAGES
+from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 from pear_ros.ros.diagnostics import Statistics
 from pear_ros.ros.frame_reader import FrameReader
 from pear_ros.ros.from_messages import boxes_from_detections, stamp_ns
@@ -40,7 +40,7 @@ OUTPUTS = {
 }
 
 CreateOutput = Callable[[Any, str, QoSProfile], Any]
-"""(type, topic, QoS) -> a lifecycle publisher, which the node destroys."""
+"""(type, topic, QoS) -> a lifecycle publisher, which the node destroys later."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class ImageJob:
     message: Image | CompressedImage
     info: CameraInfo | None
     boxes: Boxes | None
-    received_s: float  # of the monotonic clock
+    received_s: float  # on the monotonic clock
 
 
 class CameraTopics:
-    """Subscribes to a camera, puts complete images into the mailbox, publishes the people.
+    """Subscribes to a camera, puts images into the mailbox and publishes the results.
 
-    What arrives is handled in the executor's thread; `wanted`, `read` and `publish` are called by
-    the worker thread. The publisher of `/tf` is shared by all cameras.
+    Callbacks run in the executor thread; the worker thread calls `wanted`, `read`, `publish` and
+    `publish_pictures`. All cameras share the publisher of `/tf`.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
-        name: str,  # empty where there is one camera
+        name: str,  # empty if there is only one camera
         config: Config,
         pipeline: Pipeline,
         tf: Any,  # a lifecycle publisher
@@ -96,7 +96,12 @@ class CameraTopics:
     # --- Executor thread ---
 
     def subscribe(self) -> None:
-        """Raises what rclpy raises, for a bad QoS override for example."""
+        """Creates the subscriptions.
+
+        Raises:
+            SettingError: If vision_msgs is needed but not installed.
+            Exception: Whatever rclpy raises, for example for a bad QoS override.
+        """
         kind = CompressedImage if self._is_compressed else Image
         events = SubscriptionEventCallbacks(message_lost=self._on_lost)
         self._subscribe(kind, self.topic, self._on_image, events)
@@ -113,14 +118,14 @@ class CameraTopics:
                 kind,
                 topic,
                 callback,
-                copy.copy(qos_profile_sensor_data),  # overriding changes it
+                copy.copy(qos_profile_sensor_data),  # rclpy writes overrides into it
                 event_callbacks=events,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
         )
 
     def unsubscribe(self) -> None:
-        """Drops the images that wait: they would be of another time when work goes on."""
+        """Destroys the subscriptions and drops waiting images, which would be outdated later."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
@@ -143,7 +148,7 @@ class CameraTopics:
         self._problems.count(
             "images_lost",
             f"{self.topic}: images were lost in transport; if the sender uses Fast DDS, start it "
-            f"with FASTDDS_BUILTIN_TRANSPORTS='{LARGE_IMAGES}', see docs/troubleshooting.md",
+            f"with {TRANSPORTS}='{LARGE_IMAGES}', see docs/troubleshooting.md",
             self.name,
             times=lost.total_count_change,
         )
@@ -166,9 +171,9 @@ class CameraTopics:
         if released.without_boxes:
             self._problems.count(
                 "images_without_detections",
-                f"{self.topic}: no detections with an image's stamp came within "
-                f"{self.config.detection.timeout_s} s; is the detector running, does it copy "
-                "header.stamp from the image?",
+                f"{self.topic}: dropped an image; no detections with its stamp arrived within "
+                f"detection.timeout_s ({self.config.detection.timeout_s} s); check that the "
+                "detector is running and copies header.stamp from the image",
                 self.name,
                 times=released.without_boxes,
             )
@@ -179,16 +184,16 @@ class CameraTopics:
     # --- Worker thread ---
 
     def wanted(self) -> set[str]:
-        """The outputs that somebody subscribes to."""
+        """Returns the names of the outputs that have subscribers."""
         wanted = {name for name, p in self._publishers.items() if p.get_subscription_count()}
         return wanted | {"tf"} if self._tf.get_subscription_count() else wanted
 
     def read(self, job: ImageJob) -> Frame | None:
-        """The decoded image with its camera; None, counted as a problem, if it is unusable."""
+        """Returns the decoded image with its camera; None, counted as a problem, if unusable."""
         return self._reader(job.message, job.info, job.boxes, self.config)
 
     def publish(self, job: ImageJob, frame: Frame, people: People, wanted: set[str]) -> None:
-        """Publishes the numbers: whoever acts on them does not wait for pictures."""
+        """Publishes TF and `humans`, before the slower pictures: robots act on these."""
         header = job.message.header
         if "tf" in wanted and len(people):
             self._tf.publish(transforms_message(people, header))
@@ -209,17 +214,21 @@ class CameraTopics:
 
 
 def needs_mesh(wanted: set[str]) -> bool:
-    """True where an output needs vertices, not joints alone."""
+    """Returns True if one of the outputs needs vertices, not only joints."""
     return bool(NEED_MESHES & wanted)
 
 
 def detections_type() -> Any:
-    """vision_msgs/Detection2DArray. Raises SettingError where vision_msgs is not installed."""
+    """Returns the type vision_msgs/Detection2DArray.
+
+    Raises:
+        SettingError: If vision_msgs is not installed.
+    """
     try:
         from vision_msgs.msg import Detection2DArray
     except ImportError as error:
         raise SettingError(
-            "detector topic needs the ROS package vision_msgs, which is not installed: "
-            "apt install ros-$ROS_DISTRO-vision-msgs, or choose another detector"
+            "detection.detector is 'topic', which needs the ROS package vision_msgs: apt install "
+            "ros-$ROS_DISTRO-vision-msgs, or choose another detector"
         ) from error
     return Detection2DArray

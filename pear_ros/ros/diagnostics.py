@@ -11,11 +11,11 @@ from rclpy.lifecycle import LifecycleNode
 
 from pear_ros.problems import Problems
 
-LATENCIES = 100  # of the last answers, in the median
+LATENCIES = 100  # latest values that enter the median
 
 
 class Statistics:
-    """Counts of images and people, and how long the last answers took."""
+    """Counts images and people and keeps the processing times of the last images."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -25,12 +25,13 @@ class Statistics:
         self.counts[name] += times
 
     def count_answer(self, people: int, latency_s: float) -> None:
+        """Counts a processed image with its people; `latency_s` is its processing time."""
         self.count("images_answered")
         self.count("people", people)
         self._latencies_s.append(latency_s)
 
     def median_latency_s(self) -> float | None:
-        """None where nothing was answered yet."""
+        """Returns the median over the last LATENCIES images; None if there were none yet."""
         return float(np.median(self._latencies_s)) if self._latencies_s else None
 
 
@@ -53,7 +54,7 @@ class Diagnostics:
         status.level, status.message = DiagnosticStatus.OK, state
         if total > self._problems_before:
             status.level = DiagnosticStatus.WARN
-            status.message += "; new problems, see the values and the log"
+            status.message += "; new problems, see the counters below and the log"
         elif state == "unconfigured":
             status.level = DiagnosticStatus.WARN
         self._problems_before = total

@@ -1,4 +1,4 @@
-"""The fields of the message EhmParameters, and of ours that they hold."""
+"""Field names of the message EhmParameters and of `pear_ros.people.EhmParameters`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from pear_ros import msg
 from pear_ros.people import FloatArray
 
-# Fields that are axis-angles in the message and matrices in pear_ros.people.EhmParameters.
+# Axis-angle vectors in the message, matrices of the same name in pear_ros.people.EhmParameters.
 ROTATIONS = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose")
-# Other fields, and their names in pear_ros.people.EhmParameters.
+# The other fields of the message -> their names in pear_ros.people.EhmParameters.
 COEFFICIENTS = {
     "betas": "betas",
     "expression": "expression",
@@ -24,11 +24,12 @@ COEFFICIENTS = {
 
 
 def smplx_keywords(parameters: msg.EhmParameters, num_betas: int = 10) -> dict[str, FloatArray]:
-    """The keyword arguments (1, ...) with which a model of the `smplx` package poses this person.
+    """Returns keyword arguments, arrays (1, ...), for a model of the `smplx` package.
 
-    The model is made by `smplx.create(..., model_type="smplx", use_pca=False, flat_hand_mean=True,
-    num_betas=num_betas, num_expression_coeffs=50)`. Its head is SMPL-X's, not FLAME's, which has
-    no jaw, eyelids or scale of ours. Add the Human's `translation` to its vertices and joints.
+    Create the model with `smplx.create(..., model_type="smplx", use_pca=False,
+    flat_hand_mean=True, num_betas=num_betas, num_expression_coeffs=50)`. It has SMPL-X's head, so
+    the FLAME parameters (jaw, eyes, eyelids, head_scale, flame_*) have no effect. Add the Human's
+    `translation` to its vertices and joints.
     """
     p = parameters
     fields = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "expression")

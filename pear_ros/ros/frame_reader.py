@@ -1,4 +1,4 @@
-"""From a camera's messages to frames: in order, decoded, with the camera that took them."""
+"""Converts a camera's messages to frames: checks the order, decodes, adds the intrinsics."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pear_ros.people import Boxes, Camera, Frame, ImageArray
 from pear_ros.problems import Problems
 from pear_ros.ros.from_messages import camera_from_info, rgb_from_message, stamp_ns
 
-RESTART_S = 1.0  # a stamp that jumps back further is a clock or a recording that starts again
+RESTART_S = 1.0  # a larger jump back means that the clock or the recording has restarted
 
 
 class FrameReader:
-    """Of one camera, `source`; remembers when its last image was taken.
+    """Reads the messages of one camera and remembers the stamp of its last image.
 
-    `forget` is called with the source's name where its time starts again.
+    Calls `forget` with the camera's name, `source`, if its time has restarted.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class FrameReader:
         boxes: Boxes | None,
         config: Config,
     ) -> Frame | None:
-        """The image with its camera; None, counted as a problem, where it cannot be used."""
+        """Returns the image with its camera; None, counted as a problem, if it is unusable."""
         taken_ns = stamp_ns(message.header)
         if not self._is_in_order(taken_ns):
             return None
         try:
             image = rgb_from_message(message)
         except ImageError as error:
-            self._count("bad_images", f"{error}; check the camera driver")
+            self._count("bad_images", f"dropped an image: {error}; check the camera driver")
             return None
         camera = self._camera(info, image, config)
         return Frame(image, camera, taken_ns * 1e-9, self._source, boxes)
@@ -56,16 +56,16 @@ class FrameReader:
         if 0 < behind_ns <= RESTART_S * 1e9:
             self._count(
                 "stamps_backwards",
-                f"an image is {behind_ns * 1e-9:.3f} s older than the one before; it is dropped: "
-                "check that one camera alone publishes there",
+                f"dropped an image that is {behind_ns * 1e-9:.3f} s older than the one before; "
+                "check that only one camera publishes on this topic",
             )
             return False
         if behind_ns > 0:
             self._forget(self._source)
             self._count(
                 "clock_restarts",
-                f"stamps jumped back by {behind_ns * 1e-9:.1f} s; taken as a new start, people "
-                "get new ids",
+                f"stamps jumped back by {behind_ns * 1e-9:.1f} s, so tracking restarts and people "
+                "get new ids; if no bag or simulation has restarted, check the camera's clock",
             )
         self._last_stamp_ns = stamp_ns
         return True
@@ -77,17 +77,17 @@ class FrameReader:
             camera = camera_from_info(info, width, height, config.camera.rectified)
         if camera is not None:
             return camera
-        why = "no camera_info came"
+        reason = "no camera_info received"
         if info is not None:
             name, matrix = ("P", info.p) if config.camera.rectified else ("K", info.k)
-            why = (
+            reason = (
                 f"camera_info ({info.width}x{info.height}, {name} {np.asarray(matrix).tolist()}) "
-                f"is no calibration of the {width}x{height} images"
+                f"is not a valid calibration for {width}x{height} images"
             )
         self._count(
             "images_uncalibrated",
-            f"{why}; a field of view of {config.camera.assumed_fov_deg} degrees is assumed and "
-            "is_metric is false: calibrate the camera, or set camera.assumed_fov_deg",
+            f"{reason}; assuming a field of view of {config.camera.assumed_fov_deg} degrees, with "
+            "is_metric false; calibrate the camera or set camera.assumed_fov_deg",
         )
         return assumed_camera(width, height, config.camera.assumed_fov_deg)
 

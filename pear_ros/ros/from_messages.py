@@ -1,6 +1,6 @@
 """Messages -> arrays: functions that need no node.
 
-cv_bridge is imported where it is used, as it may be missing.
+cv_bridge is optional, so it is imported only where it is used.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
 
 
 def stamp_ns(header: Header) -> int:
+    """Returns the stamp in nanoseconds."""
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
 def rgb_from_message(message: Image | CompressedImage) -> ImageArray:
-    """(H, W, 3) RGB; may be a view of the message. Raises ImageError that says what is wrong."""
+    """Returns (H, W, 3) RGB, possibly a view of the message's data.
+
+    Raises:
+        ImageError: If the image cannot be decoded; the message says why.
+    """
     if isinstance(message, CompressedImage):
         return rgb_from_compressed(message.data)
     if message.encoding not in ENCODINGS:
@@ -37,13 +42,13 @@ def rgb_from_message(message: Image | CompressedImage) -> ImageArray:
 
 
 def _rgb_by_cv_bridge(message: Image) -> ImageArray:
-    """Encodings outside of the fast path."""
+    """Decodes encodings that `images.decode` does not support."""
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError as error:
         raise ImageError(
             f"encoding {message.encoding!r} needs the ROS package cv_bridge, which is not "
-            f"installed; without it there are {', '.join(ENCODINGS)}"
+            f"installed; install it or use one of {', '.join(ENCODINGS)}"
         ) from error
     try:
         return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"), np.uint8)
@@ -54,10 +59,11 @@ def _rgb_by_cv_bridge(message: Image) -> ImageArray:
 def camera_from_info(
     info: CameraInfo, width: int, height: int, rectified: bool = False
 ) -> Camera | None:
-    """The pinhole camera of images of that size, px; None where `info` is no calibration of it.
+    """Returns the pinhole camera of images of `width` x `height` px.
 
-    Raw images have the matrix K, rectified ones P. Both are of the full image: binning and the
-    region of interest are applied as sensor_msgs/CameraInfo has them.
+    Uses the matrix K for raw images and P for rectified ones. Both describe the full image, so
+    binning and region of interest are applied as sensor_msgs/CameraInfo defines them. Returns None
+    if `info` is not a valid calibration for images of this size.
     """
     p = np.asarray(info.p, np.float64).reshape(3, 4)
     k = p[:, :3].reshape(-1) if rectified else np.asarray(info.k, np.float64)
@@ -78,20 +84,21 @@ def camera_from_info(
 
 
 def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
-    """Boxes of a vision_msgs/Detection2DArray; of one class_id where `person_class` is given.
+    """Returns the boxes of a vision_msgs/Detection2DArray.
 
-    A turned box becomes the upright one around it.
+    With `person_class` only detections with that class_id count. A rotated box is replaced by its
+    axis-aligned bounding box. A detection without results gets score 1 if `person_class` is empty.
     """
     xyxy, scores = [], []
     for detection in detections.detections:
-        hypotheses = [
+        scores_of_class = [
             result.hypothesis.score
             for result in detection.results
             if person_class in ("", result.hypothesis.class_id)
         ]
         if not detection.results and not person_class:
-            hypotheses = [1.0]  # a detector that says no more than where
-        if not hypotheses:
+            scores_of_class = [1.0]  # the detector gives boxes without scores
+        if not scores_of_class:
             continue
         box = detection.bbox
         x, y = box.center.position.x, box.center.position.y
@@ -100,14 +107,17 @@ def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
         half_x = (cos * box.size_x + sin * box.size_y) / 2
         half_y = (sin * box.size_x + cos * box.size_y) / 2
         xyxy.append((x - half_x, y - half_y, x + half_x, y + half_y))
-        scores.append(max(hypotheses))
+        scores.append(max(scores_of_class))
     return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(scores, np.float32))
 
 
 def people_from_message(
     message: msg.HumanArray, body_model: BodyModel, mesh: bool = False
 ) -> People:
-    """The people of a message, posed by the body model whose parameters it has; on the CPU."""
+    """Returns the people of a message, on the CPU, posed with `body_model`.
+
+    Fields that the message does not have (crop_xywh, camera_t, flame_global_pose) are zero.
+    """
     humans = message.humans
     count, zeros = len(humans), msg.EhmParameters()
 

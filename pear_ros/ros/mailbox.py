@@ -1,4 +1,4 @@
-"""One slot per camera between the thread that receives images and the one that works on them."""
+"""One slot per camera between the executor thread and the worker thread."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """The newest item of each camera wins; what it replaces is counted as dropped."""
+    """Keeps the newest item of each camera; a replaced item is counted as dropped. Thread-safe."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._items: dict[str, Item] = {}
-        self._dropped: dict[str, int] = {}  # since they were last taken
+        self._dropped: dict[str, int] = {}  # since the last take_dropped
         self._total_dropped = 0
         self._is_closed = False
 
     def put(self, camera: str, item: Item) -> None:
+        """Stores the camera's newest item and drops the one before, if it is still there."""
         with self._condition:
             if camera in self._items:
                 self._count(camera, 1)
@@ -26,7 +27,7 @@ class Mailbox(Generic[Item]):
             self._condition.notify()
 
     def drop(self, camera: str, times: int = 1) -> None:
-        """Counts items that never get an answer for another reason."""
+        """Counts items that were dropped elsewhere."""
         with self._condition:
             self._count(camera, times)
 
@@ -35,7 +36,7 @@ class Mailbox(Generic[Item]):
         self._total_dropped += times
 
     def take(self) -> dict[str, Item] | None:
-        """All items there are, by camera; waits for one; None once closed."""
+        """Waits for an item, then returns all items by camera; None if the mailbox is closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._items or self._is_closed)
             if self._is_closed:
@@ -44,23 +45,23 @@ class Mailbox(Generic[Item]):
             return items
 
     def take_dropped(self, camera: str) -> int:
-        """How many were dropped since the last call."""
+        """Returns how many items of this camera were dropped since the last call."""
         with self._condition:
             return self._dropped.pop(camera, 0)
 
     @property
     def total_dropped(self) -> int:
-        """How many were ever dropped."""
+        """How many items were dropped since the mailbox was created."""
         with self._condition:
             return self._total_dropped
 
     def open(self) -> None:
-        """Takes up work after a close."""
+        """Makes a closed mailbox usable again."""
         with self._condition:
             self._is_closed = False
 
     def close(self) -> None:
-        """Ends the waiting of `take`; what was not taken is dropped."""
+        """Wakes up `take`, which returns None; drops the remaining items."""
         with self._condition:
             self._is_closed = True
             for camera in self._items:

@@ -16,27 +16,36 @@ from pear_ros.people import IntArray, People
 from pear_ros.rendering.overlay import person_color
 from pear_ros.ros.cdr import MARK, splice_points
 
-MARKER_LIFETIME = Duration(seconds=2.0)  # of a person in RViz should the node stop
+MARKER_LIFETIME = Duration(seconds=2.0)  # how long RViz shows a person after the node has stopped
 SKELETON_WIDTH_M = 0.015
 
 
 def mesh_markers(
-    people: People, faces: IntArray, header: Header, gone: Collection[str] = ()
+    people: People, faces: IntArray, header: Header, deleted_ids: Collection[str] = ()
 ) -> bytes:
-    """A serialized MarkerArray: a TRIANGLE_LIST a person; markers of the ids in `gone` deleted."""
+    """Returns a serialized MarkerArray with one TRIANGLE_LIST per person.
+
+    `people` need vertices; `faces` (F, 3) are their triangles. Markers of `deleted_ids` are
+    deleted.
+    """
     assert people.vertices is not None
-    placed = people.vertices + people.translation[:, None]  # (N, V, 3) m, in the image's frame
+    placed = people.vertices + people.translation[:, None]  # (N, V, 3) m, optical frame
     triangles = placed.astype(np.float64)[:, faces.reshape(-1)]  # (N, 3 F, 3)
-    return _spliced_markers(people.ids, triangles, Marker.TRIANGLE_LIST, 1.0, header, gone)
+    return _spliced_markers(people.ids, triangles, Marker.TRIANGLE_LIST, 1.0, header, deleted_ids)
 
 
 def skeleton_markers(
-    people: People, bones: IntArray, header: Header, gone: Collection[str] = ()
+    people: People, bones: IntArray, header: Header, deleted_ids: Collection[str] = ()
 ) -> bytes:
-    """A serialized MarkerArray: a LINE_LIST a person; `bones` (B, 2) are pairs of joints."""
+    """Returns a serialized MarkerArray with one LINE_LIST per person.
+
+    `bones` (B, 2) are pairs of joint indices. Markers of `deleted_ids` are deleted.
+    """
     joints = (people.joints + people.translation[:, None]).astype(np.float64)  # (N, 55, 3)
     lines = joints[:, bones.reshape(-1)]  # (N, 2 B, 3)
-    return _spliced_markers(people.ids, lines, Marker.LINE_LIST, SKELETON_WIDTH_M, header, gone)
+    return _spliced_markers(
+        people.ids, lines, Marker.LINE_LIST, SKELETON_WIDTH_M, header, deleted_ids
+    )
 
 
 def _spliced_markers(
@@ -45,11 +54,11 @@ def _spliced_markers(
     kind: int,
     scale: float,
     header: Header,
-    gone: Collection[str],
+    deleted_ids: Collection[str],
 ) -> bytes:
     mark = [Point(x=x, y=y, z=z) for x, y, z in MARK]
     markers = [_marker(id_, kind, scale, header, mark) for id_ in ids]
-    markers += [Marker(header=header, ns=id_, action=Marker.DELETE) for id_ in gone]
+    markers += [Marker(header=header, ns=id_, action=Marker.DELETE) for id_ in deleted_ids]
     return splice_points(serialize_message(MarkerArray(markers=markers)), list(points))
 
 

@@ -1,4 +1,4 @@
-"""The ROS node `pear`: its lifecycle, its parameters and its two threads."""
+"""The ROS node `pear`: lifecycle, parameters and its two threads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,15 @@ LoadPipeline = Callable[[Config, Problems], Pipeline]
 
 
 class PearNode(LifecycleNode):
-    """configure loads the files, activate works, deactivate stops, cleanup frees the memory."""
+    """A lifecycle node.
+
+    configure loads the files, activate starts processing, deactivate stops it, cleanup frees the
+    memory.
+
+    Raises:
+        SettingError: If a parameter has a bad value.
+        ParameterException: If a parameter has the wrong type or is out of range.
+    """
 
     def __init__(self, load: LoadPipeline = load_pipeline, **kwargs: Any) -> None:
         super().__init__("pear", **kwargs)
@@ -55,7 +63,7 @@ class PearNode(LifecycleNode):
         self._outputs: list[Any] = []  # lifecycle publishers
         self._cameras: dict[str, CameraTopics] = {}  # by name
         self._worker: threading.Thread | None = None
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on where simulated time is paused
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs on while simulated time is paused
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self.create_timer(0.1, self._release_images, clock=steady)
 
@@ -72,7 +80,7 @@ class PearNode(LifecycleNode):
         if fixed and self._pipeline is not None:
             return SetParametersResult(
                 successful=False,
-                reason=f"{', '.join(fixed)} can be set only before the node is configured: "
+                reason=f"{', '.join(fixed)} can only be set before the node is configured: run "
                 f"`ros2 lifecycle set {self.get_fully_qualified_name()} cleanup` first",
             )
         try:
@@ -97,7 +105,7 @@ class PearNode(LifecycleNode):
             tf = self._create_output(TFMessage, "/tf", QoSProfile(depth=100))
             for name in self.config.camera.names or ("",):
                 self._cameras[name] = self._make_camera(name, pipeline, tf)
-        except Exception as error:  # rclpy would swallow it: memory of a GPU, a bad QoS, ...
+        except Exception as error:  # out of GPU memory, a bad QoS, ...: rclpy would hide it
             self._log_failure("configure", error)
             self._free()
             return TransitionCallbackReturn.FAILURE
@@ -108,11 +116,11 @@ class PearNode(LifecycleNode):
         return super().on_configure(state)
 
     def _create_output(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
-        """A lifecycle publisher whose QoS parameters can override."""
+        """A lifecycle publisher whose QoS can be overridden by parameters."""
         output = self.create_lifecycle_publisher(
             kind,
             topic,
-            copy.copy(qos),  # overriding changes it
+            copy.copy(qos),  # rclpy writes overrides into it
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._outputs.append(output)
@@ -137,15 +145,15 @@ class PearNode(LifecycleNode):
         self.get_logger().error(f"cannot {transition}: {reason}")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._problems.forget_told()
+        self._problems.forget_reported()
         self._mailbox.open()
-        result = super().on_activate(state)  # publishers first, then what feeds them
+        result = super().on_activate(state)  # activates the publishers before there are results
         self._worker = threading.Thread(target=self._work, name="pear worker", daemon=True)
         self._worker.start()
         try:
             for camera in self._cameras.values():
                 camera.subscribe()
-        except Exception as error:  # rclpy would swallow it
+        except Exception as error:  # rclpy would hide it
             self._log_failure("activate", error)
             self.stop()
             super().on_deactivate(state)
@@ -173,7 +181,7 @@ class PearNode(LifecycleNode):
         return super().on_error(state)
 
     def stop(self) -> None:
-        """Ends the work, after the image that is being worked on."""
+        """Stops processing; waits for the image in progress."""
         for camera in self._cameras.values():
             camera.unsubscribe()
         self._mailbox.close()
@@ -189,7 +197,7 @@ class PearNode(LifecycleNode):
         self._outputs.clear()
 
     def start(self) -> None:
-        """Configures and activates; stays unconfigured, having said why, where that fails."""
+        """Configures and activates; if that fails, logs the reason."""
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
@@ -207,25 +215,25 @@ class PearNode(LifecycleNode):
     def _work(self) -> None:
         while (jobs := self._mailbox.take()) is not None:
             self._attempt(partial(self._process, jobs))
-            for name in jobs:  # those that were not answered
+            for name in jobs:  # images without a result
                 self._mailbox.drop(name)
 
     def _attempt(self, work: Callable[[], None]) -> bool:
-        """True if it worked; whatever goes wrong is reported, and the next image is tried."""
+        """Runs `work`; returns False if it raised, which is counted as a problem."""
         try:
             work()
             return True
         except Exception as error:
-            if self.context.ok():  # else interrupted: nothing can be published any more
+            if self.context.ok():  # otherwise the node was interrupted and can no longer publish
                 self._problems.count(
                     "internal_errors",
-                    f"an image could not be processed, please report it:\n{traceback.format_exc()}",
+                    f"an image could not be processed; please report it:\n{traceback.format_exc()}",
                     type(error).__name__,
                 )
             return False
 
     def _process(self, jobs: dict[str, ImageJob]) -> None:
-        """One batch over the newest image of each camera; removes from `jobs` what is done."""
+        """Processes the newest image of each camera in one batch; removes finished jobs."""
         assert self._pipeline is not None
         wanted = {name: self._cameras[name].wanted() for name in jobs}
         frames = {}
@@ -239,26 +247,27 @@ class PearNode(LifecycleNode):
         people_by_frame = self._pipeline.step(list(frames.values()), mesh) if frames else []
         for (name, frame), people in zip(frames.items(), people_by_frame, strict=True):
             camera, job = self._cameras[name], jobs[name]
-            answer = (job, frame, people, wanted[name])
-            if self._attempt(partial(camera.publish, *answer)):
+            result = (job, frame, people, wanted[name])
+            if self._attempt(partial(camera.publish, *result)):
                 del jobs[name]
-            self._attempt(partial(camera.publish_pictures, *answer))
+            self._attempt(partial(camera.publish_pictures, *result))
 
 
 def main(args: list[str] | None = None, load: LoadPipeline = load_pipeline) -> int:
-    """Runs the node until it is interrupted; 1 where its parameters cannot be used."""
+    """Runs the node until it is interrupted; returns 1 if a parameter has a bad value."""
     node: PearNode | None = None
     may_interrupt = True
 
     def on_interrupt(*_: object) -> None:
-        # Once, and not while spinning or ending: rclpy ends spin() by itself, and an exception
-        # amid its C++ code would come out as another. A terminal and ros2 launch both send one.
+        # Raises once, and not during spin() or shutdown: rclpy ends spin() by itself, and its C++
+        # code would turn the exception into a different one. A terminal and `ros2 launch` may both
+        # send the signal.
         nonlocal may_interrupt
         if may_interrupt:
             may_interrupt = False
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, on_interrupt)  # before init, as rclpy calls what it finds
+    signal.signal(signal.SIGINT, on_interrupt)  # before init: rclpy calls the handler that it finds
     try:
         rclpy.init(args=args)
         node = PearNode(load)

@@ -11,7 +11,11 @@ from pear_ros.config import Checked, settings
 
 
 def declare_parameters(node: Any, kind: type[Checked], read_only: bool = False) -> dict[str, Any]:
-    """Declares a parameter for each setting of `kind`; returns their values by name."""
+    """Declares a parameter for each setting of `kind`; returns their values by name.
+
+    Raises:
+        ParameterException: If a given value has the wrong type or is out of range.
+    """
     values = {}
     for name, field in settings(kind).items():
         descriptor = _descriptor(field)
@@ -22,14 +26,14 @@ def declare_parameters(node: Any, kind: type[Checked], read_only: bool = False) 
 
 
 def as_setting(value: Any) -> Any:
-    """A parameter's value as a field has it."""
+    """Converts a parameter's value to that of a settings field; drops empty names from lists."""
     if isinstance(value, list | tuple):
         return tuple(name for name in value if name)
     return value
 
 
 def _as_parameter(value: Any) -> Any:
-    """A list of no names is [""]: ROS cannot tell the type of an empty list."""
+    """An empty list becomes [""], because ROS cannot infer the type of an empty list."""
     return (list(value) or [""]) if isinstance(value, tuple) else value
 
 

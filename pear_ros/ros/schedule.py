@@ -1,4 +1,4 @@
-"""When the next image of a camera is due."""
+"""The times at which a camera's images are due."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from dataclasses import dataclass
 
 @dataclass
 class Schedule:
-    """When images are due: one each period; those that are overdue are left out."""
+    """One image is due per period; overdue images are skipped."""
 
     rate_hz: float
-    start_s: float  # of a monotonic clock
-    number: int = 0
-    left_out: int = 0
+    start_s: float  # on a monotonic clock
+    number: int = 0  # of the next image
+    left_out: int = 0  # how many images were skipped
 
     @property
     def time_s(self) -> float:
-        """Of the image that is due next, since the start."""
+        """Time of the next image since the start."""
         return self.number / self.rate_hz
 
     @property
     def due_s(self) -> float:
+        """Time of the next image on the monotonic clock."""
         return self.start_s + self.time_s
 
     def advance(self, now_s: float) -> int:
-        """To the next image that is not overdue; how many were."""
+        """Moves on to the next image that is not overdue; returns how many were skipped."""
         self.number += 1
         missed = max(math.ceil((now_s - self.start_s) * self.rate_hz) - self.number, 0)
         self.number += missed

@@ -1,4 +1,4 @@
-"""Holds a camera's images until what belongs to them is there: calibration, detections."""
+"""Holds a camera's images until their calibration and detections have arrived."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Generic, TypeVar
 from pear_ros.people import Boxes
 
 Image = TypeVar("Image")
-MOST_HELD = 64  # images, and detections, that wait; older ones go first
+MOST_HELD = 64  # waiting images, and waiting detections; the oldest are dropped first
 
 
 @dataclass(frozen=True)
 class Released(Generic[Image]):
-    """What a gate lets through: at most one image, the newest that is complete."""
+    """The newest complete image, if there is one, and what was dropped."""
 
     image: Image | None = None
     boxes: Boxes | None = None
-    superseded: int = 0  # images that will not come any more, as a newer one came
-    without_boxes: int = 0  # images whose detections did not come in time
+    superseded: int = 0  # images dropped because a newer one is complete
+    without_boxes: int = 0  # images dropped because their detections did not arrive in time
 
 
 class Synchronizer(Generic[Image]):
-    """For one camera. Times are seconds of any steady clock, stamps are nanoseconds.
+    """Synchronizes one camera. `now_s` is on any steady clock; stamps are in nanoseconds.
 
-    Images wait for the first calibration (`put_calibration`) for `calibration_timeout_s` from the
-    first image on, and, if `needs_boxes`, each for the detections of its stamp.
+    All images wait for the first calibration, at most `calibration_timeout_s` after the first
+    image. If `needs_boxes`, each image also waits for the detections with its stamp, at most
+    `boxes_timeout_s`.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Synchronizer(Generic[Image]):
         self._without_boxes = 0
 
     def __len__(self) -> int:
-        """How many images wait."""
+        """The number of waiting images."""
         return len(self._images)
 
     def put_image(self, stamp_ns: int, image: Image, now_s: float) -> None:
+        """Adds an image that arrived at `now_s`."""
         if self._first_image_s is None:
             self._first_image_s = now_s
         if stamp_ns in self._images:
@@ -60,15 +62,20 @@ class Synchronizer(Generic[Image]):
             self._without_boxes += 1
 
     def put_boxes(self, stamp_ns: int, boxes: Boxes) -> None:
+        """Adds the detections for the image with this stamp."""
         self._boxes[stamp_ns] = boxes
         if len(self._boxes) > MOST_HELD:
             self._boxes.popitem(last=False)
 
     def put_calibration(self) -> None:
+        """Says that a calibration has arrived."""
         self._has_calibration = True
 
     def release(self, now_s: float) -> Released[Image]:
-        """Call after every put, and now and then, as waiting ends by time."""
+        """Returns the newest complete image and drops images that waited too long.
+
+        Call it after every put, and periodically because of the timeouts.
+        """
         if not self._has_calibration and self._first_image_s is not None:
             self._has_calibration = now_s - self._first_image_s >= self._calibration_timeout_s
         if not self._has_calibration:
@@ -80,10 +87,10 @@ class Synchronizer(Generic[Image]):
         if complete:
             image, _ = self._images[complete[-1]]
             boxes = self._boxes.get(complete[-1])
-            while complete[-1] in self._images:  # what arrived before it is late
+            while complete[-1] in self._images:  # removes it and the images that arrived before it
                 self._boxes.pop(self._images.popitem(last=False)[0], None)
                 self._superseded += 1
-            self._superseded -= 1  # itself
+            self._superseded -= 1  # the loop counted the released image, too
 
         late = [s for s, (_, t) in self._images.items() if now_s - t > self._boxes_timeout_s]
         for stamp_ns in late:

@@ -1,7 +1,7 @@
-"""The synthetic camera as a ROS node: images of people who do not exist, and the truth about them.
+"""The synthetic camera as a ROS node: images of rendered people, with ground truth.
 
-Topics, all with one stamp: `image`, `camera_info`, `detections` (the true boxes), and
-`ground_truth`, a HumanArray as the node would publish it were it never wrong.
+Topics, all with the same stamp: `image`, `camera_info`, `detections` (the true boxes) and
+`ground_truth`, a HumanArray with the true people.
 """
 
 from __future__ import annotations
@@ -40,11 +40,17 @@ from pear_ros.system.installed import shared_file
 
 FRAME_ID = "camera_optical_frame"
 RELIABLE = QoSProfile(depth=10)
-MEET_S = 1.0  # the first subscriber is there: time for the others to be found, too
+DISCOVERY_S = 1.0  # time for the other subscribers to be discovered after the first one
 
 
 class SyntheticCamera(Node):
-    """`run()` draws and publishes until its time is over."""
+    """Renders and publishes images in `run()`.
+
+    Raises:
+        SettingError: If a parameter has a bad value.
+        ParameterException: If a parameter has the wrong type or is out of range.
+        AssetError: If the body model cannot be loaded.
+    """
 
     def __init__(self) -> None:
         super().__init__("synthetic_camera")
@@ -70,22 +76,27 @@ class SyntheticCamera(Node):
         try:
             from vision_msgs.msg import Detection2DArray
         except ImportError:
-            self.get_logger().warning("no detections: vision_msgs is not installed")
+            self.get_logger().warning(
+                "vision_msgs is not installed, so `detections` is not published"
+            )
             return None
         return self.create_publisher(Detection2DArray, "detections", RELIABLE)
 
     def run(self) -> None:
-        """Each image is drawn ahead, then published when it is due.
+        """Renders each image ahead of time and publishes it when it is due.
 
-        Where drawing takes longer than a period, people move on as time does and images are left
-        out: the log says so. Raises ExternalShutdownException when it is interrupted.
+        If rendering takes longer than a period, images are skipped, which is logged; the people
+        still move in real time.
+
+        Raises:
+            ExternalShutdownException: When interrupted.
         """
         config = self.config
-        self._scene.shot(0.0, visibility=False)  # the first drawing is slow: before the clock runs
+        self._scene.shot(0.0, visibility=False)  # the first one is slow: render it unscheduled
         if config.wait_for_subscriber:
             while not self._image.get_subscription_count():
                 self._executor.spin_once(0.1)
-            self._spin_until(time.monotonic() + MEET_S)
+            self._spin_until(time.monotonic() + DISCOVERY_S)
         self._play(Schedule(config.rate_hz, time.monotonic()))
 
     def _play(self, clock: Schedule) -> None:
@@ -99,11 +110,11 @@ class SyntheticCamera(Node):
             missed = clock.advance(time.monotonic())
             if missed and missed == clock.left_out:
                 self.get_logger().warning(
-                    f"drawing takes longer than 1 / rate_hz, {1 / rate_hz:.3f} s: images are left "
-                    "out; lower rate_hz, people or the size"
+                    f"images are skipped because rendering one takes longer than 1 / rate_hz = "
+                    f"{1 / rate_hz:.3f} s; lower rate_hz, people, width or height"
                 )
-        self._truth.wait_for_all_acked(Duration(seconds=5))  # the process ends now
-        self.get_logger().info(f"published {published} images, left out {clock.left_out}")
+        self._truth.wait_for_all_acked(Duration(seconds=5))  # the process ends after this
+        self.get_logger().info(f"published {published} images, skipped {clock.left_out}")
 
     def _spin_until(self, due_s: float) -> None:
         self._executor.spin_once(0)  # raises ExternalShutdownException after an interrupt
@@ -122,10 +133,11 @@ class SyntheticCamera(Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the camera until it is interrupted; 1 where its parameters cannot be used."""
-    # rclpy shuts the context down; an exception amid its C++ code would come out as another.
+    """Runs the camera until it is interrupted; returns 1 if a parameter has a bad value."""
+    # rclpy shuts the context down by itself; its C++ code would turn an exception raised by a
+    # handler into a different one.
     signal.signal(signal.SIGINT, lambda *_: None)
-    torch.set_num_threads(1)  # the other cores are for those who look
+    torch.set_num_threads(1)  # leaves the other cores to the node
     try:
         rclpy.init(args=args)
         SyntheticCamera().run()
@@ -134,7 +146,7 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except ExternalShutdownException:
         pass
-    except Exception:  # a signal amid a call of ROS raises whatever that call raises
+    except Exception:  # a ROS call that a signal interrupts may raise anything
         if rclpy.ok():
             raise
     finally:

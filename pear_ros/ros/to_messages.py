@@ -1,6 +1,6 @@
 """Arrays -> messages: functions that need no node.
 
-vision_msgs and sensor_msgs_py are imported where they are used, as they may be missing.
+vision_msgs and sensor_msgs_py are optional, so they are imported only where they are used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pear_ros.people import NUM_JOINTS, Boxes, Camera, FloatArray, ImageArray, I
 from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
 from pear_ros.ros.markers import mesh_markers
 
-PERSON_CLASS = "person"  # of the detections that we publish
+PERSON_CLASS = "person"  # class_id of the published detections
 
 
 def humans_message(
@@ -31,7 +31,7 @@ def humans_message(
     dropped: int = 0,
     processing_time_s: float = 0.0,
 ) -> msg.HumanArray:
-    """`image_size` is (height, width), px."""
+    """Converts people to the message; `image_size` is (height, width), px."""
     regions = _regions(people.boxes, image_size)
     parameters = _axis_angle_parameters(people)
     joints = (people.joints + people.translation[:, None]).reshape(-1, 3 * NUM_JOINTS)  # (N, 165)
@@ -55,14 +55,19 @@ def humans_message(
 def messages_of_an_image(
     people: People, faces: IntArray, image_size: tuple[int, int]
 ) -> tuple[object, ...]:
-    """What the node publishes of an image, to be timed; meshes where there are vertices."""
+    """Builds the messages that the node publishes for one image; for `pear-ros bench`.
+
+    Meshes are included if `people` have vertices. `image_size` is (height, width), px.
+    """
     header = Header()
-    made = (humans_message(people, header, image_size), transforms_message(people, header))
-    return made if people.vertices is None else (*made, mesh_markers(people, faces, header))
+    messages = (humans_message(people, header, image_size), transforms_message(people, header))
+    if people.vertices is None:
+        return messages
+    return (*messages, mesh_markers(people, faces, header))
 
 
 def _axis_angle_parameters(people: People) -> dict[str, FloatArray]:
-    """Fields of msg.EhmParameters, N rows each, float32."""
+    """The fields of msg.EhmParameters as float32 arrays with N rows."""
     p, n = people.parameters, len(people)
     rows = {
         name: getattr(p, field).numpy().astype(np.float32) for name, field in COEFFICIENTS.items()
@@ -86,7 +91,7 @@ def _regions(boxes: Boxes, image_size: tuple[int, int]) -> list[RegionOfInterest
 
 
 def transforms_message(people: People, header: Header) -> TFMessage:
-    """body_<id>, head_<id>, left_hand_<id>, right_hand_<id> in the image's frame."""
+    """Returns body_<id>, head_<id>, left_hand_<id> and right_hand_<id> in the image's frame."""
     message = TFMessage()
     for poses in body_frames(people):
         for i, id_ in enumerate(people.ids):
@@ -99,7 +104,11 @@ def transforms_message(people: People, header: Header) -> TFMessage:
 
 
 def cloud_message(people: People, header: Header) -> Any:
-    """The vertices of all people as a PointCloud2. Raises ImportError without sensor_msgs_py."""
+    """Returns the vertices of all people as a PointCloud2.
+
+    Raises:
+        ImportError: If sensor_msgs_py is not installed.
+    """
     from sensor_msgs_py.point_cloud2 import create_cloud_xyz32
 
     assert people.vertices is not None
@@ -109,7 +118,7 @@ def cloud_message(people: People, header: Header) -> Any:
 
 
 def image_message(image: ImageArray, header: Header) -> Image:
-    """(H, W, 3) RGB -> rgb8."""
+    """Converts (H, W, 3) RGB to an Image with encoding rgb8."""
     height, width = image.shape[:2]
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(image).reshape(-1).data)  # 100 times faster than bytes
@@ -119,7 +128,7 @@ def image_message(image: ImageArray, header: Header) -> Image:
 
 
 def camera_info_message(camera: Camera, header: Header, image_size: tuple[int, int]) -> CameraInfo:
-    """Of images without distortion; `image_size` is (height, width), px."""
+    """Converts a camera without lens distortion; `image_size` is (height, width), px."""
     height, width = image_size
     k = np.array([(camera.fx, 0, camera.cx), (0, camera.fy, camera.cy), (0, 0, 1)], float)
     return CameraInfo(
@@ -135,7 +144,11 @@ def camera_info_message(camera: Camera, header: Header, image_size: tuple[int, i
 
 
 def detections_message(boxes: Boxes, header: Header) -> Any:
-    """A vision_msgs/Detection2DArray of people. Raises ImportError without vision_msgs."""
+    """Converts boxes of people to a vision_msgs/Detection2DArray.
+
+    Raises:
+        ImportError: If vision_msgs is not installed.
+    """
     from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
     message = Detection2DArray(header=header)

@@ -1,4 +1,4 @@
-"""What one sees of the people: skeletons, meshes, points and overlay, each where one is watched."""
+"""Publishes skeletons, meshes, points and overlay, each only if it has subscribers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEED_MESHES = frozenset({"markers", "points", "overlay"})
 
 
 class Visualization:
-    """Of one camera; remembers whose markers are shown, and when the next overlay is due."""
+    """Visualization of one camera's people."""
 
     def __init__(
         self, publishers: Mapping[str, Any], body_model: BodyModel, problems: Problems
@@ -28,8 +28,8 @@ class Visualization:
         self._publishers = publishers
         self._body_model = body_model
         self._problems = problems
-        self._shown: dict[str, set[str]] = {}  # ids with a marker, by topic
-        self._overlay_due_s = -np.inf  # of the monotonic clock
+        self._shown: dict[str, set[str]] = {}  # ids whose marker RViz shows, by topic
+        self._overlay_due_s = -np.inf  # on the monotonic clock
 
     def publish(
         self,
@@ -39,14 +39,15 @@ class Visualization:
         header: Header,
         overlay_rate_hz: float,
     ) -> None:
+        """Publishes the outputs in `wanted`; the overlay at most at `overlay_rate_hz`."""
         faces, bones = self._body_model.faces, self._body_model.bones
         if "skeletons" in wanted:
-            gone = self._gone("skeletons", people.ids)
-            message = skeleton_markers(people, bones, header, gone)
+            deleted_ids = self._replace_shown("skeletons", people.ids)
+            message = skeleton_markers(people, bones, header, deleted_ids)
             self._publishers["skeletons"].publish(message)
         if "markers" in wanted:
-            gone = self._gone("markers", people.ids)
-            message = mesh_markers(people, faces, header, gone)
+            deleted_ids = self._replace_shown("markers", people.ids)
+            message = mesh_markers(people, faces, header, deleted_ids)
             self._publishers["markers"].publish(message)
         if "points" in wanted:
             self._publish_points(people, header)
@@ -54,8 +55,8 @@ class Visualization:
             drawn = draw_people(frame.image, people, faces, frame.camera)
             self._publishers["overlay"].publish(image_message(drawn, header))
 
-    def _gone(self, output: str, ids: Iterable[str]) -> set[str]:
-        """Whose marker was shown and must go."""
+    def _replace_shown(self, output: str, ids: Iterable[str]) -> set[str]:
+        """Stores the ids shown from now on; returns those whose markers must be deleted."""
         before = self._shown.get(output, set())
         self._shown[output] = set(ids)
         return before - self._shown[output]
@@ -66,13 +67,14 @@ class Visualization:
         except ImportError:
             self._problems.count(
                 "points_unavailable",
-                "the topic points needs the ROS package sensor_msgs_py, which is not installed",
+                "the topic points needs the ROS package sensor_msgs_py: "
+                "apt install ros-$ROS_DISTRO-sensor-msgs-py",
             )
 
     def _is_overlay_due(self, period_s: float) -> bool:
         now_s = time.monotonic()
         if now_s < self._overlay_due_s:
             return False
-        # A period of credit, or jitter would halve a rate near the camera's own.
+        # Allows one period of lag; without it, jitter would halve a rate close to the camera's.
         self._overlay_due_s = max(self._overlay_due_s, now_s - period_s) + period_s
         return True

@@ -1,10 +1,10 @@
 """Rendered people in front of a synthetic camera, with ground truth.
 
-controls.py    angles of limbs <-> rotations
-actions.py     what people do
-motion.py      sequences of actions
+controls.py    joint angles with names -> rotations
+actions.py     actions such as waving or walking
+motion.py      endless sequences of actions
 shapes.py      body shapes
-appearance.py  clothes and skin
-background.py  rooms
+appearance.py  colours of clothes, skin and hair
+background.py  images of rooms
 scene.py       people, room and camera -> images with ground truth
 """

@@ -1,6 +1,6 @@
-"""What people do: poses and swings of their limbs, in two repertoires that share no action.
+"""Actions of people: poses and periodic movements, in two repertoires that share no action.
 
-So what a network is tested with is nothing that it was trained on.
+So a network is tested on actions that it was not trained on.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ HAND_SHAPES: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Wave:
-    """A control that swings: amplitude, cycles per second, phase in cycles."""
+    """A sinusoidal movement of one control."""
 
     control: str
-    amplitude: float
+    amplitude: float  # in the unit of the control
     rate_hz: float
-    phase: float = 0.0
+    phase: float = 0.0  # cycles
 
 
 @dataclass
 class Action:
-    """A pose, by the controls that differ from standing, and what swings about it."""
+    """A pose, by the controls that differ from standing, and periodic movements around it."""
 
     pose: dict[str, float] = field(default_factory=dict)
     waves: list[Wave] = field(default_factory=list)
@@ -56,17 +56,20 @@ class Action:
         return self
 
     def arms(self, hand: str = "", **controls: float) -> Action:
+        """Sets both arms to the same controls."""
         return self.arm("left", hand, **controls).arm("right", hand, **controls)
 
     def legs(self, **controls: float) -> Action:
+        """Sets both legs to the same controls."""
         return self.arms("", **controls)
 
     def swing(self, control: str, amplitude: float, rate_hz: float, phase: float = 0) -> Action:
+        """Adds a sinusoidal movement; see Wave for the units."""
         self.waves.append(Wave(control, amplitude, rate_hz, phase))
         return self
 
 
-# --- What people do -------------------------------------------------------------------------------
+# --- The actions ----------------------------------------------------------------------------------
 
 
 def _side(random: Random) -> str:
@@ -164,7 +167,7 @@ def _walk(random: Random) -> Action:
         action.swing(f"{side}_hip_flex", 24 * stride, rate, phase)
         action.swing(f"{side}_knee", 22 * stride, rate, phase + 0.3)
         action.swing(f"{side}_ankle", 10 * stride, rate, phase + 0.6)
-        # The hanging arm swings forward when it is raised to the front, back when to the back.
+        # For an arm that hangs, arm_forward sets whether arm_raise moves it forwards or backwards.
         action.swing(f"{side}_arm_forward", 75 * stride, rate, phase + 0.5)
         action.swing(f"{side}_arm_raise", 8 * stride, 2 * rate, 2 * phase)
         action.swing(f"{side}_elbow", 12 * stride, rate, phase + 0.5)
@@ -180,7 +183,7 @@ def _lunge(random: Random) -> Action:
 
 
 def _anything(random: Random) -> Action:
-    """Arms, hands and trunk anywhere, more often near the middle of what they can do."""
+    """Random arms, hands and trunk, more often near the middle of their ranges."""
     action = Action()
     for side in ("left", "right"):
         action.arm(
@@ -269,8 +272,8 @@ def _count(random: Random) -> Action:
 
 
 def _stroll(random: Random) -> Action:
-    """Slow and stiff, one arm swings; the other carries something."""
-    carries = _side(random)
+    """A slow, stiff walk: one arm swings, the other carries something."""
+    carrying = _side(random)
     action = Action({"bend": -3}).arms("relaxed", arm_raise=10, elbow=8)
     action.legs(hip_flex=2, knee=12)
     rate = random.uniform(0.5, 0.65)
@@ -278,10 +281,10 @@ def _stroll(random: Random) -> Action:
         action.swing(f"{side}_hip_flex", 17, rate, phase).swing(
             f"{side}_knee", 11, rate, phase + 0.2
         )
-        if side != carries:
+        if side != carrying:
             action.swing(f"{side}_arm_forward", 35, rate, phase + 0.5)
     action.swing("lean", 3, rate)
-    return action.arm(carries, "grip", arm_raise=25, arm_forward=70, elbow=85)
+    return action.arm(carrying, "grip", arm_raise=25, arm_forward=70, elbow=85)
 
 
 def _high_step(random: Random) -> Action:

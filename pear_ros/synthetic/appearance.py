@@ -1,7 +1,7 @@
 """Random clothes, skin and hair: colours of a body's vertices.
 
-Where a garment ends is decided on the body at rest, from the joints around it, so any body in
-SMPL-X's rest pose can be clothed.
+The borders of garments are placed relative to joints of the body at rest, so any body in SMPL-X's
+rest pose can be clothed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SKIN_RGB = ((0.98, 0.82, 0.72), (0.90, 0.70, 0.56), (0.76, 0.55, 0.40), (0.55, 0
             (0.36, 0.23, 0.16))  # fmt: skip
 HAIR_RGB = ((0.08, 0.06, 0.05), (0.25, 0.16, 0.10), (0.45, 0.30, 0.17), (0.75, 0.60, 0.36),
             (0.55, 0.53, 0.52), (0.50, 0.22, 0.10))  # fmt: skip
-LIP_M = 0.006  # from the slit of the mouth
-IRIS_M, PUPIL_M = 0.0062, 0.003  # from an eye's axis
+LIP_M = 0.006  # largest distance from the opposite lip
+IRIS_M, PUPIL_M = 0.0062, 0.003  # radii
 
 
 class Wardrobe:
@@ -32,7 +32,7 @@ class Wardrobe:
         self._rest = rest
         joints = assets.body_joint_regressor.astype(float) @ rest  # (55, 3)
         self._at = dict(zip(JOINT_NAMES, joints, strict=True))
-        self._joint = assets.body_weights.argmax(1)  # (V,) that moves a vertex most
+        self._joint = assets.body_weights.argmax(1)  # (V,) the joint with the largest weight
         self._is_head = self._moved_by("head", "jaw", "left_eye", "right_eye")
         self._is_hand = self._joint >= JOINT["left_index1"]
         self._is_hand |= self._moved_by("left_wrist", "right_wrist")
@@ -40,7 +40,7 @@ class Wardrobe:
         self._lips = self._mouth(assets)
 
     def colors(self, random: Random) -> FloatArray:
-        """(V, 3) RGB, 0 to 1."""
+        """Draws the colours (V, 3) RGB, 0 to 1, of one person."""
         rest, at = self._rest, self._at
         x, y = np.abs(rest[:, 0]), rest[:, 1]
 
@@ -50,7 +50,7 @@ class Wardrobe:
         skin = _mix(SKIN_RGB, random)
         colors = np.tile(skin, (len(rest), 1))
 
-        # From the feet up; what comes later lies over it.
+        # From the feet upwards; later garments cover earlier ones.
         ankle, hip = along("left_ankle", "left_ankle", 0, 1), at["left_hip"][1]
         legs = self._moved_by(*(f"{side}_{j}" for side in ("left", "right")
                                 for j in ("hip", "knee", "ankle", "foot")), "pelvis")  # fmt: skip
@@ -99,7 +99,7 @@ class Wardrobe:
         colors[self._pupil] = 0.03
 
     def _cloth(self, where: Mask, random: Random) -> Array:
-        """(K, 3): plain, striped or blotched."""
+        """(K, 3) colours of a garment: plain, striped or blotched."""
         places = self._rest[where]
         plain = random.uniform(0.03, 1, 3)
         if random.random() < 0.25:  # a grey
@@ -122,7 +122,7 @@ class Wardrobe:
         return np.isin(self._joint, [JOINT[name] for name in names])
 
     def _eyes(self) -> tuple[Mask, Mask, Mask]:
-        """Vertices of the eyeballs, of their irises, of their pupils."""
+        """(V,) each: the vertices of the eyeballs, of the irises and of the pupils."""
         is_eye = np.zeros(len(self._rest), bool)
         from_axis = np.full(len(self._rest), np.inf)
         for side in ("left", "right"):
@@ -136,7 +136,7 @@ class Wardrobe:
         return is_eye, from_axis < IRIS_M, from_axis < PUPIL_M
 
     def _mouth(self, assets: BodyAssets) -> Mask:
-        """Where the lower face, which the jaw moves, meets the upper in front: the lips."""
+        """(V,) the lips: where the lower face, which moves with the jaw, meets the upper face."""
         jaw = assets.body_weights[:, JOINT["jaw"]]
         head = np.flatnonzero(self._is_head & (self._rest[:, 2] > self._at["left_eye"][2]))
         upper, lower = head[jaw[head] < 0.3], head[jaw[head] > 0.7]
@@ -149,7 +149,7 @@ class Wardrobe:
 
 
 def _mix(palette: tuple[tuple[float, ...], ...], random: Random) -> Array:
-    """A colour between two of a palette that are neighbours."""
+    """A random colour (3,) between two neighbours in a palette."""
     i = random.integers(len(palette) - 1)
     share = random.random()
     return (1 - share) * np.array(palette[i]) + share * np.array(palette[i + 1])

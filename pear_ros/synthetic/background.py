@@ -1,4 +1,4 @@
-"""Random rooms, out of shapes and noise: no pictures of real places are needed."""
+"""Random rooms made of shapes and noise, so that no photographs are needed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Random = np.random.Generator
 
 
 def draw_background(width: int, height: int, random: Random) -> ImageArray:
-    """(H, W, 3) RGB: a wall, often a floor, things in front of them, noise, blur."""
+    """Draws (H, W, 3) RGB: a wall, often a floor, random shapes, noise, blur. Sizes in px."""
     image = np.empty((height, width, 3), np.float32)
     image[:] = _gradient(width, height, random)
     if random.random() < 0.7:
         horizon = int(height * random.uniform(0.35, 0.85))
         image[horizon:] = _gradient(width, height - horizon, random)
     for _ in range(random.integers(0, 22)):
-        _draw_thing(image, random)
+        _draw_shape(image, random)
     for cells in (8, 40):
         noise = random.normal(0, random.uniform(0, 14), (cells * height // width + 1, cells, 3))
         noise[:] = noise if random.random() < 0.1 else noise.mean(-1, keepdims=True)
@@ -37,12 +37,12 @@ def _gradient(width: int, height: int, random: Random) -> np.ndarray:
 
 
 def _color(random: Random) -> np.ndarray:
-    """(3,) RGB; rooms are mostly greyish."""
+    """(3,) RGB, mostly greyish, as rooms are."""
     color = random.uniform(0, 255, 3)
     return color.mean() + random.beta(1, 2.5) * (color - color.mean())
 
 
-def _draw_thing(image: np.ndarray, random: Random) -> None:
+def _draw_shape(image: np.ndarray, random: Random) -> None:
     height, width = image.shape[:2]
     color = _color(random).tolist()
     x, y = int(random.integers(width)), int(random.integers(height))
@@ -51,8 +51,8 @@ def _draw_thing(image: np.ndarray, random: Random) -> None:
     if kind == 0:
         cv2.rectangle(image, (x, y), (x + int(size[0]), y + int(size[1])), color, -1)
     elif kind == 1:
-        turn = float(random.uniform(0, 180))
-        cv2.ellipse(image, (x, y), (int(size[0]), int(size[1])), turn, 0, 360, color, -1)
+        angle = float(random.uniform(0, 180))
+        cv2.ellipse(image, (x, y), (int(size[0]), int(size[1])), angle, 0, 360, color, -1)
     elif kind == 2:
         corners = np.array((x, y)) + random.normal(0, 1, (random.integers(3, 7), 2)) * size
         cv2.fillPoly(image, [corners.astype(np.int32)], color)

@@ -1,7 +1,7 @@
-"""People who move before a calibrated camera: its images, and the exact truth about them.
+"""People who move in front of a calibrated camera: images with exact ground truth.
 
-The world has the axes of a level camera: x right, y down, z forward; the camera is at its origin
-and the floor at `height_m` below.
+The world frame has the axes of a level camera: x right, y down, z forward. The camera is at its
+origin, and the floor is `height_m` below.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from pear_ros.synthetic.shapes import BodyShapes, ShapeSampler
 Array = NDArray[np.float64]
 Random = np.random.Generator
 
-SHAPE_SPREAD = 0.7  # of bodies, in the standard deviations of the body's own shapes
+SHAPE_SPREAD = 0.7  # standard deviation of the shape coefficients
 STEP_S = 1 / 30  # of the simulated walk
-KEPT_STEPS = 300
+KEPT_STEPS = 300  # latest steps that are kept
 WALK_M_S, TURN_DEG_S = 1.0, 110.0
-FACING_CAMERA = Rotation.from_euler("x", 180, degrees=True)  # of an upright person
+FACING_CAMERA = Rotation.from_euler("x", 180, degrees=True)  # model axes to optical, upright person
 
 
 class Cast:
-    """What all scenes share: the body, and where people's looks are drawn from."""
+    """The body model, body shapes and clothes that all scenes share."""
 
     def __init__(self, assets: BodyAssets) -> None:
         self.body_model = BodyModel(assets)
@@ -57,16 +57,24 @@ class Cast:
         self.wardrobe = Wardrobe(assets)
 
     def shapes(self, count: int, random: Random) -> BodyShapes:
+        """Draws the shapes of `count` people."""
         return self._shapes.sample(count, random, SHAPE_SPREAD)
 
 
 def parameters_of(
     orientation: Array, controls: Array, expression: Array, shapes: BodyShapes
 ) -> EhmParameters:
-    """Of N people: (N, 3, 3) model axes to optical, (N, C), (N, 50); camera_t is zero."""
+    """The EHM parameters of N people; `camera_t` is zero.
+
+    Args:
+        orientation: (N, 3, 3) model axes to optical.
+        controls: (N, C), see controls.py.
+        expression: (N, 50), used for the body and the head.
+        shapes: Shapes of N people.
+    """
     count = len(controls)
     pose = rotations(controls)
-    still = np.zeros((count, 3))
+    zero = np.zeros((count, 3))
     values = {
         "global_orient": orientation[:, None],
         "body_pose": pose.body_pose,
@@ -74,15 +82,15 @@ def parameters_of(
         "right_hand_pose": pose.right_hand_pose,
         "betas": shapes.betas,
         "expression": expression,
-        "hand_scale": still + 1,
+        "hand_scale": zero + 1,
         "head_scale": shapes.head_scale,
         "flame_eye_pose": pose.flame_eye_pose,
-        "flame_global_pose": still,
+        "flame_global_pose": zero,
         "flame_jaw_pose": pose.flame_jaw_pose,
         "flame_eyelids": pose.flame_eyelids,
         "flame_betas": shapes.flame_betas,
         "flame_expression": expression,
-        "camera_t": still,
+        "camera_t": zero,
     }
     tensors = {
         name: torch.from_numpy(np.ascontiguousarray(value, np.float32))
@@ -102,81 +110,82 @@ def random_lighting(random: Random) -> Lighting:
 
 @dataclass(frozen=True)
 class Shot:
-    """One image and what is in it."""
+    """One image and its ground truth."""
 
     time_s: float
     image: ImageArray  # (H, W, 3) RGB
     camera: Camera
-    people: People  # the truth, with vertices, of all, those outside of the image too
-    visible: FloatArray  # (N,) part of a person's pixels that nobody hides; NaN: not asked for
+    people: People  # ground truth with vertices, people outside of the image included
+    visible: FloatArray  # (N,) unoccluded fraction of a person's pixels; NaN if not computed
 
 
 class Actor:
-    """One person of a scene: looks, motion, and the way on the floor.
+    """One person of a scene: colours, motion, and path on the floor.
 
-    The latest steps are kept; who asks for an earlier time waits until the whole way has been
-    walked again, which is the same.
+    Only the latest steps are kept: for an earlier time, the path is simulated again from the start,
+    with the same result.
     """
 
     def __init__(
         self,
         cast: Cast,
         repertoire: Repertoire,
-        lane: tuple[float, float, float, float],  # m: least and most x / z, least and most z
+        lane: tuple[float, float, float, float],  # min and max of x / z; min and max of z, m
         random: Random,
     ) -> None:
-        # Streams of their own: what is drawn for one must not depend on when another was asked.
-        looks, motion, self._stream = random.spawn(3)
-        self.shapes = cast.shapes(1, looks)
-        self.colors = cast.wardrobe.colors(looks)  # (V, 3)
+        # Separate streams, so that the numbers drawn for one do not depend on the use of another.
+        appearance, motion, self._stream = random.spawn(3)
+        self.shapes = cast.shapes(1, appearance)
+        self.colors = cast.wardrobe.colors(appearance)  # (V, 3)
         self.motion = Motion(repertoire, motion)
         self._lane = lane
-        self._begin()
+        self._restart()
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._random = copy.deepcopy(self._stream)
-        self._faces_deg = self._random.normal(0, 40)
-        x, z = self._somewhere()
+        self._standing_heading_deg = self._random.normal(0, 40)
+        x, z = self._random_place()
         start = (x, z, float(self._random.normal(0, 60)))
-        self._way = deque([start], maxlen=KEPT_STEPS)  # m, m, degrees; every STEP_S
-        self._steps = 1  # that were made, those included that are no longer kept
-        self._goal = self._somewhere()
+        self._path = deque([start], maxlen=KEPT_STEPS)  # x m, z m, heading degrees; every STEP_S
+        self._steps = 1  # simulated steps, including those that are no longer kept
+        self._goal = self._random_place()
 
     def place(self, time_s: float) -> tuple[float, float, float]:
-        """x, z, m, and the heading, degrees; at heading 0 a person faces the camera."""
+        """The position x and z, m, and the heading, degrees; heading 0 faces the camera."""
         step = int(time_s / STEP_S)
-        if step < self._steps - len(self._way):
-            self._begin()
+        if step < self._steps - len(self._path):
+            self._restart()
         while self._steps <= step + 1:
-            self._way.append(self._advance(self._steps * STEP_S))
+            self._path.append(self._advance(self._steps * STEP_S))
             self._steps += 1
-        begin, end = (np.array(self._way[i - self._steps]) for i in (step, step + 1))
+        begin, end = (np.array(self._path[i - self._steps]) for i in (step, step + 1))
         x, z, heading_deg = begin + (time_s / STEP_S - step) * (end - begin)
         return float(x), float(z), float(heading_deg)
 
     def _advance(self, time_s: float) -> tuple[float, float, float]:
-        x, z, heading_deg = self._way[-1]
+        x, z, heading_deg = self._path[-1]
         walks = self.motion.walks(time_s)
         to_goal = np.subtract(self._goal, (x, z))
         if np.hypot(*to_goal) < 0.4:
-            self._goal = self._somewhere()
-        # At heading h a person looks along (sin h, -cos h) on the floor (x, z).
-        wanted = np.degrees(np.arctan2(to_goal[0], -to_goal[1])) if walks else self._faces_deg
-        error = (wanted - heading_deg + 180) % 360 - 180
+            self._goal = self._random_place()
+        # At heading h a person looks in the direction (sin h, -cos h) on the floor (x, z).
+        to_goal_deg = np.degrees(np.arctan2(to_goal[0], -to_goal[1]))
+        wanted_deg = to_goal_deg if walks else self._standing_heading_deg
+        error = (wanted_deg - heading_deg + 180) % 360 - 180
         heading_deg += float(np.clip(error, -TURN_DEG_S * STEP_S, TURN_DEG_S * STEP_S))
         if walks and abs(error) < 60:
             x += WALK_M_S * STEP_S * np.sin(np.radians(heading_deg))
             z -= WALK_M_S * STEP_S * np.cos(np.radians(heading_deg))
         return float(x), float(z), heading_deg
 
-    def _somewhere(self) -> tuple[float, float]:
+    def _random_place(self) -> tuple[float, float]:
         left, right, near, far = self._lane
         z = float(self._random.uniform(near, far))
         return float(self._random.uniform(left, right)) * z, z
 
 
 class Scene:
-    """`scene.shot(time_s)` for any time from 0 on; the same seed makes the same scene."""
+    """`scene.shot(time_s)` renders any time from 0 on. The same seed gives the same scene."""
 
     def __init__(
         self,
@@ -193,20 +202,23 @@ class Scene:
         self.camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
         self._height_m = random.uniform(0.9, 1.7)
         pitch = np.degrees(np.arctan2(self._height_m - 0.95, 3.5)) + random.normal(0, 2)
-        turn = Rotation.from_euler("xz", (pitch, random.normal(0, 1)), degrees=True)
-        self._optical_from_world: Array = turn.as_matrix()
+        rotation = Rotation.from_euler("xz", (pitch, random.normal(0, 1)), degrees=True)
+        self._optical_from_world: Array = rotation.as_matrix()
         self._background = draw_background(width, height, random)
         self._lighting = random_lighting(random)
-        # Side by side, so that people hide each other at times, but not always.
+        # Lanes side by side, so that people occlude each other sometimes, but not always.
         edges = np.linspace(-0.40, 0.40, people + 1) * width / focal_px
-        near = max(2.2, 1.15 * 1.9 * focal_px / height)  # a person's height fits
+        near = max(2.2, 1.15 * 1.9 * focal_px / height)  # so that a person's height fits
         self._actors = [
             Actor(cast, repertoire, (left, right, near, near + 2.5), random)
             for left, right in pairwise(edges)
         ]
 
     def shot(self, time_s: float, visibility: bool = True) -> Shot:
-        """`visibility` draws each person alone, too, to say how much of whom is seen."""
+        """Renders the image at `time_s` with its ground truth.
+
+        With `visibility`, each person is also rendered alone, to compute its unoccluded fraction.
+        """
         people = self._people(time_s)
         assert people.vertices is not None
         placed = people.vertices + people.translation[:, None]  # (N, V, 3)
@@ -226,11 +238,11 @@ class Scene:
         )
 
     def _people(self, time_s: float) -> People:
-        turn = self._optical_from_world
+        optical_from_world = self._optical_from_world
         places = np.array([actor.place(time_s) for actor in self._actors])  # (N, 3)
         headings = Rotation.from_euler("y", -places[:, 2:], degrees=True)
         parameters = parameters_of(
-            turn @ (headings * FACING_CAMERA).as_matrix(),
+            optical_from_world @ (headings * FACING_CAMERA).as_matrix(),
             np.stack([actor.motion(time_s) for actor in self._actors]),
             np.stack([actor.motion.face(time_s) for actor in self._actors]),
             join([actor.shapes for actor in self._actors]),
@@ -239,9 +251,10 @@ class Scene:
             bodies = self._cast.body_model(parameters, mesh=True)
         assert bodies.vertices is not None
         vertices = bodies.vertices.numpy()
-        lowest = (vertices @ turn[:, 1].astype(np.float32)).max(1)  # (N,) the world's y
+        down = optical_from_world[:, 1].astype(np.float32)  # the world's y axis
+        lowest = (vertices @ down).max(1)  # (N,) in world coordinates
         in_world = np.stack((places[:, 0], self._height_m - lowest, places[:, 1]), -1)  # (N, 3)
-        translation = (in_world @ turn.T).astype(np.float32)
+        translation = (in_world @ optical_from_world.T).astype(np.float32)
         boxes = boxes_of(vertices + translation[:, None], self.camera)
         height, width, _ = self._background.shape
         return People(
@@ -258,12 +271,12 @@ class Scene:
 
 
 def boxes_of(placed: FloatArray, camera: Camera) -> FloatArray:
-    """(N, V, 3) m, optical -> (N, 4) xyxy, px, around each mesh."""
+    """Vertices (N, V, 3) m, optical -> bounding boxes (N, 4) xyxy, px, of the meshes."""
     pixels = project(placed, camera)
     return np.concatenate((pixels.min(1), pixels.max(1)), -1)
 
 
 def join(shapes: Sequence[BodyShapes]) -> BodyShapes:
-    """The shapes of all people as one."""
+    """Concatenates the shapes of several people."""
     return BodyShapes(*(np.concatenate(parts) for parts in zip(*(
         (s.betas, s.flame_betas, s.head_scale) for s in shapes), strict=True)))  # fmt: skip

@@ -1,4 +1,4 @@
-"""CUDA streams and graphs: work is recorded once, then replayed. Never run by us on a GPU yet."""
+"""CUDA streams and graphs: work is captured once, then replayed. Not tested on a GPU yet."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Generic, TypeVar
 
 import torch
 
-BATCHES = (1, 2, 4, 8, 16, 32)  # people; work is recorded for these numbers, others are padded
+BATCHES = (1, 2, 4, 8, 16, 32)  # numbers of people that are captured; others are padded
 
 T = TypeVar("T")
 
 
 @dataclass
 class Recorded(Generic[T]):
-    """Work that can be replayed on the stream that is current then."""
+    """Captured work, which is replayed on the current stream."""
 
     replay: Callable[[], None]
-    result: T  # of the last replay: the same tensors each time
+    result: T  # of the last replay; every replay writes to the same tensors
 
 
 class CudaStream:
-    """A stream of its own; work on it is recorded as CUDA graphs, of which one runs at a time."""
+    """A separate CUDA stream that captures work as CUDA graphs. Only one may run at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
@@ -31,13 +31,19 @@ class CudaStream:
 
     @property
     def handle(self) -> int:
+        """The CUDA handle of the stream."""
         return self._stream.cuda_stream
 
     def record(self, work: Callable[[], T]) -> Recorded[T]:
-        """Runs it once, and records it. Raises what `work` does, RuntimeError where CUDA cannot."""
+        """Runs `work` once, then captures it as a CUDA graph.
+
+        Raises:
+            RuntimeError: If CUDA cannot capture `work`.
+            Exception: What `work` raises.
+        """
         with torch.cuda.device(self._stream.device), torch.inference_mode():
             with self.current():
-                work()  # what libraries do at their first call cannot be recorded
+                work()  # the initialisation of libraries at their first call cannot be captured
             self.wait()
             outer = torch.cuda.current_stream()
             graph = torch.cuda.CUDAGraph()
@@ -47,9 +53,9 @@ class CudaStream:
                 ):
                     result = work()
             except Exception as error:
-                # torch leaves the stream and the pool of a broken recording in use (some versions
-                # its memory, too), and the reason in the context of the error that it raises when
-                # the recording ends.
+                # After a failed capture, torch leaves the stream and the pool (in some versions
+                # the memory as well) in use. The error that it raises at the end of the capture
+                # has the reason as its context.
                 torch.cuda.set_stream(outer)
                 self.forget()
                 cause = error.__context__
@@ -57,19 +63,24 @@ class CudaStream:
         return Recorded(graph.replay, result)
 
     def forget(self) -> None:
-        """Those that follow share no memory with the recordings before, which are to be dropped.
+        """Starts a new memory pool; the caller must drop all earlier graphs.
 
-        Recordings share a pool of memory, as they run one after the other; it goes with them.
+        Graphs share a pool of memory, because only one runs at a time. The old pool is freed with
+        the last of its graphs.
         """
         self._pool = torch.cuda.graph_pool_handle()
 
     def wait(self) -> None:
-        """Until all that was enqueued is done."""
+        """Waits until all enqueued work is done."""
         self._stream.synchronize()
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """The stream is torch's current one: after all work before, before all work after."""
+        """Makes the stream torch's current one, synchronised with the outer stream on both ends.
+
+        Work in the block starts after all earlier work of the outer stream, and all later work of
+        the outer stream starts after it.
+        """
         outer = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(outer)
         try:

@@ -1,4 +1,4 @@
-"""Which device and precision the network gets."""
+"""Chooses the device and the precision of the network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pear_ros.errors import SettingError
 
 
 def choose_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises SettingError for an unusable one."""
+    """The device of a name. `auto` is CUDA if it is available, else the CPU.
+
+    Raises:
+        SettingError: If the device cannot be used on this machine or is neither CPU nor CUDA.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -26,9 +30,12 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto`: float16 on CUDA; on a CPU bfloat16 where it computes with them, else float32.
+    """The dtype of a name. `auto` is float16 on CUDA and, on a CPU, bfloat16 or float32.
 
-    Raises SettingError for an unknown name.
+    It is bfloat16 on CPUs with instructions that multiply bfloat16.
+
+    Raises:
+        SettingError: If the name is unknown.
     """
     names = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype in names:
@@ -41,7 +48,7 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """True where oneDNN multiplies bfloat16 matrices in hardware: elsewhere they are slower."""
+    """Whether the CPU multiplies bfloat16 matrices in hardware; without, they are slower."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:
@@ -50,9 +57,9 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def forbid_reduced_precision() -> None:
-    """float32 is meant where it stands, and sums of float16 are summed up in float32.
+    """Makes torch compute float32 without TF32, and sum up 16-bit products in float32.
 
-    For the whole process, as torch has it; some containers of NVIDIA's allow TF32 from the start.
+    The settings apply to the whole process. Some NVIDIA containers allow TF32 by default.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

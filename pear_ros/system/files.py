@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what they hold as a hash."""
+"""Atomic writes and hashes of files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ CHUNK_BYTES = 1 << 22
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; it takes the place of `path` when all is written. Raises OSError.
+    """A file to write, which replaces `path` at the end of the block.
 
-    If anything goes wrong, `path` is what it was.
+    If an exception is raised in the block, `path` does not change.
+
+    Raises:
+        OSError: If the file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -30,13 +33,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, data: Any) -> None:
-    """Writes a buffer; `path` is the old file until the new one is complete. Raises OSError."""
+    """Writes a buffer to `path` atomically.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     with replacing(path) as file:
         file.write(data)
 
 
 def hash_files(*paths: Path) -> str:
-    """SHA-256 of the files one after the other. Raises OSError."""
+    """SHA-256, as hexadecimal digits, of the concatenated files.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -46,5 +57,5 @@ def hash_files(*paths: Path) -> str:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The file of that name with `suffix` added to it."""
+    """`path` with `suffix` appended to its name."""
     return path.with_name(path.name + suffix)

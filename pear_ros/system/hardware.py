@@ -1,4 +1,4 @@
-"""The machine that a measurement was made on."""
+"""Describes the machine on which a measurement is made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """What speed depends on besides the code: processors, versions, threads."""
+    """Everything besides the code that speed depends on: processors, versions, threads."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
@@ -42,7 +42,7 @@ def _cpu_model() -> str:
 
 
 def _version(package: str) -> str | None:
-    """None where it is not installed, or not by pip, which alone keeps a record."""
+    """None if the package is not installed, or without the metadata that pip writes."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Files that come with pear_ros: the stand-in body, the demo's network."""
+"""Files that are installed with pear_ros: the stand-in body and the demo's network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pear_ros.errors import AssetError, SettingError
 
 
 def shared_file(name: str) -> Path:
-    """The path of such a file, "standin/body.npz" say; AssetError where it is not there.
+    """The path of a shared file such as "standin/body.npz".
 
-    In the source tree they lie in assets/ beside this package, installed in share/pear_ros/ of the
-    prefix that this package is in: how deep in it, differs from system to system.
+    In the source tree these files are in assets/ next to the package. Installed, they are in
+    share/pear_ros/ of the installation prefix, which may be any parent folder of the package.
+
+    Raises:
+        AssetError: If the file does not exist.
     """
     package = Path(pear_ros.__file__).absolute().parent
     places = [package.parent / "assets" / name]
@@ -24,10 +27,12 @@ def shared_file(name: str) -> Path:
 
 
 def checkpoint_or_demo(checkpoint: str, network_config: str) -> str:
-    """The checkpoint that the user gave, else the demo's, beside which its sizes lie.
+    """The user's checkpoint if there is one, else the demo's, whose network.json is next to it.
 
-    Raises SettingError where there are only sizes: they would belong to nothing.
+    Raises:
+        SettingError: If there is a network configuration but no checkpoint.
+        AssetError: If the demo's checkpoint is not installed.
     """
     if network_config and not checkpoint:
-        raise SettingError("--network-config describes a checkpoint: give --checkpoint, too")
+        raise SettingError("--network-config describes a checkpoint: give --checkpoint as well")
     return checkpoint or str(shared_file("demo/model.pt"))

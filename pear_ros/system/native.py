@@ -1,4 +1,7 @@
-"""Finds the C libraries that CMake builds from `src/`; ctypes calls them without Python's lock."""
+"""Loads the C libraries that CMake builds from `src/`.
+
+ctypes releases Python's global interpreter lock during calls.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,23 @@ import pear_ros
 
 
 def require(is_met: bool, what: str) -> None:
-    """What C relies on and does not check, also where `python -O` drops asserts.
+    """Checks a condition that the C code relies on; unlike assert, with `python -O` as well.
 
-    Raises ValueError.
+    Raises:
+        ValueError: If it is not met: "expected " and `what`.
     """
     if not is_met:
         raise ValueError(f"expected {what}")
 
 
 def load_library(name: str) -> ctypes.CDLL:
-    # Where the source tree stands in for the installed modules, the library is in neither's place
-    # alone: as for the generated messages, every part of the package is searched.
+    """Loads the library `name`.so of this package.
+
+    Raises:
+        ImportError: If it was not built.
+    """
+    # If the modules are imported from the source tree, the libraries and the generated messages are
+    # still in the installed package, so search every folder of the package.
     paths = [Path(folder, f"{name}.so") for folder in pear_ros.__path__]
     found = next((path for path in paths if path.exists()), None)
     if found is None:

@@ -1,4 +1,4 @@
-"""Who is who from image to image.
+"""Gives people ids that stay the same from image to image.
 
 tracker.py  boxes -> ids
 """

@@ -1,4 +1,4 @@
-"""Which box of this image is which person of the images before."""
+"""Assigns the boxes of an image to the people of the previous images."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ class Track:
 
 
 class Tracker:
-    """Ids for the boxes of one camera, by the overlap of boxes from image to image.
+    """Tracks the people of one camera by the overlap of their boxes.
 
-    Pairs below `min_iou` do not match; the assignment maximises the summed intersection over union
-    of those that do.
-    A person unseen for `timeout_s` is forgotten: ids are never used twice.
+    The assignment maximises the sum of the intersections over union; pairs below `min_iou` do not
+    match. A person who was not seen for `timeout_s` is forgotten. Ids are never reused.
     """
 
     def __init__(self, prefix: str, min_iou: float, timeout_s: float) -> None:
@@ -37,7 +36,7 @@ class Tracker:
         self._names: Iterator[str] = (f"{prefix}{i}" for i in itertools.count(1))
 
     def __call__(self, xyxy: FloatArray, stamp_s: float) -> tuple[str, ...]:
-        """The ids (N,) of boxes (N, 4) seen at a time not before the last call's."""
+        """Returns the ids of N boxes (N, 4), px; stamps must not decrease from call to call."""
         known = [t for t in self._tracks if stamp_s - t.seen_s <= self._timeout_s]
         before = np.array([track.xyxy for track in known], np.float32).reshape(-1, 4)
         overlap = box_iou_batch(before, xyxy)  # (tracks, N)
@@ -58,5 +57,5 @@ class Tracker:
         return tuple(track.id for track in seen)
 
     def forget(self) -> None:
-        """Drops all tracks, as when time has jumped back; ids go on."""
+        """Drops all tracks, for example when time has jumped back; ids continue."""
         self._tracks = []

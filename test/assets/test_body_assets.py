@@ -1,4 +1,4 @@
-"""The converted file: written whole or not at all, and loaded only if it is right."""
+"""The converted file: written completely or not at all, checked when it is loaded."""
 
 import os
 import zipfile
@@ -26,7 +26,7 @@ def converted(small_downloads: Path, tmp_path: Path) -> Path:
 # --- Writing -------------------------------------------------------------------------------------
 
 
-def test_the_output_holds_no_pickles_and_is_not_compressed(converted: Path) -> None:
+def test_the_file_has_no_pickles_and_is_not_compressed(converted: Path) -> None:
     with zipfile.ZipFile(converted) as archive:
         assert all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
     with np.load(converted, allow_pickle=False) as file:
@@ -34,7 +34,7 @@ def test_the_output_holds_no_pickles_and_is_not_compressed(converted: Path) -> N
         assert all(file[name].dtype.kind in "fib" for name in file)
 
 
-def test_failed_write_leaves_what_was_there(
+def test_a_failed_write_keeps_the_old_file(
     converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = converted.read_bytes()
@@ -59,13 +59,13 @@ def change_converted(**changes: Any) -> Callable[[Path], None]:
 
 
 UNLOADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "missing": (Path.unlink, "there is no such file"),
+    "missing": (Path.unlink, "does not exist"),
     "empty": (lambda path: path.write_bytes(b""), "truncated or damaged"),
     "text": (lambda path: path.write_text("hello"), "truncated or damaged"),
     "another .npz": (lambda path: np.savez(path, a=1), "not written by `pear-ros assets convert`"),
     "older version": (
         change_converted(pear_ros_assets_version=np.array(0)),
-        f"has format 0, and {FORMAT_VERSION} is needed",
+        f"has format 0, but {FORMAT_VERSION} is needed",
     ),
     "version of another kind": (
         change_converted(pear_ros_assets_version=np.array([1, 2])),
@@ -98,7 +98,10 @@ UNLOADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
         change_converted(head_vertex_ids=entry(0, -1)),
         "head_vertex_ids has ids from -1",
     ),
-    "parents of no tree": (change_converted(head_parents=entry(1, 3)), "head_parents is no tree"),
+    "parents that are not a tree": (
+        change_converted(head_parents=entry(1, 3)),
+        "head_parents is not a tree",
+    ),
     "jaw that turns an eye": (
         change_converted(head_parents=entry(3, 2)),
         "head_parents is not FLAME's",
@@ -107,7 +110,7 @@ UNLOADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", UNLOADABLE)
-def test_file_that_cannot_be_loaded_says_what_to_do(case: str, converted: Path) -> None:
+def test_errors_tell_how_to_make_the_file(case: str, converted: Path) -> None:
     break_file, message = UNLOADABLE[case]
     break_file(converted)
     with pytest.raises(AssetError) as caught:
@@ -117,12 +120,12 @@ def test_file_that_cannot_be_loaded_says_what_to_do(case: str, converted: Path) 
     assert "Run `pear-ros assets convert DIR OUT.npz`" in str(caught.value)
 
 
-def test_directory_of_downloads_in_place_of_the_file_is_explained(small_downloads: Path) -> None:
+def test_a_directory_of_downloads_instead_of_the_file(small_downloads: Path) -> None:
     with pytest.raises(AssetError, match=f"convert {small_downloads} OUT.npz"):
         load_assets(small_downloads)
 
 
-def test_download_in_place_of_the_file_is_explained(small_downloads: Path) -> None:
+def test_a_download_instead_of_the_file(small_downloads: Path) -> None:
     for file in FILES:
         with pytest.raises(AssetError, match="assets convert"):
             load_assets(small_downloads / file.name)
@@ -137,7 +140,7 @@ def test_truncated_file_cannot_be_loaded(converted: Path) -> None:
 
 
 def test_damaged_file_cannot_be_loaded(converted: Path) -> None:
-    """Whatever byte is turned, it is found, or it is one that does not matter."""
+    """After a bit flip, loading fails or gives the same arrays."""
     content = converted.read_bytes()
     intact = load_assets(converted)
     generator = np.random.default_rng(0)

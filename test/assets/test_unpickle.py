@@ -1,4 +1,4 @@
-"""Published pickles are read without chumpy and Python 2."""
+"""Pickles of chumpy and of Python 2 are read without either."""
 
 import base64
 import pickle
@@ -23,7 +23,7 @@ from pear_ros.errors import AssetError
 
 @pytest.fixture
 def chumpy() -> Iterator[types.SimpleNamespace]:
-    """Classes named like chumpy's that pickle like them; `forget` them before reading."""
+    """Classes that pickle like those of chumpy; call `forget` before reading."""
 
     class Ch:
         def __init__(self, **terms: Any) -> None:
@@ -53,8 +53,8 @@ def chumpy() -> Iterator[types.SimpleNamespace]:
     forget()
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_chumpy_arrays_come_as_numpy_arrays(
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1), ids="protocol {}".format)
+def test_chumpy_arrays_become_numpy_arrays(
     protocol: int, chumpy: types.SimpleNamespace, tmp_path: Path
 ) -> None:
     x = np.arange(24.0).reshape(2, 3, 4)
@@ -86,7 +86,7 @@ def test_chumpy_arrays_come_as_numpy_arrays(
     assert "chumpy" not in sys.modules
 
 
-def test_chumpy_class_that_is_not_read_is_refused_by_name(
+def test_errors_name_unsupported_chumpy_classes(
     chumpy: types.SimpleNamespace, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "model.pkl", pickle.dumps({"v": chumpy.Concatenate(m0=1)}))
@@ -94,7 +94,7 @@ def test_chumpy_class_that_is_not_read_is_refused_by_name(
         load_pickle(path)
 
 
-def test_memory_that_sharing_multiplies_is_limited(
+def test_the_memory_of_arrays_built_from_a_shared_one_is_limited(
     chumpy: types.SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pear_ros.assets.pickle_values.MAX_BUILT_BYTES", 1 << 20)
@@ -173,7 +173,7 @@ WRITTEN_BY_PYTHON_2 = {
 }
 
 
-@pytest.mark.parametrize("protocol", WRITTEN_BY_PYTHON_2)
+@pytest.mark.parametrize("protocol", WRITTEN_BY_PYTHON_2, ids="protocol {}".format)
 def test_pickle_that_python_2_and_chumpy_wrote(protocol: int, tmp_path: Path) -> None:
     content = zlib.decompress(base64.b64decode(WRITTEN_BY_PYTHON_2[protocol]))
     loaded = load_pickle(write(tmp_path / "generic_model.pkl", content))
@@ -187,7 +187,7 @@ def test_pickle_that_python_2_and_chumpy_wrote(protocol: int, tmp_path: Path) ->
 
 
 def test_python_2_pickle_of_protocol_0(tmp_path: Path) -> None:
-    """FLAME_masks.pkl has this form; the classes are made by copy_reg, text is escaped."""
+    """The form of FLAME_masks.pkl: copy_reg makes the classes, text is escaped."""
     ids = np.array([3, 200, 65535, -1])
     raw = "".join(f"\\x{byte:02x}" for byte in ids.tobytes())
     array = (
@@ -208,7 +208,7 @@ def test_python_2_pickle_of_protocol_0(tmp_path: Path) -> None:
 # --- Pickles as numpy and scipy write them -------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1), ids="protocol {}".format)
 @pytest.mark.parametrize(
     "array",
     [
@@ -223,7 +223,7 @@ def test_python_2_pickle_of_protocol_0(tmp_path: Path) -> None:
     ],
     ids=lambda array: f"{np.asarray(array).dtype.str}{np.shape(array)}",
 )
-def test_numpy_values_come_back(array: Any, protocol: int, tmp_path: Path) -> None:
+def test_numpy_values(array: Any, protocol: int, tmp_path: Path) -> None:
     path = write(tmp_path / "model.pkl", pickle.dumps({"a": array}, protocol=protocol))
     loaded = load_pickle(path)["a"]
     assert loaded.dtype == array.dtype
@@ -231,23 +231,23 @@ def test_numpy_values_come_back(array: Any, protocol: int, tmp_path: Path) -> No
     np.testing.assert_array_equal(loaded, array)
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1), ids="protocol {}".format)
 @pytest.mark.parametrize("form", ["csc", "csr", "coo"])
-def test_sparse_matrices_come_back(form: str, protocol: int, tmp_path: Path) -> None:
+def test_sparse_matrices(form: str, protocol: int, tmp_path: Path) -> None:
     matrix = getattr(scipy.sparse, f"{form}_matrix")(np.diag([1.0, 0.0, 3.0])[:2])
     path = write(tmp_path / "model.pkl", pickle.dumps({"m": matrix}, protocol=protocol))
     np.testing.assert_array_equal(load_pickle(path)["m"].toarray(), matrix.toarray())
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_comes_back(protocol: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1), ids="protocol {}".format)
+def test_plain_data(protocol: int, tmp_path: Path) -> None:
     content = {"n": None, "t": (1, -2.5, True), "l": ["a", {"b": b"\xff"}], "e": b"", "i": 2**70}
     path = write(tmp_path / "model.pkl", pickle.dumps({**content, "s": {7}}, protocol=protocol))
     assert load_pickle(path) == {**content, "s": [7]}
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_arrays_that_are_no_numbers_are_left_unread(protocol: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1), ids="protocol {}".format)
+def test_arrays_without_numbers_are_not_read(protocol: int, tmp_path: Path) -> None:
     arrays = {"o": np.array([None, "x"]), "s": np.array(["ab", "c"]), "c": np.array([1j])}
     loaded = load_pickle(write(tmp_path / "m.pkl", pickle.dumps(arrays, protocol=protocol)))
     assert {key: type(value) for key, value in loaded.items()} == dict.fromkeys("osc", Unread)

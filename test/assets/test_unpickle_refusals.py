@@ -1,4 +1,4 @@
-"""Malicious pickles do nothing; costly and damaged ones are errors."""
+"""Malicious pickles are refused and not executed; costly and damaged pickles are errors."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def python(path: Path) -> str:
 
 
 def calling(module: str, name: str, *args: Any) -> bytes:
-    """A pickle that calls module.name(*args), of protocol 2."""
+    """A pickle of protocol 2 that calls module.name(*args)."""
     arguments = pickle.dumps(args, protocol=2)[2:-1]
     return b"\x80\x02" + f"c{module}\n{name}\n".encode() + arguments + b"R."
 
@@ -132,25 +132,25 @@ MALICIOUS: dict[str, Callable[[Path], bytes]] = {
 
 
 @pytest.mark.parametrize("case", MALICIOUS)
-def test_malicious_pickle_is_refused_and_does_nothing(case: str, tmp_path: Path) -> None:
+def test_malicious_pickles_are_refused_and_not_executed(case: str, tmp_path: Path) -> None:
     made = tmp_path / "made"
     path = write(tmp_path / "generic_model.pkl", MALICIOUS[case](made))
-    with pytest.raises(AssetError, match=r"generic_model\.pkl: refused, and nothing of it was run"):
+    with pytest.raises(AssetError, match=r"generic_model\.pkl: refused, and no code of it was run"):
         load_pickle(path)
     assert not made.exists()
 
 
-def test_the_payloads_above_would_act(tmp_path: Path) -> None:
-    """Without the reader of this package the same bytes do make the file."""
+def test_the_payloads_work_with_the_standard_reader(tmp_path: Path) -> None:
+    """Python's own reader executes them, and the file is made."""
     for case in ("os.system, protocol 2", "posix.system", "getattr chain", "INST"):
         made = tmp_path / "made"
-        # Unpickled on purpose, as the proof of the payload: what it makes is a file in tmp_path.
+        # Unpickled on purpose, to prove that the payload works: it makes a file in tmp_path.
         pickle.loads(MALICIOUS[case](made))
         assert made.exists(), case
         made.unlink()
 
 
-def test_refusal_names_file_and_global(tmp_path: Path) -> None:
+def test_errors_name_the_file_and_the_global(tmp_path: Path) -> None:
     path = write(tmp_path / "generic_model.pkl", calling("os", "system", "true"))
     with pytest.raises(AssetError) as caught:
         load_pickle(path)
@@ -158,7 +158,7 @@ def test_refusal_names_file_and_global(tmp_path: Path) -> None:
     assert "os.system" in str(caught.value)
 
 
-def test_refused_pickle_leaves_the_reader_as_it_was(tmp_path: Path) -> None:
+def test_a_refused_pickle_does_not_change_the_reader(tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.pkl", MALICIOUS["attributes of a class"](tmp_path))
     good = write(tmp_path / "good.pkl", pickle.dumps({"a": np.arange(3)}))
     before = load_pickle(good)
@@ -167,7 +167,7 @@ def test_refused_pickle_leaves_the_reader_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_pickle(good)["a"], before["a"])
 
 
-# --- Pickles that would cost much ----------------------------------------------------------------
+# --- Costly pickles ------------------------------------------------------------------------------
 
 
 def array_of(shape: bytes, raw: bytes = b"U\x08" + b"\0" * 8, dtype: bytes = b"f8") -> bytes:
@@ -194,22 +194,22 @@ COSTLY: dict[str, bytes] = {
     "list in itself": b"\x80\x02}U\x01a]q\x00h\x00as.",
     "lists of lists of lists": b"\x80\x02}U\x01a)" + b"q\0h\0\x86" * 300 + b"s.",
     "memo of four billion entries": b"\x80\x02}r\xff\xff\xff\xff",
-    "bytes that are not there": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40),
-    "bytearray that is not there": b"\x80\x05\x96" + struct.pack("<Q", 1 << 40),
-    "frame that is not there": b"\x80\x04\x95" + struct.pack("<Q", 1 << 62),
+    "missing bytes": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40),
+    "missing bytearray": b"\x80\x05\x96" + struct.pack("<Q", 1 << 40),
+    "missing frame": b"\x80\x04\x95" + struct.pack("<Q", 1 << 62),
     "number of many digits": b"L" + b"9" * 1_000_000 + b"L\n.",
     "many opcodes": b"\x80\x02" + b"N0" * 600_000 + b"}.",
 }
 
 
 @pytest.mark.parametrize("case", sorted(COSTLY.keys() - {"nested tuples as a key"}))
-def test_costly_pickle_is_an_error(case: str, tmp_path: Path) -> None:
+def test_costly_pickles_are_errors(case: str, tmp_path: Path) -> None:
     with pytest.raises(AssetError):
         load_pickle(write(tmp_path / "model.pkl", COSTLY[case]))
 
 
-def test_keys_are_never_hashed(tmp_path: Path) -> None:
-    """Hashing deeply nested tuples overflows the interpreter's stack."""
+def test_keys_are_not_hashed(tmp_path: Path) -> None:
+    """Hashing deeply nested tuples would overflow the stack."""
     path = write(tmp_path / "model.pkl", COSTLY["nested tuples as a key"])
     assert load_pickle(path) == {}
 
@@ -243,7 +243,7 @@ def test_every_truncation_is_an_error(tmp_path: Path) -> None:
             load_pickle(write(tmp_path / "model.pkl", content[:length]))
 
 
-def test_no_damage_raises_anything_else(tmp_path: Path) -> None:
+def test_damage_raises_no_other_error(tmp_path: Path) -> None:
     generator = random.Random(0)
     for _ in range(3000):
         content = bytearray(small_model())
@@ -258,7 +258,7 @@ def test_no_damage_raises_anything_else(tmp_path: Path) -> None:
     [
         (b"", "truncated or not a body model"),
         (b"<!DOCTYPE html><html>Please sign in</html>", "not a body model"),
-        (pickle.dumps([np.arange(3)]), "holds no dict"),
+        (pickle.dumps([np.arange(3)]), "does not hold a dict"),
     ],
     ids=["empty", "web page", "list"],
 )

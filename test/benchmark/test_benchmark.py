@@ -1,4 +1,4 @@
-"""`pear-ros bench`: what it says, and that the published way computes what ours does."""
+"""`pear-ros bench`: its report, and that the reference computes the same as our code."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ CPU = torch.device("cpu")
 # --- The published way ---------------------------------------------------------------------------
 
 
-def test_the_baseline_body_is_the_published(assets: BodyAssets) -> None:
+def test_the_reference_body_agrees_with_the_published(assets: BodyAssets) -> None:
     published = golden("ehm")
     vertices, joints = ReferenceBodyModel(assets, CPU)(golden_parameters())
     np.testing.assert_allclose(joints, published["joints"], atol=1e-5)
     np.testing.assert_allclose(vertices, published["vertices"], atol=1e-5)
 
 
-def test_the_baseline_body_is_ours(small_assets: BodyAssets, small_body_model: BodyModel) -> None:
+def test_the_reference_body_agrees_with_ours(
+    small_assets: BodyAssets, small_body_model: BodyModel
+) -> None:
     parameters = random_parameters(5)
     vertices, joints = ReferenceBodyModel(small_assets, CPU)(parameters)
     ours = small_body_model(parameters, mesh=True)
@@ -62,7 +64,9 @@ def test_the_baseline_body_is_ours(small_assets: BodyAssets, small_body_model: B
 
 
 @torch.inference_mode()
-def test_the_baseline_network_is_ours(network: PearNetwork, network_config: NetworkConfig) -> None:
+def test_the_reference_network_agrees_with_ours(
+    network: PearNetwork, network_config: NetworkConfig
+) -> None:
     crop = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     stored = load_network(DATA / "network_tiny.pt", network_config, fold=False).state_dict()
     found = ReferenceNetwork(stored, network_config)(normalised(crop))
@@ -71,8 +75,8 @@ def test_the_baseline_network_is_ours(network: PearNetwork, network_config: Netw
         np.testing.assert_allclose(getattr(found, name), expected, atol=1e-4, err_msg=name)
 
 
-def test_the_baseline_crop_is_ours() -> None:
-    """But for what OpenCV rounds."""
+def test_the_reference_crop_agrees_with_ours() -> None:
+    """Except for OpenCV's rounding."""
     frame = Workload(3, (320, 240)).frame()
     assert frame.boxes is not None
     squares = squares_of([frame], [frame.boxes])
@@ -81,10 +85,10 @@ def test_the_baseline_crop_is_ours() -> None:
         assert off.mean() < 0.5
 
 
-def test_the_baseline_step_is_ours(
+def test_the_reference_step_agrees_with_ours(
     front_checkpoint: Path, small_assets_path: Path, small_assets: BodyAssets
 ) -> None:
-    """The same people at the same places, so that the same work is compared."""
+    """The same people at the same positions, so that the same work is compared."""
     sizes = DATA / "network_tiny.json"
     config = Config.of(
         {
@@ -114,8 +118,8 @@ DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize("name", ["pear", "demo"])
-def test_the_tables_in_the_docs_are_the_reports(name: str) -> None:
-    """Each line of what `pear-ros bench` printed, made again of what it wrote."""
+def test_tables_in_the_docs_agree_with_the_reports(name: str) -> None:
+    """The tables that `pear-ros bench` printed are made again from the JSON file that it wrote."""
     report = json.loads((DOCS / f"performance/{name}.json").read_text())
     page = (DOCS / "performance.md").read_text()
     for run in report["runs"]:
@@ -156,7 +160,7 @@ def config_of(files: list[str]) -> Config:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_what_it_says(
+def test_report(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
 ) -> None:
     output = tmp_path / "bench.json"
@@ -188,7 +192,7 @@ def test_what_it_says(
                 share = network_ms / latency["p50"]
                 assert row[name]["network_share"] == pytest.approx(share)
                 assert f"| {share:.1%} |" in printed
-            # On a CPU torch's libraries alone are more.
+            # On a CPU, the libraries of torch alone need more than 100 MiB.
             assert row["pear_ros"]["memory_mib"] > (100 if device == "cpu" else 0)
     for stage in STAGES:
         assert f"| {stage} | pear_ros | " in printed
@@ -196,8 +200,8 @@ def test_what_it_says(
     assert "| 3 | baseline | " in printed
 
 
-def test_every_person_is_paid_for(files: list[str]) -> None:
-    """Everybody is new to the shape cache at each step, and nobody is left out."""
+def test_no_step_reuses_work(files: list[str]) -> None:
+    """In each step all shapes are new to the shape cache, and all people are found."""
     pipeline = load_pipeline(config_of(files), Problems(print))
     work = Workload(4, (640, 480))
     betas = []
@@ -212,7 +216,7 @@ def test_every_person_is_paid_for(files: list[str]) -> None:
 def test_random_weights(
     tmp_path: Path, small_assets_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same ones each time, in a file that the other commands read."""
+    """They are the same each time, and stored in a file that the other commands can read."""
     arguments = [
         f"--network-config={DATA / 'network_tiny.json'}", f"--assets={small_assets_path}",
         "--batches=2", "--repeats=1", "--device=cpu",
@@ -270,8 +274,8 @@ def test_each_implementation_has_its_own_times(
     assert row.baseline.network_share == pytest.approx(50 / 200)
 
 
-def test_stages_that_begin_twice_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside of `run` nothing is timed."""
+def test_the_times_of_a_repeated_stage_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages outside of `run` are not timed."""
     ticks = iter([0, 1, 10, 13, 14, 20, 24])
     monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(ticks))
     watch = Stopwatch(CPU)
@@ -285,49 +289,51 @@ def test_stages_that_begin_twice_add_up(monkeypatch: pytest.MonkeyPatch) -> None
     assert Times.of([3, 4]).p50 == 3500
 
 
-# What the user has to mend is one line, without a traceback.
-MENDABLE = {
+ERRORS = {
     "people": (["--batches", "1", "65"], "batches: 65 is not within 1 ... 64"),
-    "precision": (["--dtype", "float32", "half"], "dtype: 'half' is none of auto"),
+    "precision": (["--dtype", "float32", "half"], "dtype: 'half' is not one of auto"),
     "device": (["--device=tpu9"], "device 'tpu9' cannot be used"),
     "output": (["--output=nowhere/b.json"], "nowhere/b.json cannot be written"),
     "checkpoint": (["--checkpoint=c.pt"], "no checkpoint at c.pt"),
-    "assets": (["--assets=a.npz"], "a.npz: there is no such file"),
-    "sizes without weights": (["--network-config=c.json"], "give --checkpoint, too"),
+    "assets": (["--assets=a.npz"], "a.npz: does not exist"),
+    "sizes without weights": (["--network-config=c.json"], "give --checkpoint as well"),
     "random sizes": (["--random", "--network-config=c.json"], "c.json is not a network"),
     "random file": (["--random", "nowhere/r.pt"], "cannot be written to nowhere/r.pt"),
     "engine": (
         ["--engine=e.engine"],
-        "nothing was measured: torch computes, not the engine e.engine: ",
+        "nothing was measured: using torch instead of the engine e.engine: ",
     ),
 }
 
 
-@pytest.mark.parametrize(("arguments", "told"), MENDABLE.values(), ids=MENDABLE)
-def test_what_the_user_can_mend(
+@pytest.mark.parametrize(("arguments", "message"), ERRORS.values(), ids=ERRORS)
+def test_errors_are_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["bench", *arguments]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("pear-ros: ")
-    assert told in printed.err
+    assert message in printed.err
     assert printed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--image=640"], ["--image=10x10"], ["--batches", "0"], ["--repeats=-1"],
-        ["--checkpoint=c", "--random"],
+        pytest.param(["--image=640"], id="image without a height"),
+        pytest.param(["--image=10x10"], id="small image"),
+        pytest.param(["--batches", "0"], id="nobody"),
+        pytest.param(["--repeats=-1"], id="negative repeats"),
+        pytest.param(["--checkpoint=c", "--random"], id="checkpoint and random weights"),
     ],
-)  # fmt: skip
-def test_misuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+)
+def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["bench", *arguments])
     assert "usage: pear-ros bench" in capsys.readouterr().err

@@ -1,110 +1,30 @@
-"""The body model against the published numbers, a plain float64 reference, and smplx."""
+"""The body model against the published numbers, a reference in float64, and smplx."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import io
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from reference_body import reference
 from samples import golden, golden_parameters, random_parameters
 from scipy.spatial.transform import Rotation
 from waits import Waits
 
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import Bodies, BodyModel, FlameHead
-from pear_ros.body.kinematics import KinematicChain, about
-from pear_ros.body.skinning import Surface, skin
 from pear_ros.geometry.crop_camera import camera_from_crop, rotated
 from pear_ros.geometry.rotation import matrix_from_6d
 from pear_ros.people import EhmParameters, map_tensors
 from pear_ros.placement.reprojection import place_in_camera
 
 TOLERANCE_M = 1e-5
-Array = NDArray[np.float64]
-
-
-# --- A reference: one person, float64, step by step as PEAR is described ------------------------
-
-
-@dataclass
-class Skinned:
-    vertices: Array  # (V, 3)
-    joints: Array  # (J, 3)
-    rotations: Array  # (J, 3, 3)
-
-
-def reference_skin(
-    rest: Array, joints: Array, parents: Array, rotations: Array, weights: Array, posedirs: Array
-) -> Skinned:
-    rest = rest + posedirs @ (rotations[1:] - np.eye(3)).ravel()
-    world: list[Array] = []  # (4, 4) of each joint
-    for joint, parent in enumerate(parents):
-        local = np.eye(4)
-        local[:3, :3] = rotations[joint]
-        local[:3, 3] = joints[joint] - (joints[parent] if parent >= 0 else 0)
-        world.append(world[parent] @ local if parent >= 0 else local)
-    vertices = np.zeros_like(rest)
-    for joint, transform in enumerate(world):
-        moved = (rest - joints[joint]) @ transform[:3, :3].T + transform[:3, 3]
-        vertices += weights[:, joint, None] * moved
-    posed = np.stack(world)
-    return Skinned(vertices, posed[:, :3, 3], posed[:, :3, :3])
-
-
-def reference(assets: BodyAssets, parameters: EhmParameters, row: int) -> Skinned:
-    a = {
-        f.name: getattr(assets, f.name).astype(np.float64)
-        if getattr(assets, f.name).dtype == np.float32
-        else getattr(assets, f.name)
-        for f in fields(assets)
-    }
-    p = {f.name: getattr(parameters, f.name)[row].double().numpy() for f in fields(parameters)}
-
-    # 1. Head: shape, then jaw and eyes, then eyelids, then scale.
-    head = a["head_template"] + a["head_shapedirs"] @ p["flame_betas"]
-    head = head + a["head_expressiondirs"] @ p["flame_expression"]
-    turned = [np.zeros(3), np.zeros(3), p["flame_jaw_pose"], *p["flame_eye_pose"].reshape(2, 3)]
-    flame = reference_skin(
-        head,
-        a["head_joint_regressor"] @ head,
-        a["head_parents"],
-        Rotation.from_rotvec(turned).as_matrix(),
-        a["head_weights"],
-        a["head_posedirs"],
-    )
-    left, right = p["flame_eyelids"]
-    head = flame.vertices + right * a["right_eyelid"] + left * a["left_eyelid"]
-    head = head * p["head_scale"]
-
-    # 2. Body at rest.
-    body = a["body_template"] + a["body_shapedirs"] @ p["betas"]
-    body = body + a["body_expressiondirs"] @ p["expression"]
-    joints = a["body_joint_regressor"] @ body
-
-    # 3. The eyes meet; the head replaces the body's vertices.
-    head = head + joints[[23, 24]].mean(0) - flame.joints[[3, 4]].mean(0)
-    for vertex, body_vertex in enumerate(a["head_vertex_ids"]):
-        if a["head_is_pasted"][vertex]:
-            body[body_vertex] = head[vertex]
-
-    # 4. Pose.
-    still = np.eye(3)[None].repeat(3, 0)  # jaw and eyes
-    names = ("global_orient", "body_pose", "", "left_hand_pose", "right_hand_pose")
-    rotations = np.concatenate([p[name] if name else still for name in names])
-    return reference_skin(
-        body,
-        a["body_joint_regressor"] @ body,
-        a["body_parents"],
-        rotations,
-        a["body_weights"],
-        a["body_posedirs"],
-    )
 
 
 def assert_close(found: torch.Tensor, expected: NDArray[np.floating]) -> None:
@@ -114,7 +34,7 @@ def assert_close(found: torch.Tensor, expected: NDArray[np.floating]) -> None:
 # --- Numbers -------------------------------------------------------------------------------------
 
 
-def test_bodies_are_the_published(body_model: BodyModel) -> None:
+def test_bodies_agree_with_the_published(body_model: BodyModel) -> None:
     published = golden("ehm")
     bodies = body_model(golden_parameters(), mesh=True)
     assert bodies.vertices is not None
@@ -123,7 +43,7 @@ def test_bodies_are_the_published(body_model: BodyModel) -> None:
     assert_close(body_model(golden_parameters()).joints, published["joints"])
 
 
-def test_heads_are_the_published(body_model: BodyModel, assets: BodyAssets) -> None:
+def test_heads_agree_with_the_published(body_model: BodyModel, assets: BodyAssets) -> None:
     p = golden_parameters()
     pose = body_model.pose_head(body_model.shape(p.betas, p.flame_betas), p)
     head = FlameHead(assets, np.arange(len(assets.head_template)), torch.device("cpu"))
@@ -149,7 +69,9 @@ def test_bodies_agree_with_the_reference(request: pytest.FixtureRequest, size: s
             assert_close(found.rotations[row], expected.rotations)
 
 
-def test_bodies_without_flame_agree_with_smplx(assets: BodyAssets, assets_path: Path) -> None:
+def test_bodies_without_flame_agree_with_smplx(
+    assets: BodyAssets, assets_path: Path, tmp_path: Path
+) -> None:
     smplx = pytest.importorskip("smplx")
     with np.load(assets_path.parent / "SMPLX_NEUTRAL_2020.npz") as file:
         content = dict(file)
@@ -158,7 +80,7 @@ def test_bodies_without_flame_agree_with_smplx(assets: BodyAssets, assets_path: 
         "hands_componentsl": np.zeros((45, 45)), "hands_componentsr": np.zeros((45, 45)),
         "hands_meanl": np.zeros(45), "hands_meanr": np.zeros(45),
     }  # fmt: skip
-    path = assets_path.parent / "smplx.npz"
+    path = tmp_path / "smplx.npz"
     np.savez(path, **content, **unused)
     with contextlib.redirect_stdout(io.StringIO()):
         theirs = smplx.SMPLXLayer(
@@ -168,7 +90,6 @@ def test_bodies_without_flame_agree_with_smplx(assets: BodyAssets, assets_path: 
             num_betas=200,
             num_expression_coeffs=50,
         )
-    path.unlink()
     p = random_parameters(2, seed=6)
     with torch.no_grad():
         expected = theirs(
@@ -200,7 +121,7 @@ def assert_same(a: Bodies, b: Bodies) -> None:
 
 
 @pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
-@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 3], ids="{} people".format)
 def test_batches(small_body_model: BodyModel, count: int, mesh: bool) -> None:
     parameters = random_parameters(3)
     batch = map_tensors(parameters, lambda tensor: tensor[:count])
@@ -214,7 +135,7 @@ def test_batches(small_body_model: BodyModel, count: int, mesh: bool) -> None:
     assert_same(bodies, map_tensors(of_three, lambda tensor: tensor[:count]))
 
 
-def test_shape_made_before_gives_the_same_bodies(small_body_model: BodyModel) -> None:
+def test_a_shape_can_be_made_before(small_body_model: BodyModel) -> None:
     p = random_parameters(2)
     shape = small_body_model.shape(p.betas, p.flame_betas, mesh=True)
     expected = small_body_model(p, mesh=True)
@@ -222,7 +143,7 @@ def test_shape_made_before_gives_the_same_bodies(small_body_model: BodyModel) ->
     joints_only = small_body_model(p, shape)
     assert joints_only.vertices is None
     torch.testing.assert_close(joints_only.joints, expected.joints)
-    # The shape decides, not the betas beside it.
+    # Given a shape, the betas are not used.
     others = dataclasses.replace(p, betas=p.betas + 1, flame_betas=p.flame_betas + 1)
     assert_same(small_body_model(others, shape, mesh=True), expected)
 
@@ -240,7 +161,7 @@ def test_each_parameter_moves_the_body_or_is_unused(small_body_model: BodyModel,
     assert torch.equal(before.vertices, after.vertices) == (name in UNUSED)
 
 
-def test_turning_a_person_turns_about_the_pelvis(small_body_model: BodyModel) -> None:
+def test_the_global_orientation_turns_about_the_pelvis(small_body_model: BodyModel) -> None:
     p = random_parameters(1)
     turn = torch.from_numpy(Rotation.from_rotvec([0.3, -1, 2]).as_matrix()).float()
     turned = dataclasses.replace(p, global_orient=turn @ p.global_orient)
@@ -258,7 +179,7 @@ def test_bones_and_counts(small_body_model: BodyModel, small_assets: BodyAssets)
     assert small_body_model.bones.tolist() == [list(bone) for bone in bones]
 
 
-@pytest.mark.parametrize("count", [0, 1, 40])
+@pytest.mark.parametrize("count", [0, 1, 40], ids="{} vertices".format)
 def test_a_mesh_of_some_vertices_is_part_of_the_whole(
     small_body_model: BodyModel, small_assets: BodyAssets, count: int
 ) -> None:
@@ -273,90 +194,8 @@ def test_a_mesh_of_some_vertices_is_part_of_the_whole(
     assert ids[model.faces].tolist() == expected
 
 
-# --- Chains --------------------------------------------------------------------------------------
-
-TREES = {
-    "root alone": [-1],
-    "line": [-1, 0, 1, 2],
-    "star": [-1, 0, 0, 0],
-    "late shallow joint": [-1, 0, 1, 2, 0, 4],
-}
-
-
-@pytest.mark.parametrize("parents", TREES.values(), ids=TREES)
-def test_kinematic_chain(parents: list[int]) -> None:
-    random = np.random.default_rng(2)
-    count = len(parents)
-    joints_at_rest, rest = random.standard_normal((count, 3)), random.standard_normal((7, 3))
-    weights = random.dirichlet(np.ones(count), 7)
-    rotations = Rotation.random(count, random).as_matrix()
-    posedirs = np.zeros((7, 3, 9 * (count - 1)))
-    expected = reference_skin(rest, joints_at_rest, np.array(parents), rotations, weights, posedirs)
-    at_rest = torch.from_numpy(joints_at_rest)[None]
-    chain = KinematicChain(np.array(parents), dtype=torch.float64)
-    joints, world = chain.pose(at_rest, torch.from_numpy(rotations)[None])
-    np.testing.assert_allclose(joints[0], expected.joints, atol=1e-12)
-    np.testing.assert_allclose(world[0], expected.rotations, atol=1e-12)
-    transforms = about(at_rest, world, joints)
-    vertices = skin(torch.from_numpy(rest)[None], torch.from_numpy(weights), transforms)
-    np.testing.assert_allclose(vertices[0], expected.vertices, atol=1e-12)
-
-
-# --- Surfaces ------------------------------------------------------------------------------------
-
-
-def surface_inputs(count: int, rows: int, columns: int) -> tuple[torch.Tensor, ...]:
-    """At rest (N, R, 3), coefficients (N, columns), transforms (N, 6, 3, 4)."""
-    random = torch.Generator().manual_seed(count)
-    shapes = (count, rows, 3), (count, columns), (count, 6, 3, 4)
-    return tuple(torch.randn(shape, generator=random) for shape in shapes)
-
-
-def random_surface(rows: int, columns: int) -> Surface:
-    random = np.random.default_rng(rows)
-    directions = random.standard_normal((rows, 3, columns)).astype(np.float32)
-    directions[..., 1::7] = 0
-    weights = random.dirichlet(np.ones(6), rows).astype(np.float32)
-    weights[:, ::2] = 0
-    return Surface(directions, weights, torch.device("cpu"))
-
-
-@pytest.mark.parametrize("columns", [0, 1, 5, 24])
-@pytest.mark.parametrize("rows", [0, 1, 64, 150])
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_surfaces_are_the_same_without_gradients(count: int, rows: int, columns: int) -> None:
-    surface, inputs = random_surface(rows, columns), surface_inputs(count, rows, columns)
-    expected = surface(*(tensor.requires_grad_() for tensor in inputs))
-    assert expected.requires_grad
-    with torch.no_grad():
-        found = surface(*inputs)
-    assert not found.requires_grad
-    torch.testing.assert_close(found, expected.detach(), rtol=0, atol=TOLERANCE_M)
-
-
-def test_surfaces_take_any_strides() -> None:
-    surface, inputs = random_surface(150, 24), surface_inputs(3, 150, 24)
-    strided = [tensor.mT.contiguous().mT for tensor in inputs]
-    assert not any(tensor.is_contiguous() for tensor in strided)
-    assert torch.equal(surface(*strided), surface(*inputs))
-
-
-@pytest.mark.parametrize("name", ["rest", "coefficients", "transforms"])
-def test_surfaces_refuse_other_sizes(name: str) -> None:
-    rest, coefficients, transforms = surface_inputs(2, 150, 24)
-    inputs = {"rest": rest, "coefficients": coefficients, "transforms": transforms}
-    inputs[name] = inputs[name][:, 1:]
-    with pytest.raises((ValueError, RuntimeError), match=r"expected|out of DATA bounds"):
-        random_surface(150, 24)(*inputs.values())
-
-
-def test_surfaces_refuse_other_types() -> None:
-    with pytest.raises(ValueError, match="expected float32"):
-        random_surface(150, 24)(*(tensor.double() for tensor in surface_inputs(2, 150, 24)))
-
-
 @pytest.mark.parametrize("ids", [None, np.arange(0, 150, 7)], ids=["all", "some"])
-def test_bodies_with_gradients_are_the_same(
+def test_gradients_do_not_change_the_bodies(
     small_assets: BodyAssets, ids: NDArray[np.int64] | None
 ) -> None:
     model = BodyModel(small_assets, vertex_ids=ids)
@@ -373,7 +212,7 @@ def test_bodies_with_gradients_are_the_same(
         assert gradient is None or (gradient.isfinite().all() and gradient.any()), f.name
 
 
-def test_a_gradient_is_the_slope(small_body_model: BodyModel) -> None:
+def test_a_gradient_agrees_with_differences(small_body_model: BodyModel) -> None:
     parameters = random_parameters(1)
     expression = parameters.expression.clone().requires_grad_()
 
@@ -392,10 +231,10 @@ def test_a_gradient_is_the_slope(small_body_model: BodyModel) -> None:
 
 
 def test_a_call_neither_copies_nor_waits(small_body_model: BodyModel) -> None:
-    """So it can be captured in a CUDA graph; with gradients, as the other path is CPUs' alone."""
+    """A CUDA graph can do neither. With gradients, as GPUs use the same path as gradients do."""
     p = map_tensors(random_parameters(2), torch.Tensor.requires_grad_)
     with Waits() as waits:
-        torch.zeros(3)[[0, 2]]  # it does see such
+        torch.zeros(3)[[0, 2]]  # an index from the host, which it must find
     assert waits.found
     squares = torch.tensor([[700.0, 100.0, 400.0, 400.0]] * 2)
     intrinsics = torch.tensor([[800.0, 800.0, 640.0, 360.0]] * 2)

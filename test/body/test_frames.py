@@ -34,7 +34,7 @@ def posed(people: People) -> dict[str, Poses]:
     return {poses.name: poses for poses in body_frames(people)}
 
 
-# Name -> the joint it turns with, its axes at rest, the joints whose middle it lies in.
+# Name -> the joint whose rotation it has, its axes at rest, the joints whose mean is its origin.
 TABLE = {
     "body": ("pelvis", (FORWARD, LEFT, UP), ("left_hip", "right_hip")),
     "head": ("head", (FORWARD, LEFT, UP), ("left_eye", "right_eye")),
@@ -65,7 +65,7 @@ def test_origins(name: str) -> None:
     np.testing.assert_allclose(posed(group)[name].position, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 3], ids="{} people".format)
 def test_counts(count: int) -> None:
     for poses in body_frames(people(count)):
         assert poses.position.shape == (count, 3)
@@ -79,8 +79,8 @@ def test_axes_are_right_handed() -> None:
         assert np.linalg.det(np.stack(axes, -1)) == 1
 
 
-def test_someone_facing_the_camera() -> None:
-    """Forward is towards the camera, left is at the image's right."""
+def test_a_person_who_faces_the_camera() -> None:
+    """The person's forward is towards the camera, the person's left is right in the image."""
     group = people(1)
     facing = np.diag([1, -1, -1]).astype(np.float32)  # model axes (y up) to optical (y down)
     group.rotations[:] = facing

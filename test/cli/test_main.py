@@ -1,4 +1,4 @@
-"""The command `pear-ros`: its arguments, its exit codes, what it prints."""
+"""The command `pear-ros`: arguments, exit codes, printed text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def image(tmp_path: Path) -> Path:
 def infer(
     front_checkpoint: Path, small_assets_path: Path, tmp_path: Path
 ) -> Callable[..., tuple[int, Path]]:
-    """Runs `pear-ros infer` with a tiny network; gives the exit code and the output's path."""
+    """Runs `pear-ros infer` with a tiny network; returns the exit code and the output's path."""
 
     def run(*arguments: str | Path) -> tuple[int, Path]:
         output = tmp_path / "people.npz"
@@ -89,7 +89,7 @@ def test_infer_with_a_detector(infer: Callable, image: Path) -> None:
     assert len(read(output)["id"]) == 0
 
 
-def test_boxes_take_the_detectors_place(infer: Callable, image: Path) -> None:
+def test_boxes_replace_the_detector(infer: Callable, image: Path) -> None:
     code, output = infer(image, "--detector", "hog", "--boxes=10,5,40,70")
     assert code == 0
     assert len(read(output)["id"]) == 1
@@ -102,7 +102,6 @@ def test_infer_with_an_unreadable_image(infer: Callable, image: Path, tmp_path: 
     assert len(read(output)["id"]) == 1
 
 
-# What the user has to mend is one line, without a traceback.
 def test_infer_uses_the_demo_network_by_default(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,12 +112,12 @@ def test_infer_uses_the_demo_network_by_default(
     assert read(output)["vertices"].shape == (1, *standin.body_template.shape)
 
 
-MENDABLE = {
+ERRORS = {
     "missing input": (["nothing.png"], "nothing.png does not exist"),
     "missing checkpoint": (["picture.png", "--checkpoint=c.pt"], "no checkpoint at c.pt"),
-    "missing assets": (["picture.png", "--assets=a.npz"], "a.npz: there is no such file"),
+    "missing assets": (["picture.png", "--assets=a.npz"], "a.npz: does not exist"),
     "missing sizes": (["picture.png", "--network-config=c.json"], "c.json is not a network"),
-    "sizes alone": (["picture.png", "--checkpoint="], "give --checkpoint, too"),
+    "sizes alone": (["picture.png", "--checkpoint="], "give --checkpoint as well"),
     "no assets": (["picture.png", "--assets="], "--checkpoint needs --assets"),
     "field of view": (
         ["picture.png", "--fov-deg=500"],
@@ -132,15 +131,15 @@ MENDABLE = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "told"), MENDABLE.values(), ids=MENDABLE)
-def test_what_the_user_can_mend(
+@pytest.mark.parametrize(("arguments", "message"), ERRORS.values(), ids=ERRORS)
+def test_errors_are_one_line(
     image: Path,
     front_checkpoint: Path,
     small_assets_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(image.parent)
     files = [f"--checkpoint={front_checkpoint}", f"--assets={small_assets_path}"]
@@ -149,19 +148,19 @@ def test_what_the_user_can_mend(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("pear-ros: ")
-    assert told in printed.err
+    assert message in printed.err
     assert printed.err.count("\n") == 1
 
 
 FILES = ["--checkpoint=c", "--assets=a"]
-MISUSE = {
+BAD_USAGE = {
     "no command": [],
     "unknown command": ["guess"],
     "no input": ["infer", *FILES],
     "precision": ["infer", "x.png", *FILES, "--dtype=half"],
     "three numbers": ["infer", "x.png", *FILES, "--boxes=1,2,3"],
     "five numbers": ["infer", "x.png", *FILES, "--boxes=1,2,3,4,5"],
-    "no numbers": ["infer", "x.png", *FILES, "--intrinsics=a,b,c,d"],
+    "not numbers": ["infer", "x.png", *FILES, "--intrinsics=a,b,c,d"],
     "unknown detector": ["infer", "x.png", *FILES, "--detector=yolo"],
     "detections from ROS": ["infer", "x.png", *FILES, "--detector=topic"],
     "no action": ["assets"],
@@ -170,8 +169,8 @@ MISUSE = {
 }
 
 
-@pytest.mark.parametrize("arguments", MISUSE.values(), ids=MISUSE)
-def test_misuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("arguments", BAD_USAGE.values(), ids=BAD_USAGE)
+def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
@@ -179,9 +178,9 @@ def test_misuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_sizes_without_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
-    """They would be ignored, or be those of another network."""
+    """They would be ignored, or describe another network."""
     assert main(["evaluate", f"--network-config={DATA / 'network_tiny.json'}"]) == 1
-    message = "--network-config describes a checkpoint: give --checkpoint, too"
+    message = "--network-config describes a checkpoint: give --checkpoint as well"
     assert capsys.readouterr().err == f"pear-ros: {message}\n"
 
 
@@ -213,7 +212,7 @@ def test_incomplete_assets(
 # --- node ----------------------------------------------------------------------------------------
 
 
-def test_node_gets_its_arguments_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_arguments_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     node = types.ModuleType("pear_ros.ros.node")
     received: list[list[str]] = []
     node.main = lambda arguments: received.append(arguments) or 7  # type: ignore[attr-defined]
@@ -245,7 +244,7 @@ def process(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
 COMMANDS = ("infer", "node", "export", "build", "assets", "evaluate", "bench")
 
 
-def test_help_is_quick_and_names_the_commands() -> None:
+def test_help_names_the_commands_without_importing_torch() -> None:
     done = process("--help", stdout=subprocess.PIPE)
     assert done.returncode == 0
     assert all(f"    {name} " in done.stdout for name in COMMANDS)
@@ -254,8 +253,8 @@ def test_help_is_quick_and_names_the_commands() -> None:
     assert imported == "False\n"
 
 
-def test_a_reader_that_has_gone(small_assets_path: Path) -> None:
-    """As in `pear-ros assets check DIR | head -0`."""
+def test_a_closed_pipe_is_no_traceback(small_assets_path: Path) -> None:
+    """For example `pear-ros assets check DIR | head -0`."""
     reading, writing = os.pipe()
     os.close(reading)
     done = process("assets", "check", str(small_assets_path.parent), stdout=writing)

@@ -1,4 +1,4 @@
-"""Detectors: what they find, in the pixels of the image they were given."""
+"""Detectors: the boxes that they find, in pixels of the given image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gray(height: int, width: int) -> ImageArray:
 
 
 def draw_person(image: ImageArray, x: float, y: float, height: float) -> None:
-    """A silhouette whose head begins at (x, y)."""
+    """Draws the silhouette of a person; (x, y) is the top of the head."""
     unit, color = height / 8, (60, 50, 40)
 
     def point(right: float, down: float) -> tuple[int, int]:
@@ -55,7 +55,7 @@ def person() -> ImageArray:
     return cv2.GaussianBlur(image, (5, 5), 0)
 
 
-# The person with some margin, as the detector was trained.
+# The person with a margin: the detector was trained with such boxes.
 FOUND = np.array([(380, 130, 520, 390)], np.float32)
 
 
@@ -75,7 +75,7 @@ def test_hog_finds_nobody(hog: HogDetector, shape: tuple[int, int]) -> None:
     assert boxes.scores.shape == (0,)
 
 
-def test_hog_leaves_one_box_of_several_round_a_person(
+def test_hog_keeps_one_of_several_boxes_around_a_person(
     hog: HogDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Fake:
@@ -85,9 +85,9 @@ def test_hog_leaves_one_box_of_several_round_a_person(
             return [(10, 10, 50, 100), (12, 12, 50, 100), (200, 10, 50, 100)], [0.2, 0.9, 0.0]
 
     monkeypatch.setattr(hog, "_hog", Fake())
-    boxes = hog(frame(gray(960, 1280)))  # twice the size that is searched
+    boxes = hog(frame(gray(960, 1280)))  # the detector searches half this size
     windows = np.array([(24, 24, 124, 224), (400, 20, 500, 220)])
-    assert boxes.xyxy.shape == windows.shape  # the person is somewhat smaller than its window
+    assert boxes.xyxy.shape == windows.shape  # a box is somewhat smaller than the detector's window
     np.testing.assert_allclose(boxes.xyxy[:, ::2].sum(1), windows[:, ::2].sum(1))
     assert (boxes.xyxy[:, :2] >= windows[:, :2]).all()
     assert (boxes.xyxy[:, 2:] <= windows[:, 2:]).all()
@@ -116,10 +116,10 @@ def test_given_boxes() -> None:
     assert len(given_boxes(frame(gray(9, 9)))) == 0
 
 
-def test_names() -> None:
+def test_detectors_by_name() -> None:
     made = {name: make_detector(name) for name in DETECTORS}
     assert made["full_frame"] is full_frame
     assert made["topic"] is given_boxes
     assert isinstance(made["hog"], HogDetector)
-    with pytest.raises(SettingError, match="'yolo' is none of full_frame, hog, topic"):
+    with pytest.raises(SettingError, match="'yolo' is not one of full_frame, hog, topic"):
         make_detector("yolo")

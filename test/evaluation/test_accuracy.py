@@ -1,4 +1,4 @@
-"""`pear-ros evaluate`: what it says of answers whose errors are known."""
+"""`pear-ros evaluate`: its metrics for people with known errors, and its reports."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def cast(assets: BodyAssets) -> Cast:
 
 @pytest.fixture(scope="module")
 def shot(cast: Cast) -> Shot:
-    return list(held_out_shots(cast, 9, seed=1))[8]  # of the third scene: three people
+    return list(held_out_shots(cast, 9, seed=1))[8]  # the third scene has three people
 
 
 def rotated(people: People, cast: Cast, angle_deg: float) -> People:
-    """Everybody turned about the camera's vertical axis, on the spot."""
+    """Turns everyone about the camera's vertical axis; positions stay."""
     turn = Rotation.from_euler("y", angle_deg, degrees=True).as_matrix().astype(np.float32)
     orient = torch.from_numpy(turn) @ people.parameters.global_orient
     parameters = dataclasses.replace(people.parameters, global_orient=orient)
     return posed(people, parameters, cast.body_model)
 
 
-def test_the_truth_is_without_error(assets: BodyAssets, shot: Shot) -> None:
+def test_the_truth_has_no_error(assets: BodyAssets, shot: Shot) -> None:
     values = Judge(assets)(shot.people, shot.people, shot.camera)
     assert set(values) == {metric.name for metric in METRICS}
     for name, value in values.items():
@@ -69,7 +69,7 @@ def test_the_truth_is_without_error(assets: BodyAssets, shot: Shot) -> None:
         np.testing.assert_allclose(value[np.isfinite(value)], expected, atol=1e-3, err_msg=name)
 
 
-def test_known_errors_are_told(assets: BodyAssets, cast: Cast, shot: Shot) -> None:
+def test_known_errors_are_measured(assets: BodyAssets, cast: Cast, shot: Shot) -> None:
     judge = Judge(assets)
     off = np.array((0.03, 0, 0.04), np.float32)
     moved = dataclasses.replace(shot.people, translation=shot.people.translation + off)
@@ -90,7 +90,7 @@ def test_known_errors_are_told(assets: BodyAssets, cast: Cast, shot: Shot) -> No
     assert (values["mpjpe"] > 10).all()
 
 
-def test_pixels_are_of_the_crop(assets: BodyAssets, shot: Shot) -> None:
+def test_pixel_errors_are_in_pixels_of_the_crop(assets: BodyAssets, shot: Shot) -> None:
     """A shift by a tenth of the crop's side is a shift by 25.6 px of 256."""
     people = shot.people
     depth_m = people.joints[:, :, 2] + people.translation[:, 2:]
@@ -102,17 +102,37 @@ def test_pixels_are_of_the_crop(assets: BodyAssets, shot: Shot) -> None:
     np.testing.assert_allclose(values["joints_px"], 25.6, rtol=1e-4)
 
 
-def test_people_are_counted_where_they_can_be_seen(shot: Shot) -> None:
-    assert counted(shot).all() or (shot.visible < 0.5).any()
-    gone = dataclasses.replace(shot, visible=np.zeros(3, np.float32))
-    assert not counted(gone).any()
-    outside = shot.people.boxes.xyxy + np.array((600, 0, 600, 0), np.float32)
-    boxes = Boxes(outside, shot.people.boxes.scores)
-    away = dataclasses.replace(shot, people=dataclasses.replace(shot.people, boxes=boxes))
-    assert not counted(away).all()
+# Box in an image of 640x480 px, fraction of the person that is visible, whether the person counts.
+COUNTED = {
+    "inside and visible": ((100, 80, 300, 480), 1.0, True),
+    "half visible": ((100, 80, 300, 480), 0.5, True),
+    "mostly occluded": ((100, 80, 300, 480), 0.49, False),
+    "occluded": ((100, 80, 300, 480), 0.0, False),
+    "70 % inside": ((-60, 80, 140, 480), 1.0, True),
+    "69 % inside": ((-62, 80, 138, 480), 1.0, False),
+    "cut at the bottom": ((100, 200, 300, 600), 1.0, True),
+    "cut at the corner, 64 % inside": ((480, 160, 680, 560), 1.0, False),
+    "larger than the image, 48 % inside": ((-160, -120, 640, 680), 1.0, False),
+    "70 % inside and mostly occluded": ((-60, 80, 140, 480), 0.3, False),
+}
 
 
-def test_answers_are_found_by_their_boxes(shot: Shot) -> None:
+def test_people_are_counted_if_they_are_visible_and_inside(shot: Shot) -> None:
+    assert shot.image.shape == (480, 640, 3)
+    xyxy, visible, expected = zip(*COUNTED.values(), strict=True)
+    boxes = Boxes(np.array(xyxy, np.float32), np.ones(len(xyxy), np.float32))
+    people = shot.people.rows(np.zeros(len(xyxy), np.int64))
+    crowd = dataclasses.replace(
+        shot,
+        people=dataclasses.replace(people, boxes=boxes),
+        visible=np.array(visible, np.float32),
+    )
+    assert dict(zip(COUNTED, counted(crowd).tolist(), strict=True)) == dict(
+        zip(COUNTED, expected, strict=True)
+    )
+
+
+def test_people_are_matched_by_their_boxes(shot: Shot) -> None:
     boxes = detections(shot, np.random.default_rng(0))
     order = np.array([2, 0])
     found = dataclasses.replace(shot.people, boxes=boxes).rows(order)
@@ -121,7 +141,7 @@ def test_answers_are_found_by_their_boxes(shot: Shot) -> None:
     np.testing.assert_array_equal(rows_of(nobody, boxes), [-1, -1, -1])
 
 
-def test_what_a_table_says() -> None:
+def test_the_table_of_a_report() -> None:
     errors = [{m.name: np.array([value]) for m in METRICS} for value in (1.0, 2.0, 6.0, np.nan)]
     report = {
         "frames": 7, "seed": 3, "people": 4, "missed": 1, "network": "tiny",
@@ -129,37 +149,37 @@ def test_what_a_table_says() -> None:
     }  # fmt: skip
     assert summary(errors)["mpjpe"] == {"mean": 3, "median": 2, "p95": pytest.approx(5.6)}
     table = markdown(report)
-    assert "| MPJPE, 22 body joints from the pelvis | mm | **3.0** | 2.0 | 5.6 | 5.5 |" in table
+    assert "| MPJPE, 22 body joints, pelvis-aligned | mm | **3.0** | 2.0 | 5.6 | 5.5 |" in table
     assert "| head orientation | deg | 3.0 | **2.0** | 5.6 |  |" in table
     assert "4 people, 1 of them left out" in table
 
 
-def test_a_metric_that_nobody_has_is_no_number() -> None:
+def test_a_metric_without_values_is_nan() -> None:
     assert np.isnan(summary([{"iou_hands": np.array([np.nan])}])["iou_hands"]["mean"])
 
 
 @pytest.mark.parametrize("page", tables.PAGES)
-def test_the_numbers_in_the_docs_are_the_reports(page: str) -> None:
+def test_numbers_in_the_docs_agree_with_the_reports(page: str) -> None:
     assert (ROOT / page).read_text() == tables.filled(page), "run: python -m scripts.tables"
 
 
-def test_the_reports_are_of_the_demo_network() -> None:
+def test_the_report_is_of_the_demo_network() -> None:
     report = json.loads((ROOT / "docs/evaluation/evaluation.json").read_text())
     assert report["frames"] == FRAMES
     assert report["seed"] == SEED
     assert report["checkpoint_sha256"] == hash_files(shared_file("demo/model.pt"))
 
 
-def test_one_who_stands_where_the_truth_is(shot: Shot, cast: Cast) -> None:
-    found = standing(shot.people, cast.body_model)
-    errors = pose_errors(shot.people, found)
+def test_the_baseline_has_the_true_position_and_orientation(shot: Shot, cast: Cast) -> None:
+    baseline = standing(shot.people, cast.body_model)
+    errors = pose_errors(shot.people, baseline)
     assert errors["body_deg"].max() < 1e-3
     assert errors["mpjpe"].min() > 5
-    again = pose_errors(found, standing(found, cast.body_model))
+    again = pose_errors(baseline, standing(baseline, cast.body_model))
     assert all(values.max() < 1e-2 for values in again.values())
 
 
-def test_the_folder_is_tried_before_the_work(
+def test_an_output_folder_that_cannot_be_made_is_an_early_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
@@ -167,10 +187,10 @@ def test_the_folder_is_tried_before_the_work(
     assert "give another --output" in capsys.readouterr().err
 
 
-def test_the_command(
+def test_evaluating_twice_gives_the_same_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], front_checkpoint: Path
 ) -> None:
-    """With a network that knows nothing; twice the same."""
+    """With an untrained network."""
     reports = []
     for folder in ("first", "second"):
         code = main([

@@ -1,6 +1,6 @@
-"""Projections, turn and calibrations: the published numbers, exact cases, properties.
+"""Projections, rotations from crop to camera, calibrations.
 
-test_ideal_network.py measures what the turn is worth.
+placement/test_ideal_network.py measures how much the rotation reduces the error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SQUARE = (100.0, 50.0, 400.0, 400.0)  # xywh, px; its centre is (300, 250)
 # --- The crop's camera ---------------------------------------------------------------------------
 
 
-def test_joints_are_seen_where_published() -> None:
+def test_projected_joints_agree_with_the_published() -> None:
     stored = golden("ehm")
     found = project_to_crop(stored["joints"], stored["camera_t"], 1024)
     np.testing.assert_allclose(found, stored["joints_uv_1024"], rtol=0, atol=1e-2)
@@ -42,16 +42,16 @@ def test_projections_of_nobody() -> None:
     assert project_to_crop(no_points, np.zeros((0, 3), np.float32), 256).shape == (0, 55, 2)
 
 
-# --- The turn ------------------------------------------------------------------------------------
+# --- From the crop to the camera -----------------------------------------------------------------
 
 
-def test_on_the_optical_axis_nothing_is_turned() -> None:
+def test_a_crop_on_the_optical_axis_is_not_rotated() -> None:
     intrinsics = torch.tensor([[600.0, 500, 300, 250]])
     found = camera_from_crop(torch.tensor([SQUARE]), intrinsics)
     assert torch.equal(found, torch.eye(3)[None])
 
 
-def test_the_turn_is_the_smallest_to_the_ray_through_the_square() -> None:
+def test_the_rotation_is_the_smallest_to_the_ray_through_the_square() -> None:
     random = np.random.default_rng(8)
     corner, side = random.uniform(-100, 900, (50, 2)), random.uniform(100, 600, (50, 1))
     squares = torch.from_numpy(np.concatenate((corner, side, side), 1))
@@ -67,7 +67,7 @@ def test_the_turn_is_the_smallest_to_the_ray_through_the_square() -> None:
     np.testing.assert_allclose(rotation.magnitude(), ray[:, 2].arccos(), atol=1e-7)
 
 
-def test_bodies_are_turned_about_their_pelvis(small_body_model: BodyModel) -> None:
+def test_bodies_are_rotated_about_their_pelvis(small_body_model: BodyModel) -> None:
     parameters = random_parameters(3)
     turn = torch.from_numpy(Rotation.random(3, np.random.default_rng(1)).as_matrix()).float()
     before = small_body_model(parameters, mesh=True)
@@ -105,7 +105,7 @@ NOT_CALIBRATED = {
 
 
 @pytest.mark.parametrize("k", NOT_CALIBRATED.values(), ids=NOT_CALIBRATED)
-def test_not_calibrated(k: np.ndarray) -> None:
+def test_matrices_that_are_no_calibration(k: np.ndarray) -> None:
     assert calibrated_camera(k) is None
 
 

@@ -42,8 +42,8 @@ def test_6d_gives_rotations(shape: tuple[int, ...]) -> None:
 def test_6d_is_gram_schmidt() -> None:
     x = normal(50, 6)
     matrices = matrix_from_6d(x)
-    # The first vector is the first column; the second vector lies in the plane of the first two,
-    # on the side of the second column.
+    # The first vector is parallel to the first column. The second vector lies in the plane of the
+    # first two columns, on the side of the second.
     first, second = x[:, :3], x[:, 3:]
     scaled = matrices[..., 0] * first.norm(dim=-1, keepdim=True)
     torch.testing.assert_close(scaled, first, **EXACT)
@@ -100,11 +100,11 @@ def test_axis_angle_float32() -> None:
     torch.testing.assert_close(narrow.double(), matrix_from_axis_angle(vectors), rtol=0, atol=2e-6)
 
 
-# --- What messages say ----------------------------------------------------------------------------
+# --- Axis-angles and quaternions of matrices ------------------------------------------------------
 
 
 def turns() -> np.ndarray:
-    """(N, 3, 3): any, and those where one of a quaternion's four numbers is 0, 1 or nearly."""
+    """(N, 3, 3): random ones, and ones with quaternion components of 0, 1, or almost so."""
     angles = [0, 1e-300, 1e-13, 1e-11, 1e-8, 1e-4, 1, *(math.pi - e for e in (1e-4, 1e-9, 0))]
     axes = [*np.eye(3), *-np.eye(3), (1, 1, 0), (0, 1, -1), (1, 2, 3), (-3, 1e-7, 1e-9)]
     vectors = [angle * np.array(axis) / np.linalg.norm(axis) for angle in angles for axis in axes]
@@ -135,14 +135,14 @@ def test_axis_angles_agree_with_scipy() -> None:
 
 
 def test_axis_angles_of_matrices_of_axis_angles() -> None:
-    vectors = normal(50, 3)  # shorter than pi, but for few
+    vectors = normal(50, 3)  # few are longer than pi
     vectors = vectors[vectors.norm(dim=1) < math.pi]
     found = axis_angle_from_matrix(matrix_from_axis_angle(vectors).numpy())
     np.testing.assert_allclose(found, vectors.numpy(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_shapes_of_what_messages_say(shape: tuple[int, ...]) -> None:
+def test_shapes_of_axis_angles_and_quaternions(shape: tuple[int, ...]) -> None:
     matrices = matrix_from_axis_angle(normal(*shape, 3)).numpy()
     quaternions, vectors = quaternion_from_matrix(matrices), axis_angle_from_matrix(matrices)
     assert quaternions.shape == (*shape, 4)
@@ -152,8 +152,8 @@ def test_shapes_of_what_messages_say(shape: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(vectors[i], axis_angle_from_matrix(matrices[i]))
 
 
-def test_float32_matrices_give_what_they_say() -> None:
+def test_axis_angles_of_float32_matrices() -> None:
     found = axis_angle_from_matrix(ANY.as_matrix().astype(np.float32))
-    # Near pi the axis flips.
+    # Rotations are compared, not vectors: near pi the axis may flip.
     turned = (Rotation.from_rotvec(found) * ANY.inv()).magnitude()
     assert turned.max() < 1e-6

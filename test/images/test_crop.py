@@ -1,15 +1,18 @@
-"""Crops against the published ones, and boxes at the borders of what is possible."""
+"""Crops against the published ones, against interpolation by hand, and on a device."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from devices import DEVICES
+from estimators import frames_of
 from samples import golden
 
-from pear_ros.geometry.boxes import clip_boxes, square_boxes, usable
+from pear_ros.geometry.boxes import square_boxes
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.images import crop
-from pear_ros.images.crop import cut_crop, cut_crops, squares_of
+from pear_ros.images.crop import cut_crop, cut_crops, cut_on_device, squares_of
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
 
 PUBLISHED = golden("crop")
@@ -24,12 +27,8 @@ def xyxy(*boxes: tuple[float, ...]) -> np.ndarray:
 # --- The published numbers -----------------------------------------------------------------------
 
 
-def test_squares_are_the_published() -> None:
-    np.testing.assert_allclose(SQUARES, PUBLISHED["crop_boxes_xywh"], rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("row", range(5))
-def test_sampled_positions_are_the_inverse_of_the_published_affine(row: int) -> None:
+@pytest.mark.parametrize("row", range(5), ids="person {}".format)
+def test_sampled_positions_invert_the_published_affine(row: int) -> None:
     image_from_crop = np.linalg.inv(np.vstack((PUBLISHED["affine"][row], (0, 0, 1))))
     corners = np.array([(0, 0, 1), (CROP_SIZE - 1, CROP_SIZE - 1, 1)])
     for axis, limit in enumerate((640, 480)):
@@ -43,8 +42,8 @@ def test_sampled_positions_are_the_inverse_of_the_published_affine(row: int) -> 
         np.testing.assert_allclose(weights.sum(0)[inside], 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("row", range(5))
-def test_patches_are_the_published(row: int) -> None:
+@pytest.mark.parametrize("row", range(5), ids="person {}".format)
+def test_crops_agree_with_the_published(row: int) -> None:
     expected = PUBLISHED["patches"][row].astype(int)
     difference = np.abs(cut_crop(IMAGE, SQUARES[row]).astype(int) - expected)
     assert (difference.max(-1) <= 1).mean() >= 0.999
@@ -53,12 +52,12 @@ def test_patches_are_the_published(row: int) -> None:
 # --- Interpolation -------------------------------------------------------------------------------
 
 
-def test_crop_of_its_own_size_is_a_copy() -> None:
+def test_a_crop_of_the_same_scale_is_a_copy() -> None:
     copy = cut_crop(IMAGE, np.array([30, 40, 256, 256], np.float32))
     np.testing.assert_array_equal(copy, IMAGE[40:296, 30:286])
 
 
-def test_crop_is_black_outside() -> None:
+def test_a_crop_is_black_outside_the_image() -> None:
     white = np.full((256, 256, 3), 255, np.uint8)
     half = cut_crop(white, np.array([-128, 0, 256, 256], np.float32))
     assert (half[:, :128] == 0).all()
@@ -66,7 +65,7 @@ def test_crop_is_black_outside() -> None:
     assert (cut_crop(white, np.array([300, 300, 50, 50], np.float32)) == 0).all()
 
 
-def test_between_pixels_is_their_mean() -> None:
+def test_values_between_pixels_are_interpolated() -> None:
     ramp = np.arange(0, 200, 2, dtype=np.uint8)[None, :, None].repeat(100, 0).repeat(3, 2)
     halved = cut_crop(ramp, np.array([0, 0, 64, 64], np.float32))  # a quarter of a pixel a step
     expected = np.floor(np.arange(256) * 0.5 + 0.5).astype(np.uint8)
@@ -83,19 +82,19 @@ def test_tiny_images(shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 64, 3), (48, 0, 3), (48, 64, 4), (48, 64, 1)], ids=str)
-def test_what_is_no_image(shape: tuple[int, ...]) -> None:
+def test_images_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
         cut_crop(np.zeros(shape, np.uint8), np.array([0, 0, 8, 8], np.float32))
 
 
-def test_numbers_that_are_no_bytes() -> None:
+def test_images_of_other_types_are_refused() -> None:
     with pytest.raises(ValueError, match="expected an image of three uint8 channels"):
         cut_crop(np.zeros((8, 8, 3), np.float32), np.array([0, 0, 8, 8], np.float32))
 
 
 SQUARES_ANYWHERE = {
     "small": (70.3, 90.8, 31.7),
-    "of nearly its own size": (12.4, 3.9, 255.1),
+    "nearly the same scale": (12.4, 3.9, 255.1),
     "large": (-40.2, 10.7, 470.9),
     "beyond all borders": (-700.5, -600.5, 2000.1),
     "at a corner": (610.6, 455.2, 90.4),
@@ -106,7 +105,7 @@ SQUARES_ANYWHERE = {
 
 @pytest.mark.parametrize("square", SQUARES_ANYWHERE.values(), ids=SQUARES_ANYWHERE)
 @pytest.mark.parametrize("is_view", [False, True], ids=["contiguous", "view"])
-def test_each_sample_is_the_mean_of_four_pixels(
+def test_each_sample_is_interpolated_from_four_pixels(
     square: tuple[float, float, float], is_view: bool
 ) -> None:
     image = IMAGE[::-1, ::-1] if is_view else IMAGE
@@ -124,67 +123,14 @@ def test_each_sample_is_the_mean_of_four_pixels(
     assert np.abs(found - expected).max() <= 0.5 + 1e-3
 
 
-# --- Boxes ---------------------------------------------------------------------------------------
-
-CLIPPED = {
-    "inside": ((10, 20, 30, 60), (10, 20, 29, 59)),
-    "image": ((0, 0, 100, 80), (0, 0, 99, 79)),
-    "right and below": ((50, 40, 500, 400), (50, 40, 99, 79)),
-    "left and above keep their size": ((-10, -20, 30, 40), (0, 0, 39, 59)),
-    "inverted": ((30, 60, 10, 20), (30, 60, 30, 60)),
-}
-
-
-@pytest.mark.parametrize(("box", "expected"), CLIPPED.values(), ids=CLIPPED)
-def test_clip_boxes(box: tuple[float, ...], expected: tuple[float, ...]) -> None:
-    np.testing.assert_array_equal(clip_boxes(xyxy(box), 100, 80), xyxy(expected))
-
-
-def test_square_is_round_the_clipped_box() -> None:
-    square = square_boxes(xyxy((10, 20, 31, 61)), 100, 80)  # its last pixel is (30, 60)
-    np.testing.assert_array_equal(square, [[20 - 25, 40 - 25, 50, 50]])
-
-
-NAN, INF = float("nan"), float("inf")
-USABLE = {
-    "inside": ((10, 20, 30, 60), True),
-    "whole image": ((0, 0, 100, 80), True),
-    "partly outside": ((-50, -50, 10, 10), True),
-    "larger than the image": ((-500, -500, 500, 500), True),
-    "two pixels": ((4, 4, 6, 6), True),
-    "one pixel": ((4, 4, 5, 5), False),
-    "last column": ((99, 0, 120, 80), False),
-    "empty": ((10, 10, 10, 40), False),
-    "inverted": ((30, 20, 10, 60), False),
-    "left of the image": ((-50, 0, -1, 40), False),
-    "touches from the left": ((-50, 0, 0, 40), False),
-    "right of the image": ((100, 0, 150, 40), False),
-    "above": ((0, -50, 50, -1), False),
-    "below": ((0, 90, 50, 120), False),
-    "nan": ((10, NAN, 30, 60), False),
-    "infinite": ((0, 0, INF, 40), False),
-    "all infinite": ((-INF, -INF, INF, INF), False),
-}
-
-
-@pytest.mark.parametrize(("box", "expected"), USABLE.values(), ids=USABLE)
-def test_usable(box: tuple[float, ...], expected: bool) -> None:
-    assert usable(xyxy(box), 100, 80).tolist() == [expected]
-
-
-def test_no_boxes() -> None:
-    assert usable(xyxy(), 100, 80).shape == (0,)
-    assert square_boxes(xyxy(), 100, 80).shape == (0, 4)
-
-
 # --- Several frames ------------------------------------------------------------------------------
 
 
-def _frame(image: ImageArray) -> Frame:
+def frame(image: ImageArray) -> Frame:
     return Frame(image, Camera(1, 1, 0, 0), 0.0)
 
 
-def _boxes(*boxes: tuple[float, ...]) -> Boxes:
+def boxes_of(*boxes: tuple[float, ...]) -> Boxes:
     return Boxes(xyxy(*boxes), np.ones(len(boxes), np.float32))
 
 
@@ -199,9 +145,9 @@ FRAMES = {
 
 @pytest.mark.parametrize("counts", FRAMES.values(), ids=FRAMES)
 def test_crops_of_frames(counts: list[int]) -> None:
-    frames = [_frame(np.roll(IMAGE, 50 * i, 1)) for i in range(len(counts))]
+    frames = [frame(np.roll(IMAGE, 50 * i, 1)) for i in range(len(counts))]
     boxes = [
-        _boxes(*((10 * i + 50 * k, 20, 200 + 50 * k, 300) for k in range(count)))
+        boxes_of(*((10 * i + 50 * k, 20, 200 + 50 * k, 300) for k in range(count)))
         for i, count in enumerate(counts)
     ]
     squares = squares_of(frames, boxes)
@@ -216,3 +162,29 @@ def test_crops_of_frames(counts: list[int]) -> None:
         square = square_boxes(boxes[i].xyxy[k : k + 1], 640, 480)[0]
         np.testing.assert_array_equal(squares.xywh[row], square)
         np.testing.assert_array_equal(crops[row], cut_crop(frames[i].image, square))
+
+
+# --- On a device ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_crops_on_a_device_agree_with_those_in_c(device: str) -> None:
+    frames = frames_of([6, 5, 4], scale=2.5)
+    boxes = [frame.boxes or Boxes.empty() for frame in frames]
+    images = [torch.from_numpy(frame.image.reshape(-1, 3).copy()) for frame in frames]
+    first_pixels = np.cumsum([0, *map(len, images)])
+    squares = squares_of(frames, boxes)
+    index = squares.frame_index
+    sizes = torch.tensor([frames[i].image.shape[1::-1] for i in index])
+    crops = cut_on_device(
+        torch.cat(images).to(device),
+        torch.from_numpy(first_pixels[index]).to(device),
+        sizes.to(device),
+        torch.from_numpy(squares.xywh).to(device),
+    ).cpu()
+    people = zip(index, squares.xywh, strict=True)
+    expected = np.stack([cut_crop(frames[i].image, xywh) for i, xywh in people])
+    off = np.abs(crops.numpy().astype(int) - expected)
+    assert off.max() <= (0 if device == "cpu" else 1)
+    assert (off == 0).mean() > 0.99
+    assert expected.mean(axis=(1, 2, 3)).min() > 10  # each crop shows a part of the image

@@ -1,4 +1,4 @@
-"""Images as cameras send them, encoded here by other code than the module's."""
+"""Decoding of camera images, which are encoded here by independent code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pear_ros.people import ImageArray
 
 
 def picture(height: int = 40, width: int = 60) -> ImageArray:
-    """Smooth, each channel with another level and slope, so that none passes for another."""
+    """A gradient with another level and slope in each channel, so that mixed channels differ."""
     row, column = np.mgrid[:height, :width]
     red, green, blue = 40 + column, 120 + row, 220 - column - row
     return np.stack((red, green, blue), -1).astype(np.uint8)
@@ -36,7 +36,7 @@ def channels(order: str) -> Callable[[ImageArray], ImageArray]:
 
 
 def bayer(pattern: str) -> Callable[[ImageArray], ImageArray]:
-    """One colour a pixel, by the colours of the first two pixels of the first two rows."""
+    """One channel per pixel; the pattern names those of the first 2x2 pixels, row by row."""
 
     def encode(rgb: ImageArray) -> ImageArray:
         mosaic = np.zeros((*rgb.shape[:2], 1), np.uint8)
@@ -49,7 +49,7 @@ def bayer(pattern: str) -> Callable[[ImageArray], ImageArray]:
 
 
 def yuv422(order: str) -> Callable[[ImageArray], ImageArray]:
-    """BT.601, video range; u and v of each pair's first pixel."""
+    """BT.601, video range; u and v are those of the first pixel of each pair."""
     matrix = np.array(
         [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]
     )
@@ -66,7 +66,7 @@ def yuv422(order: str) -> Callable[[ImageArray], ImageArray]:
     return encode
 
 
-# Encoding -> the picture in it, and how far it may be from the original, in grey levels.
+# Encoding -> its encoder, and the largest difference from the original, grey levels.
 # Measured: mosaics 0 inside (2 allowed: libraries round means differently), pairs 3 (their second
 # pixel has the first's colour, and y, u, v are rounded; 4 allowed). Wrong phases: above 100.
 ENCODERS = {
@@ -91,7 +91,7 @@ def test_every_encoding_is_tested() -> None:
 
 
 def packed(pixels: ImageArray, padding: int, whole_last_row: bool = True) -> tuple[bytes, int]:
-    """Rows with bytes between, and their distance."""
+    """The data of padded rows, and the length of a row, bytes."""
     rows = pixels.reshape(len(pixels), -1)
     padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
     data = padded.tobytes()
@@ -113,7 +113,7 @@ def test_encodings(encoding: str, padding: int, whole_last_row: bool) -> None:
     assert found.shape == rgb.shape
     assert found.dtype == np.uint8
     error = np.abs(found.astype(int) - expected)
-    # A mosaic's outermost pixels lack neighbours.
+    # Pixels at the border of a mosaic lack neighbours.
     inner = error[2:-2, 2:-2] if encoding.startswith("bayer") else error
     assert inner.max() <= tolerance
 
@@ -164,21 +164,23 @@ REFUSED = {
     "step too short": (("rgb8", 4, 4, 11), 1000, "step 11 is less than 4 px of 3 bytes"),
     "step zero": (("mono8", 4, 4, 0), 1000, "step 0 is less"),
     "step of mono for rgb": (("bgra8", 4, 4, 4), 1000, "step 4 is less than 4 px of 4 bytes"),
-    "data too short": (("rgb8", 4, 4, 12), 47, "47 bytes of data where 4x4 rgb8 has 48"),
-    "padded data too short": (("rgb8", 4, 4, 20), 71, "71 bytes of data where 4x4 rgb8 has 72"),
+    "data too short": (("rgb8", 4, 4, 12), 47, "47 bytes of data, but 4x4 rgb8 needs 48"),
+    "padded data too short": (("rgb8", 4, 4, 20), 71, "71 bytes of data, but 4x4 rgb8 needs 72"),
     "no data": (("mono8", 1, 1, 1), 0, "0 bytes of data"),
     "odd yuv": (("uyvy", 4, 5, 10), 1000, "stores pixels in pairs, but the width is 5"),
     "huge step": (("rgb8", 4, 4, 2**32 - 1), 1000, "1000 bytes of data"),
 }
 
 
-@pytest.mark.parametrize(("header", "length", "told"), REFUSED.values(), ids=REFUSED)
-def test_refused(header: tuple[str, int, int, int], length: int, told: str) -> None:
-    with pytest.raises(ImageError, match=told):
+@pytest.mark.parametrize(("header", "length", "message"), REFUSED.values(), ids=REFUSED)
+def test_bad_images_are_refused(
+    header: tuple[str, int, int, int], length: int, message: str
+) -> None:
+    with pytest.raises(ImageError, match=message):
         rgb_from_raw(bytes(length), *header)
 
 
-def test_all_the_data_there_must_be_is_enough() -> None:
+def test_padding_of_the_last_row_may_be_missing() -> None:
     assert rgb_from_raw(bytes(72), "rgb8", 4, 4, 20).shape == (4, 4, 3)
 
 
@@ -186,8 +188,8 @@ def test_all_the_data_there_must_be_is_enough() -> None:
 
 
 def encoded(suffix: str, image: ImageArray | None = None, *options: int) -> bytes:
-    """As OpenCV writes it, which wants BGR."""
-    image = picture()[..., ::-1] if image is None else image
+    """Encodes with OpenCV."""
+    image = picture()[..., ::-1] if image is None else image  # OpenCV expects BGR
     return cv2.imencode(suffix, image, options)[1].tobytes()
 
 
@@ -201,15 +203,15 @@ def test_png_is_lossless() -> None:
 
 
 @pytest.mark.parametrize("padding", [1, 60, 100, 4096])
-def test_padded_files(padding: int) -> None:
+def test_bytes_after_the_end_of_a_png(padding: int) -> None:
     np.testing.assert_array_equal(rgb_from_compressed(PNG + bytes(padding)), picture())
 
 
-def test_jpeg_is_close() -> None:
+def test_jpeg() -> None:
     found = rgb_from_compressed(JPEG)
     assert found.shape == (40, 60, 3)
     assert found.dtype == np.uint8
-    # Quality 95 with halved colour moves this smooth picture by 3 levels; libraries differ.
+    # Quality 95 with subsampled colour changes this gradient by 3 levels; libraries differ.
     assert np.abs(found.astype(int) - picture()).max() <= 5
 
 
@@ -218,7 +220,10 @@ KINDS = {
     "gray png": (encoded(".png", GRAY), 0),
     "gray jpeg": (encoded(".jpg", GRAY, cv2.IMWRITE_JPEG_QUALITY, 100), 2),
     "16-bit png": (encoded(".png", GRAY.astype(np.uint16) * 257), 0),
-    "jpeg with bytes behind": (encoded(".jpg", GRAY, cv2.IMWRITE_JPEG_QUALITY, 100) + bytes(9), 2),
+    "jpeg with bytes after its end": (
+        encoded(".jpg", GRAY, cv2.IMWRITE_JPEG_QUALITY, 100) + bytes(9),
+        2,
+    ),
 }
 
 
@@ -228,7 +233,7 @@ def test_other_kinds_become_rgb(data: bytes, tolerance: int) -> None:
     assert np.abs(found - GRAY[..., None]).max() <= tolerance
 
 
-def test_transparency_is_left_out() -> None:
+def test_transparency_is_ignored() -> None:
     bgra = np.concatenate((picture()[..., ::-1], GRAY[..., None]), -1)
     np.testing.assert_array_equal(rgb_from_compressed(encoded(".png", bgra)), picture())
 
@@ -267,13 +272,13 @@ NO_IMAGES = {
 
 
 @pytest.mark.parametrize("data", NO_IMAGES.values(), ids=NO_IMAGES)
-def test_no_image(data: bytes) -> None:
+def test_data_that_is_no_image(data: bytes) -> None:
     with pytest.raises(ImageError, match=r"truncated or damaged|neither JPEG nor PNG"):
         rgb_from_compressed(data)
 
 
-def test_the_sensors_orientation_is_kept() -> None:
-    """Calibration and boxes are in the pixels as sent, whatever the EXIF tag says."""
+def test_exif_orientation_is_ignored() -> None:
+    """Calibration and boxes refer to the pixels as they are stored."""
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     turned = JPEG[:2] + segment + JPEG[2:]

@@ -1,4 +1,4 @@
-"""What the network's loader accepts, refuses and costs."""
+"""Checkpoints that are loaded or refused, and the memory that loading needs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def test_checkpoint_fits(
         assert torch.equal(loaded[name], tensor), name
 
 
-@pytest.mark.parametrize("slab_bytes", [1, 10_000, 1 << 40])
+@pytest.mark.parametrize(
+    "slab_bytes", [1, 10_000, 1 << 40], ids=["one tensor", "some tensors", "all tensors"]
+)
 def test_slabs_do_not_change_the_weights(
     monkeypatch: pytest.MonkeyPatch,
     network_config: NetworkConfig,
@@ -128,34 +130,36 @@ MISFITS = {
     "foreign prefix": (_prefixed("model.", "head"), "unknown: head.model.init_body_pose"),
     "empty part": (_replaced("head", {}), "missing: head.init_body_pose"),
     "part missing": (lambda tree: tree.pop("head"), "no entries backbone and head"),
-    "part is a tensor": (_replaced("head", torch.zeros(3)), "its head is no state_dict"),
-    "part is None": (_replaced("backbone", None), "its backbone is no state_dict"),
-    "not a tensor": (_with("head", "init_cam", 3.0), "hold more than tensors"),
+    "part is a tensor": (_replaced("head", torch.zeros(3)), "its head is not a state_dict"),
+    "part is None": (_replaced("backbone", None), "its backbone is not a state_dict"),
+    "not a tensor": (_with("head", "init_cam", 3.0), "hold values that are not tensors"),
 }
 
 
-@pytest.mark.parametrize(("change", "told"), MISFITS.values(), ids=MISFITS)
+@pytest.mark.parametrize(("change", "message"), MISFITS.values(), ids=MISFITS)
 def test_checkpoint_does_not_fit(
     tmp_path: Path,
     network_config: NetworkConfig,
     tree: Tree,
     change: Callable[[Tree], None],
-    told: str,
+    message: str,
 ) -> None:
     change(tree)
     torch.save(tree, tmp_path / "c.pt")
     with pytest.raises(CheckpointError) as error:
         load_network(tmp_path / "c.pt", network_config)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert str(tmp_path / "c.pt") in str(error.value)
 
 
-def test_checkpoint_of_another_size_is_told() -> None:
-    with pytest.raises(CheckpointError, match=r"missing: backbone.blocks.3.*of another size"):
+def test_a_checkpoint_of_another_size() -> None:
+    with pytest.raises(CheckpointError, match=r"missing: backbone.blocks.3.*of another shape"):
         load_network(CHECKPOINT)  # as if it were the published size
 
 
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), "text", {}], ids=repr)
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.zeros(3), "text", {}], ids=["list", "tensor", "text", "empty"]
+)
 def test_other_objects_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match="no entries backbone and head"):
@@ -165,11 +169,13 @@ def test_other_objects_are_refused(tmp_path: Path, content: object) -> None:
 SIZE = CHECKPOINT.stat().st_size
 
 
-@pytest.mark.parametrize("length", [0, 1, 100, SIZE // 2, SIZE - 1000, SIZE - 22, SIZE - 1])
+@pytest.mark.parametrize(
+    "length", [0, 1, 100, SIZE // 2, SIZE - 1000, SIZE - 22, SIZE - 1], ids="{} bytes".format
+)
 def test_truncated(tmp_path: Path, network_config: NetworkConfig, length: int) -> None:
     path = tmp_path / "c.pt"
     path.write_bytes(CHECKPOINT.read_bytes()[:length])
-    with pytest.raises(CheckpointError, match="truncated or not one"):
+    with pytest.raises(CheckpointError, match="truncated or not a checkpoint"):
         load_network(path, network_config)
 
 
@@ -190,7 +196,7 @@ def test_legacy_file(tmp_path: Path, tree: Tree) -> None:
 
 
 class Reducer:
-    """Makes a directory when it is unpickled."""
+    """Creates a directory when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -210,7 +216,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, tree: Tree, save: str
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         load_network(tmp_path / "c.pt")
     assert not victim.exists()
-    # Unpickled on purpose, as the proof of the payload: what it makes is a file in tmp_path.
+    # Unpickled on purpose, to prove that the payload works: it creates a directory in tmp_path.
     pickle.loads(pickle.dumps(Reducer(victim)))
     assert victim.exists()
 
@@ -224,7 +230,9 @@ def test_published_sizes_are_the_default(tmp_path: Path) -> None:
     assert (head.dim, head.depth, head.heads, head.dim_head, head.mlp_dim) == (1024, 6, 8, 64, 1024)
 
 
-def test_sizes_lie_beside_the_checkpoint(tmp_path: Path, network_config: NetworkConfig) -> None:
+def test_sizes_beside_the_checkpoint_are_used(
+    tmp_path: Path, network_config: NetworkConfig
+) -> None:
     checkpoint = Path(shutil.copy(CHECKPOINT, tmp_path))
     with pytest.raises(CheckpointError, match="does not fit the network"):
         load_network(checkpoint)
@@ -294,8 +302,8 @@ def test_broken_config(tmp_path: Path, text: str | bytes) -> None:
         NetworkConfig.from_json(path)
 
 
-@pytest.mark.parametrize("path", ["missing.json", "."])
-def test_config_that_is_no_file(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("path", ["missing.json", "."], ids=["missing", "folder"])
+def test_configs_that_are_no_file(tmp_path: Path, path: str) -> None:
     with pytest.raises(CheckpointError, match="is not a network configuration"):
         NetworkConfig.from_json(tmp_path / path)
 

@@ -1,14 +1,10 @@
-"""TensorRT engines: built, kept, recognised, trusted or not. Against a fake of TensorRT alone."""
+"""Which engines are trusted and used, and what replaces the others. Against a fake of TensorRT."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
-import operator
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,275 +16,49 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 import fake_tensorrt
-from samples import DATA, ROOT
+from engines import both_versions, flip_a_bit, install
+from exports import Model
+from samples import DATA
 
-import pear_ros.network
 from pear_ros.cli.main import main
 from pear_ros.config import Config
 from pear_ros.errors import EngineError, ExportError, PearError, StaleEngineError
 from pear_ros.network import engine as engine_module
+from pear_ros.network import onnx_export
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.engine import (
     SMALL,
     TOLERANCES,
-    build_engine,
     choose_network,
     deviation,
     fixed_images,
     open_engine,
 )
 from pear_ros.network.network import Network, PearNetwork
-from pear_ros.network.network_config import NetworkConfig
-from pear_ros.network.onnx_export import OUTPUTS, export
-from pear_ros.people import EhmParameters, map_tensors
+from pear_ros.network.onnx_export import OUTPUTS, read_onnx
+from pear_ros.people import EhmParameters
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems
-from pear_ros.system.files import hash_files
 
-CHECKPOINT = DATA / "network_tiny.pt"
-SIZES = DATA / "network_tiny.json"
-VERSIONS = ("10.3.0", "11.1.0.106")
-GPU = {"gpu": "fake GPU", "compute_capability": "9.0", "cuda": "12.8"}
+TINY = DATA / "network_tiny.pt"
 
-
-def install(monkeypatch: pytest.MonkeyPatch, version: str) -> Any:
-    """The fake in place of tensorrt, and the CPU in place of the GPU."""
-    fake = fake_tensorrt.make_fake(version)
-    monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    monkeypatch.delitem(sys.modules, "pear_ros.network.tensorrt_engine", raising=False)
-    module = importlib.import_module("pear_ros.network.tensorrt_engine")
-    monkeypatch.setattr(module, "CudaStream", fake_tensorrt.HostStream)
-    monkeypatch.setattr(module, "describe_gpu", lambda device: dict(GPU))
-    return fake
-
-
-@pytest.fixture(autouse=True)
-def _forget_the_fake() -> Iterator[None]:
-    yield
-    sys.modules.pop("pear_ros.network.tensorrt_engine", None)
-    pear_ros.network.__dict__.pop("tensorrt_engine", None)
-
-
-@pytest.fixture
-def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return install(monkeypatch, getattr(request, "param", VERSIONS[0]))
-
-
-both_versions = pytest.mark.parametrize("fake", VERSIONS, indirect=True)
-
-
-@pytest.fixture(scope="module")
-def onnx_path(network: PearNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export(network, hash_files(CHECKPOINT), path)
-    return path
-
-
-@pytest.fixture
-def path(fake: Any, network: PearNetwork, onnx_path: Path, tmp_path: Path) -> Path:
-    """An engine that fits."""
-    path = tmp_path / "pear.engine"
-    build_engine(path, network, CHECKPOINT, onnx_path)
-    return path
-
-
-def flip_a_bit(path: Path, where: float = 0.5) -> None:
-    data = bytearray(path.read_bytes())
-    data[int(where * len(data))] ^= 1
-    path.write_bytes(data)
-
-
-# --- Building ------------------------------------------------------------------------------------
-
-
-@both_versions
-def test_build(fake: Any, path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert fake.saw == {
-        "strongly typed": True,
-        "TF32": False,
-        "shapes": {"crops": tuple((n, 256, 256, 3) for n in (1, 4, 32))},
-        "timings of": "fake GPU",
-    }
-    names = [p.name for p in sorted(path.parent.iterdir())]
-    assert names == ["pear.engine", "pear.engine.json", "pear.engine.timings"]
-
-
-def test_progress_is_shown(
-    fake: Any,
-    network: PearNetwork,
-    onnx_path: Path,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    build_engine(tmp_path / "pear.engine", network, CHECKPOINT, onnx_path)
-    shown = capfd.readouterr().err
-    assert "Building Engine" in shown
-    assert "2/2" in shown
-    assert "Timing" not in shown  # a phase within it
-
-
-@both_versions
-def test_what_an_engine_depends_on_is_written(fake: Any, path: Path, onnx_path: Path) -> None:
-    manifest = json.loads(Path(f"{path}.json").read_text())
-    assert manifest["key"] == {
-        "checkpoint": hash_files(CHECKPOINT),
-        "precision": "float32",
-        "profile": "1/4/32",
-        "tensorrt": fake.__version__,
-        **GPU,
-    }
-    assert manifest["onnx"] == hash_files(onnx_path, Path(f"{onnx_path}.data"))
-    assert manifest["sha256"] == hash_files(path)
-
-
-@both_versions
-@pytest.mark.parametrize(
-    "timings", [b"rubbish", fake_tensorrt.TIMINGS + b"another GPU", b""], ids=repr
-)
-def test_timings_that_do_not_fit_are_replaced(
-    fake: Any, path: Path, network: PearNetwork, onnx_path: Path, timings: bytes
-) -> None:
-    Path(f"{path}.timings").write_bytes(timings)
-    build_engine(path, network, CHECKPOINT, onnx_path)
-    assert Path(f"{path}.timings").read_bytes() == fake_tensorrt.TIMINGS + b"fake GPU"
-    assert fake.saw["timings of"] == "fake GPU"
-
-
-def test_the_model_is_exported_where_none_is_given(
-    fake: Any, network: PearNetwork, tmp_path: Path
-) -> None:
-    path = tmp_path / "new" / "pear.engine"
-    build_engine(path, network, CHECKPOINT)
-    assert open_engine(path, network, CHECKPOINT).device == network.device
-    assert len(list(path.parent.iterdir())) == 3  # the model is gone
+# --- Agreement with torch ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("method", "told"),
-    [
-        ("build_serialized_network", "has built no engine: no implementation found for node 7"),
-        ("add_optimization_profile", "takes no profile.*the profile is not valid"),
-    ],
+    "factor",
+    [pytest.param(0.9, id="within the tolerance"), pytest.param(1.2, id="outside")],
 )
-def test_a_build_that_fails(
-    fake: Any, network: PearNetwork, onnx_path: Path, path: Path, method: str, told: str
-) -> None:
-    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
-    fake.fails.add(method)
-    with pytest.raises(EngineError, match=told):
-        build_engine(path, network, CHECKPOINT, onnx_path)
-    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
-
-
-def test_a_model_that_tensorrt_does_not_read(
-    fake: Any, network: PearNetwork, onnx_path: Path, monkeypatch: pytest.MonkeyPatch, path: Path
-) -> None:
-    monkeypatch.setattr(fake_tensorrt, "what_is_unsupported", lambda model: "no operator Foo")
-    with pytest.raises(EngineError, match=r"cannot read .*model\.onnx: no operator Foo"):
-        build_engine(path, network, CHECKPOINT, onnx_path)
-
-
-def test_a_model_of_another_checkpoint(fake: Any, network: PearNetwork, tmp_path: Path) -> None:
-    other = tmp_path / "other.onnx"
-    export(network, "another hash", other)
-    with pytest.raises(ExportError, match="is of another checkpoint"):
-        build_engine(tmp_path / "pear.engine", network, CHECKPOINT, other)
-
-
-def test_a_model_in_another_precision(
-    fake: Any, network_config: NetworkConfig, onnx_path: Path, tmp_path: Path
-) -> None:
-    half = load_network(CHECKPOINT, network_config, dtype=torch.float16)
-    with pytest.raises(ExportError, match="float32, not float16"):
-        build_engine(tmp_path / "pear.engine", half, CHECKPOINT, onnx_path)
-
-
-def test_a_place_where_nothing_can_be_written(
-    fake: Any, network: PearNetwork, onnx_path: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(EngineError, match="cannot be written"):
-        build_engine(tmp_path / "file" / "pear.engine", network, CHECKPOINT, onnx_path)
-
-
-# --- Running -------------------------------------------------------------------------------------
-
-
-def assert_same(a: EhmParameters, b: EhmParameters) -> None:
-    for name in OUTPUTS:
-        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4)
-
-
-@both_versions
-def test_an_engine_is_the_network(fake: Any, path: Path, network: PearNetwork) -> None:
-    """Also of no people, of batches that are padded, and of more than fit into one call."""
-    engine = open_engine(path, network, CHECKPOINT)
-    images = fixed_images(70)
-    expected = network(images)
-    for people in (slice(0), slice(1), slice(3, 4), slice(2), slice(3), slice(32), slice(70)):
-        right = map_tensors(expected, operator.itemgetter(people))
-        assert_same(engine(images[people]), right)
-
-
-def test_answers_stay_when_the_next_one_comes(path: Path, network: PearNetwork) -> None:
-    engine = open_engine(path, network, CHECKPOINT)
-    first = engine(fixed_images(2)[:1])
-    kept = map_tensors(first, torch.clone)
-    engine(fixed_images(2)[1:])
-    assert_same(first, kept)
-
-
-def test_outputs_are_aligned(path: Path, network: PearNetwork) -> None:
-    """To 256 bytes, as TensorRT wants, where the memory they share is."""
-    engine: Any = open_engine(path, network, CHECKPOINT)
-    for people, recording in engine._recordings.items():
-        start = recording.outputs.data_ptr()
-        addresses = [recording.context.get_tensor_address(name) for name in OUTPUTS]
-        assert all((address - start) % 256 == 0 for address in addresses), people
-        assert len(set(addresses)) == len(OUTPUTS)
-
-
-@pytest.mark.parametrize("method", ["create_execution_context", "execute_async_v3"])
-def test_what_tensorrt_refuses_is_told(
-    fake: Any, path: Path, network: PearNetwork, method: str
-) -> None:
-    fake.fails.add(method)
-    with pytest.raises(EngineError, match=r"refused.*fallen off the bus|makes no .*out of memory"):
-        open_engine(path, network, CHECKPOINT)
-
-
-@both_versions
-def test_the_fake_wants_what_the_real_one_wants(fake: Any, path: Path) -> None:
-    logger = sys.modules["pear_ros.network.tensorrt_engine"].LOGGER  # type: ignore[attr-defined]
-    engine = fake.Runtime(logger).deserialize_cuda_engine(path.read_bytes())
-    context = engine.create_execution_context(fake.ExecutionContextAllocationStrategy.USER_MANAGED)
-    assert not context.set_input_shape("crops", (33, 256, 256, 3))
-    assert not context.set_tensor_address("x", 256)
-    assert not context.execute_async_v3(1)
-    assert context.set_input_shape("crops", (1, 256, 256, 3))
-    assert not context.execute_async_v3(1)
-    buffers = {name: torch.zeros(400_000) for name in ("crops", *OUTPUTS)}
-    for name, buffer in buffers.items():
-        assert context.set_tensor_address(name, buffer.data_ptr())
-    assert not context.execute_async_v3(1)
-    context.set_device_memory(256, engine.device_memory_size_v2)
-    assert context.execute_async_v3(1)
-
-
-# --- Trust ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("factor", [0.9, 1.2])
 def test_the_tolerance_is_the_limit(
-    fake: Any, path: Path, network: PearNetwork, factor: float
+    fake: Any, engine_path: Path, model: Model, factor: float
 ) -> None:
     allowed = TOLERANCES["float32"]
     fake.distort = lambda name, x: x * (1 + factor * allowed) if name == "betas" else x
     if factor < 1:
-        open_engine(path, network, CHECKPOINT)
+        open_engine(engine_path, model.network, model.checkpoint)
         return
     with pytest.raises(EngineError, match=r"betas differs.* by 0\.12 % \(allowed: 0\.1 %\)"):
-        open_engine(path, network, CHECKPOINT)
+        open_engine(engine_path, model.network, model.checkpoint)
 
 
 @pytest.mark.parametrize("people", [1, 3, 4, 32])
@@ -296,7 +66,7 @@ def test_the_tolerance_is_the_limit(
     ("name", "value"), [("camera_t", float("nan")), ("left_hand_pose", 5.0)], ids=["NaN", "wrong"]
 )
 def test_one_wrong_person_is_enough(
-    fake: Any, path: Path, network: PearNetwork, people: int, name: str, value: float
+    fake: Any, engine_path: Path, model: Model, people: int, name: str, value: float
 ) -> None:
     def distort(output: str, values: np.ndarray) -> np.ndarray:
         padded = {1: 1, 3: 4, 4: 4, 32: 32}[people]
@@ -306,12 +76,12 @@ def test_one_wrong_person_is_enough(
 
     fake.distort = distort
     with pytest.raises(EngineError, match=f"not trusted.*{name}") as error:
-        open_engine(path, network, CHECKPOINT)
-    assert not isinstance(error.value, StaleEngineError)  # another build would be no better
+        open_engine(engine_path, model.network, model.checkpoint)
+    assert not isinstance(error.value, StaleEngineError)  # a new build would be no better
 
 
 class Scaled:
-    """Answers that are off by known amounts."""
+    """A network whose outputs are multiplied by known factors."""
 
     device = torch.device("cpu")
     description = ""
@@ -332,16 +102,17 @@ def test_deviation(network: PearNetwork) -> None:
 
 
 def test_deviation_of_small_values(network: PearNetwork) -> None:
-    """A thousandth of nearly nothing is rounding."""
+    """Values far below SMALL differ by rounding, so their differences are relative to SMALL."""
     tiny = Scaled(network, **dict.fromkeys(OUTPUTS, 1e-3))
     found, _, _ = deviation(tiny, Scaled(tiny, **dict.fromkeys(OUTPUTS, 1.5)))
-    largest = max(getattr(tiny(fixed_images(32)), name).abs().max().item() for name in OUTPUTS)
+    answer = tiny(fixed_images(32))
+    largest = max(getattr(answer, name).abs().max().item() for name in OUTPUTS)
     assert largest < SMALL
     assert found <= 0.5 * largest / SMALL
 
 
-def test_the_fixed_people_differ(network: PearNetwork) -> None:
-    """Or people who were confused with each other would be missed."""
+def test_the_fixed_images_give_different_people(network: PearNetwork) -> None:
+    """Otherwise an engine that confuses people would pass."""
     answer = network(fixed_images(32))
     for name in ("body_pose", "betas"):
         rows = getattr(answer, name).flatten(1)
@@ -349,223 +120,257 @@ def test_the_fixed_people_differ(network: PearNetwork) -> None:
         assert (nearest > TOLERANCES["float16"] * rows.norm(dim=1)).all(), name
 
 
-# --- What fits -----------------------------------------------------------------------------------
+# --- Keys and files ------------------------------------------------------------------------------
 
 
-def test_engines_that_do_not_fit(path: Path, network: PearNetwork) -> None:
-    manifest = json.loads(Path(f"{path}.json").read_text())
+def test_an_engine_with_another_key_is_stale(engine_path: Path, model: Model) -> None:
+    manifest = json.loads(Path(f"{engine_path}.json").read_text())
     for name in manifest["key"]:
         other = json.loads(json.dumps(manifest))
         other["key"][name] = "another"
-        Path(f"{path}.json").write_text(json.dumps(other))
+        Path(f"{engine_path}.json").write_text(json.dumps(other))
         with pytest.raises(StaleEngineError, match=rf"built for {name} another \(here "):
-            open_engine(path, network, CHECKPOINT)
+            open_engine(engine_path, model.network, model.checkpoint)
 
 
-@pytest.mark.parametrize("where", [0.0, 0.3, 0.999])
-def test_a_damaged_engine(path: Path, network: PearNetwork, where: float) -> None:
-    flip_a_bit(path, where)
-    with pytest.raises(StaleEngineError, match="it is damaged"):
-        open_engine(path, network, CHECKPOINT)
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param(0.0, id="first byte"),
+        pytest.param(0.3, id="in the middle"),
+        pytest.param(0.999, id="near the end"),
+    ],
+)
+def test_a_damaged_engine_is_stale(engine_path: Path, model: Model, where: float) -> None:
+    flip_a_bit(engine_path, where)
+    with pytest.raises(StaleEngineError, match="damaged"):
+        open_engine(engine_path, model.network, model.checkpoint)
 
 
-def test_an_empty_engine(path: Path, network: PearNetwork) -> None:
-    path.write_bytes(b"")
-    with pytest.raises(StaleEngineError, match="it is damaged"):
-        open_engine(path, network, CHECKPOINT)
+def test_an_empty_engine_is_stale(engine_path: Path, model: Model) -> None:
+    engine_path.write_bytes(b"")
+    with pytest.raises(StaleEngineError, match="damaged"):
+        open_engine(engine_path, model.network, model.checkpoint)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"key": {}}', '{"key": 3}'])
-def test_a_description_that_is_none(path: Path, network: PearNetwork, text: str) -> None:
-    Path(f"{path}.json").write_text(text)
+UNREADABLE_MANIFESTS = {
+    "empty": "",
+    "truncated": "{",
+    "list": "[]",
+    "no key": "{}",
+    "empty key": '{"key": {}}',
+    "key is a number": '{"key": 3}',
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE_MANIFESTS.values(), ids=UNREADABLE_MANIFESTS)
+def test_an_unreadable_manifest_makes_an_engine_stale(
+    engine_path: Path, model: Model, text: str
+) -> None:
+    Path(f"{engine_path}.json").write_text(text)
     with pytest.raises(StaleEngineError, match=r"pear\.engine\.json cannot be read"):
-        open_engine(path, network, CHECKPOINT)
+        open_engine(engine_path, model.network, model.checkpoint)
 
 
-def test_an_engine_that_tensorrt_does_not_read(fake: Any, path: Path, network: PearNetwork) -> None:
-    """As where the driver has changed, of which the key says nothing."""
+def test_an_engine_that_tensorrt_cannot_read_is_stale(
+    fake: Any, engine_path: Path, model: Model
+) -> None:
+    """For example after a driver update, which the key does not name."""
     fake.gpu = "fake GPU with another driver"
-    with pytest.raises(StaleEngineError, match=r"does not read it: .*another version or device"):
-        open_engine(path, network, CHECKPOINT)
+    with pytest.raises(StaleEngineError, match="another version or device"):
+        open_engine(engine_path, model.network, model.checkpoint)
 
 
-def test_engines_with_other_outputs(
-    path: Path, network: PearNetwork, monkeypatch: pytest.MonkeyPatch
+def test_an_engine_with_other_outputs_is_stale(
+    engine_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = sys.modules["pear_ros.network.tensorrt_engine"]
     monkeypatch.setattr(module, "OUTPUTS", (*OUTPUTS, "mood"))
-    with pytest.raises(StaleEngineError, match="other inputs and outputs"):
-        open_engine(path, network, CHECKPOINT)
+    with pytest.raises(StaleEngineError, match="inputs and outputs"):
+        open_engine(engine_path, model.network, model.checkpoint)
 
 
-# --- What the node does --------------------------------------------------------------------------
+# --- The choice between engine and torch ---------------------------------------------------------
+
+
+def sizes_of(model: Model) -> Path:
+    return model.checkpoint.with_name("network.json")
 
 
 def choose(
-    path: Path | str, network: PearNetwork, **settings: Any
+    path: Path | str, model: Model, **settings: Any
 ) -> tuple[Network, list[str], dict[str, int]]:
-    told: list[str] = []
-    problems = Problems(told.append)
+    """The chosen network, the messages and the counts of problems."""
+    messages: list[str] = []
+    problems = Problems(messages.append)
     files = {
         "network.engine": str(path),
-        "network.checkpoint": str(CHECKPOINT),
-        "network.config": str(SIZES),
+        "network.checkpoint": str(model.checkpoint),
+        "network.config": str(sizes_of(model)),
     }
     config = Config.of(files | settings)
-    return choose_network(network, config, problems), told, problems.counts()
+    return choose_network(model.network, config, problems), messages, problems.counts()
 
 
-def test_torch_where_no_engine_is_asked_for(network: PearNetwork) -> None:
-    assert choose("", network) == (network, [], {})
+def test_torch_without_the_setting(model: Model) -> None:
+    assert choose("", model) == (model.network, [], {})
 
 
-def test_the_engine_where_it_is_trusted(path: Path, network: PearNetwork) -> None:
-    chosen, told, _ = choose(path, network)
-    assert chosen.description.startswith("engine of TensorRT")
-    assert not told
+def test_a_trusted_engine_is_used(engine_path: Path, model: Model) -> None:
+    chosen, messages, _ = choose(engine_path, model)
+    assert chosen.description.startswith("TensorRT 10.3.0 engine")
+    assert not messages
 
 
-def test_torch_where_there_is_no_engine(fake: Any, network: PearNetwork, tmp_path: Path) -> None:
+def test_torch_if_the_engine_is_missing(fake: Any, model: Model, tmp_path: Path) -> None:
     path = tmp_path / "pear.engine"
-    chosen, (told,), counts = choose(path, network)
-    assert chosen is network
+    chosen, (message,), counts = choose(path, model)
+    assert chosen is model.network
     assert counts == {"engine_not_used": 1}
-    assert "it does not exist" in told
+    assert "does not exist" in message
     assert (
-        f"pear-ros build --checkpoint {CHECKPOINT} --network-config {SIZES} --device cpu "
-        f"--dtype float32 --output {path}" in told
+        f"pear-ros build --checkpoint {model.checkpoint} --network-config {sizes_of(model)} "
+        f"--device cpu --dtype float32 --output {path}" in message
     )
-    assert not list(tmp_path.iterdir())  # nothing is built unasked
+    assert not list(tmp_path.iterdir())  # engines are built only if `build_engine` is set
 
 
-def test_torch_where_the_engine_is_wrong(fake: Any, path: Path, network: PearNetwork) -> None:
+def test_torch_if_the_engine_is_wrong(fake: Any, engine_path: Path, model: Model) -> None:
     fake.distort = lambda name, x: 1.02 * x if name == "betas" else x
-    engine = path.read_bytes()
-    chosen, (told,), _ = choose(path, network, **{"network.build_engine": True})
-    assert chosen is network
-    assert "betas differs from torch's by 2 % (allowed: 0.1 %)" in told
-    assert path.read_bytes() == engine  # it would come out the same
+    engine = engine_path.read_bytes()
+    chosen, (message,), _ = choose(engine_path, model, **{"network.build_engine": True})
+    assert chosen is model.network
+    assert "betas differs from torch's by 2 % (allowed: 0.1 %)" in message
+    assert engine_path.read_bytes() == engine  # not built again: the result would be the same
 
 
 @both_versions
-@pytest.mark.parametrize("how", ["missing", "damaged", "foreign"])
-def test_build_engine(fake: Any, path: Path, network: PearNetwork, how: str) -> None:
-    if how == "missing":
-        path.unlink()
-    elif how == "damaged":
-        flip_a_bit(path)
+@pytest.mark.parametrize("reason", ["missing", "damaged", "another TensorRT"])
+@pytest.mark.usefixtures("quick_export")
+def test_a_stale_engine_is_built_anew_on_request(
+    fake: Any, engine_path: Path, model: Model, reason: str
+) -> None:
+    if reason == "missing":
+        engine_path.unlink()
+    elif reason == "damaged":
+        flip_a_bit(engine_path)
     else:
-        manifest = json.loads(Path(f"{path}.json").read_text())
+        manifest = json.loads(Path(f"{engine_path}.json").read_text())
         manifest["key"]["tensorrt"] = "10.2.0"
-        Path(f"{path}.json").write_text(json.dumps(manifest))
-    assert choose(path, network)[0] is network
-    chosen, told, _ = choose(path, network, **{"network.build_engine": True})
-    assert chosen.description.startswith("engine of TensorRT")
-    assert not told
-    assert choose(path, network)[0] is not network  # it stays
+        Path(f"{engine_path}.json").write_text(json.dumps(manifest))
+    assert choose(engine_path, model)[0] is model.network
+    chosen, messages, _ = choose(engine_path, model, **{"network.build_engine": True})
+    assert chosen.description.startswith(f"TensorRT {fake.__version__} engine")
+    assert not messages
+    assert choose(engine_path, model)[0] is not model.network  # the new engine was stored
 
 
-def test_torch_where_cuda_fails(
-    path: Path, network: PearNetwork, monkeypatch: pytest.MonkeyPatch
+def test_torch_if_cuda_fails(
+    engine_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def out_of_memory(*args: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     module = sys.modules["pear_ros.network.tensorrt_engine"]
     monkeypatch.setattr(module, "CudaStream", out_of_memory)
-    chosen, (told,), _ = choose(path, network)
-    assert chosen is network
-    assert "CUDA out of memory" in told
+    chosen, (message,), _ = choose(engine_path, model)
+    assert chosen is model.network
+    assert "CUDA out of memory" in message
 
 
-@pytest.mark.parametrize("build", [False, True])
+@pytest.mark.parametrize("build", [False, True], ids=["use", "build"])
 def test_torch_without_tensorrt(
-    network: PearNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: bool
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: bool
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.delitem(sys.modules, "pear_ros.network.tensorrt_engine", raising=False)
-    chosen, (told,), _ = choose(
-        tmp_path / "pear.engine", network, **{"network.build_engine": build}
+    chosen, (message,), _ = choose(
+        tmp_path / "pear.engine", model, **{"network.build_engine": build}
     )
-    assert chosen is network
-    assert "TensorRT is not installed" in told
+    assert chosen is model.network
+    assert "TensorRT is not installed" in message
 
 
 @pytest.mark.parametrize("version", ["10.2.0", "8.6.1", "12.0.0"])
-def test_torch_with_a_tensorrt_of_another_age(
-    network: PearNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+def test_torch_with_an_unsupported_tensorrt(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     install(monkeypatch, version)
-    _, (told,), _ = choose(tmp_path / "pear.engine", network)
-    assert f"TensorRT {version} is installed; 10.3 to 11 are supported" in told
+    _, (message,), _ = choose(tmp_path / "pear.engine", model)
+    assert f"TensorRT {version} is installed; 10.3 to 11 are supported" in message
 
 
-def test_torch_without_a_gpu(
-    network: PearNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_without_a_gpu(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.make_fake("10.3.0"))
     (tmp_path / "pear.engine").touch()
-    _, (told,), _ = choose(tmp_path / "pear.engine", network, **{"network.build_engine": True})
-    assert "an engine needs an NVIDIA GPU, and the device is cpu" in told
+    _, (message,), _ = choose(tmp_path / "pear.engine", model, **{"network.build_engine": True})
+    assert "needs an NVIDIA GPU" in message
+    assert "device is cpu" in message
 
 
-def test_torch_in_bfloat16(fake: Any, network_config: NetworkConfig, tmp_path: Path) -> None:
-    network = load_network(CHECKPOINT, network_config, dtype=torch.bfloat16)
-    _, (told,), _ = choose(tmp_path / "pear.engine", network, **{"network.build_engine": True})
-    assert "there are no engines in bfloat16" in told
+def test_torch_in_bfloat16(fake: Any, model: Model, tmp_path: Path) -> None:
+    network = load_network(model.checkpoint, dtype=torch.bfloat16)
+    rounded = dataclasses.replace(model, network=network)
+    _, (message,), _ = choose(tmp_path / "pear.engine", rounded, **{"network.build_engine": True})
+    assert "bfloat16" in message
 
 
-def test_the_pipeline_has_it(
-    path: Path, small_assets_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_pipeline_uses_the_engine(
+    engine_path: Path, model: Model, small_assets_path: Path
 ) -> None:
     config = Config.of(
         {
-            "network.checkpoint": str(CHECKPOINT),
-            "network.config": str(SIZES),
+            "network.checkpoint": str(model.checkpoint),
             "body.assets": str(small_assets_path),
             "network.device": "cpu",
             "network.dtype": "float32",
-            "network.engine": str(path),
+            "network.engine": str(engine_path),
         }
     )
     pipeline = load_pipeline(config, Problems(pytest.fail))
-    assert pipeline.description.startswith("engine of TensorRT")
-
-
-def test_nothing_of_it_is_imported_unasked() -> None:
-    command = (
-        "import sys, pear_ros.pipeline; "
-        "print(sorted({'tensorrt', 'onnx', 'onnxscript'} & {m.split('.')[0] for m in sys.modules}))"
-    )
-    root = ROOT
-    assert subprocess.check_output([sys.executable, "-c", command], cwd=root, text=True) == "[]\n"
+    assert pipeline.description.startswith("TensorRT 10.3.0 engine")
 
 
 # --- Commands ------------------------------------------------------------------------------------
 
-FILES = ["--checkpoint", str(CHECKPOINT), "--network-config", str(SIZES)]
 
-
-def test_commands(fake: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, engine = tmp_path / "model.onnx", tmp_path / "pear.engine"
-    assert main(["export", *FILES, "--dtype", "float32", "--output", str(model)]) == 0
-    assert f"wrote {model}" in capsys.readouterr().out
-    build = ["build", *FILES, "--device", "cpu", "--dtype", "float32", "--output", str(engine)]
-    assert main([*build, "--onnx", str(model)]) == 0
-    assert f"wrote {engine}, which agrees with PyTorch" in capsys.readouterr().out
+@pytest.mark.usefixtures("quick_export")
+def test_build_command(
+    fake: Any, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = tmp_path / "pear.engine"
+    build = ["build", "--checkpoint", str(model.checkpoint), "--device", "cpu"]
+    build += ["--dtype", "float32", "--output", str(engine)]
+    assert main([*build, "--onnx", str(model.onnx)]) == 0
+    assert f"wrote {engine}" in capsys.readouterr().out
     fake.distort = lambda name, x: 1.02 * x
     assert main(build) == 1
-    assert "it is not trusted: " in capsys.readouterr().err
+    assert "not trusted: " in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick_export")
+def test_export_command(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "model.onnx"
+    arguments = ["--checkpoint", str(model.checkpoint), "--network-config", str(sizes_of(model))]
+    assert main(["export", *arguments, "--dtype", "float32", "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert f"wrote {output}" in printed
+    assert "backbone in float32" in printed
+    assert read_onnx(output) == read_onnx(model.onnx)
+
+
+@pytest.mark.slow
 def test_the_export_is_in_float16_by_default(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", *FILES, "--output", str(tmp_path / "model.onnx")]) == 0
+    output = tmp_path / "model.onnx"
+    assert main(["export", "--checkpoint", str(small_checkpoint), "--output", str(output)]) == 0
     assert "backbone in float16" in capsys.readouterr().out
+    assert read_onnx(output).precision == "float16"
 
 
-MENDABLE = {
+FILES = ["--checkpoint", str(TINY), "--network-config", str(TINY.with_suffix(".json"))]
+ERRORS = {
     "no checkpoint": (["export", "--checkpoint", "/no/c.pt", "--output", "m"], "no checkpoint at"),
     "another size": (["export", *FILES[:2], "--output", "m"], "does not fit the network"),
     "folder": (["export", *FILES, "--output", "/proc/no/m.onnx"], "cannot be written"),
@@ -573,21 +378,27 @@ MENDABLE = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "told"), MENDABLE.values(), ids=MENDABLE)
-def test_what_the_user_can_mend(
+@pytest.mark.parametrize(("arguments", "message"), ERRORS.values(), ids=ERRORS)
+def test_errors_are_reported(
     arguments: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr(onnx_export, "_program", lambda network: None)  # takes ten seconds
     assert main(arguments) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_every_error_is_one_that_is_told() -> None:
+def test_errors_are_shown_without_a_traceback() -> None:
+    """`main` prints a PearError as one line."""
     assert issubclass(EngineError, PearError)
     assert issubclass(ExportError, PearError)
+
+
+def test_batches_that_agreement_is_measured_with() -> None:
+    """One person, a padded batch, and the batches that engines are tuned for and limited to."""
     assert engine_module.TRIED_PEOPLE == (1, 3, 4, 32)

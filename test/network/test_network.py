@@ -1,21 +1,18 @@
-"""The network against the published outputs, its devices and precisions."""
+"""The network against the published outputs, in other batches and precisions."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from samples import DATA, golden
 
-from pear_ros.errors import SettingError
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import EhmParameters
-from pear_ros.system.device import choose_device, choose_dtype
 
 CHECKPOINT = DATA / "network_tiny.pt"
 NAMES = [f.name for f in fields(EhmParameters)]
@@ -44,7 +41,9 @@ def assert_same_outputs(a: EhmParameters, b: EhmParameters) -> None:
 # --- Outputs -------------------------------------------------------------------------------------
 
 
-def test_features_are_the_published(network: PearNetwork, published: dict[str, np.ndarray]) -> None:
+def test_features_agree_with_the_published(
+    network: PearNetwork, published: dict[str, np.ndarray]
+) -> None:
     tokens = network.backbone(network.normalise(torch.from_numpy(published["images"])))
     expected = published["features"]  # (4, C, 16, 12)
     features = tokens.numpy().transpose(0, 2, 1).reshape(expected.shape)
@@ -52,7 +51,7 @@ def test_features_are_the_published(network: PearNetwork, published: dict[str, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_output_is_the_published(
+def test_outputs_agree_with_the_published(
     parameters: EhmParameters, published: dict[str, np.ndarray], name: str
 ) -> None:
     largest = max(np.abs(published[n]).max() for n in NAMES)
@@ -77,7 +76,7 @@ def test_people_do_not_depend_on_their_batch(
         )
 
 
-def test_only_the_middle_columns_are_seen(
+def test_only_the_middle_columns_are_used(
     network: PearNetwork, published: dict[str, np.ndarray]
 ) -> None:
     images = torch.from_numpy(published["images"][:1])
@@ -105,66 +104,7 @@ def test_bfloat16_backbone_is_close_to_float32(
         assert not torch.equal(found, exact), name
 
 
-def test_inference_only(network: PearNetwork, parameters: EhmParameters) -> None:
+def test_the_network_needs_no_gradients(network: PearNetwork, parameters: EhmParameters) -> None:
     assert not any(module.training for module in network.modules())
     assert not any(p.requires_grad for p in network.parameters())
     assert not any(getattr(parameters, name).requires_grad for name in NAMES)
-
-
-# --- Device and precision ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("has_cuda", "expected"), [(True, "cuda"), (False, "cpu")])
-def test_auto_device(monkeypatch: pytest.MonkeyPatch, has_cuda: bool, expected: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    assert choose_device("auto") == torch.device(expected)
-
-
-def test_named_device() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize("name", ["", "gpu", "cuda:4096", "cuda:-2", "CPU", "cpu:x"])
-def test_unusable_device(name: str) -> None:
-    with pytest.raises(SettingError, match=f"{name!r} cannot be used here"):
-        choose_device(name)
-
-
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-@pytest.mark.parametrize(
-    ("name", "device", "flags", "expected"),
-    [
-        pytest.param("auto", CUDA, "", torch.float16, id="CUDA"),
-        pytest.param("auto", CPU, "fpu avx512_bf16 sse", torch.bfloat16, id="AVX-512 bfloat16"),
-        pytest.param("auto", CPU, "fpu amx_bf16", torch.bfloat16, id="AMX"),
-        pytest.param("auto", CPU, "fp asimd bf16", torch.bfloat16, id="ARM"),
-        pytest.param("auto", CPU, "fpu avx512f bf16x", torch.float32, id="CPU without"),
-        pytest.param("auto", CPU, None, torch.float32, id="no cpuinfo"),
-        pytest.param("float32", CUDA, "", torch.float32, id="float32 as told"),
-        pytest.param("float16", CPU, "", torch.float16, id="float16 as told"),
-        pytest.param("bfloat16", CPU, "", torch.bfloat16, id="bfloat16 as told"),
-    ],
-)
-def test_dtype(
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    device: torch.device,
-    flags: str | None,
-    expected: torch.dtype,
-) -> None:
-    def read_text(path: Path) -> str:
-        assert path == Path("/proc/cpuinfo")
-        if flags is None:
-            raise FileNotFoundError(path)
-        return f"processor : 0\nflags : {flags}\n"
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    assert choose_dtype(name, device) is expected
-
-
-@pytest.mark.parametrize("name", ["", "half", "int8", "Float32"])
-def test_unknown_dtype(name: str) -> None:
-    with pytest.raises(SettingError, match="is none of auto, float32, float16, bfloat16"):
-        choose_dtype(name, CPU)

@@ -1,4 +1,4 @@
-"""People in files of images and videos: runs on made-up ones, with a made-up network."""
+"""Inference on image and video files, with the tiny network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pear_ros.placement.reprojection import place_in_camera
 HEIGHT, WIDTH, FRAMES, RATE_HZ = 72, 96, 5, 10.0
 BOX, OTHER_BOX = (10.0, 5.0, 40.0, 70.0), (50.0, 5.0, 90.0, 60.0)
 
-# Array -> type and shape of a row.
+# Array -> dtype and shape of a row.
 ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
     "image_index": ("i8", ()),
     "id": ("U", ()),
@@ -72,7 +72,7 @@ def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
 
 @pytest.fixture
 def run(config: Config, tmp_path: Path) -> Run:
-    """Infers with some settings changed; gives the exit code and what was written."""
+    """Infers with some settings changed; returns the exit code and the written arrays."""
 
     def infer_and_read(
         *inputs: Path, settings: dict[str, Any] | None = None, **options: Any
@@ -99,7 +99,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three images in order of name, and files that are none."""
+    """Three images, and files and folders that are ignored."""
     path = tmp_path / "folder"
     (path / "below").mkdir(parents=True)
     for seed, name in enumerate(("c.png", "a.JPG", "b.bmp", "below/d.png")):
@@ -129,7 +129,7 @@ def assert_rows(arrays: dict[str, np.ndarray], count: int, without: tuple[str, .
             assert arrays[name].dtype.str.lstrip("<|=").startswith(dtype), name
 
 
-# --- What is written ---------------------------------------------------------------------------
+# --- Written files -------------------------------------------------------------------------------
 
 
 def test_one_image(run: Run, image: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_folder(run: Run, folder: Path) -> None:
     assert_rows(arrays, 3)
     assert arrays["image_names"].tolist() == ["00000_a", "00001_b", "00002_c"]
     assert arrays["image_index"].tolist() == [0, 1, 2]
-    assert len(set(arrays["id"])) == 3  # pictures are scenes of their own
+    assert len(set(arrays["id"])) == 3  # images are not tracked
 
 
 def test_a_video(run: Run, video: Path) -> None:
@@ -159,12 +159,12 @@ def test_a_video(run: Run, video: Path) -> None:
     assert_rows(arrays, FRAMES)
     names = [f"00000_clip_{i:06d}" for i in range(FRAMES)]
     assert arrays["image_names"].tolist() == names
-    assert len(set(arrays["id"])) == 1  # followed from frame to frame
+    assert len(set(arrays["id"])) == 1  # frames are tracked
     assert list_inputs([video]) == [(video, FRAMES)]
     for i, entry in enumerate(read_images([video])):
         assert entry.stamp_s == pytest.approx(i / RATE_HZ)
         assert entry.image is not None
-        # The codecs change a gray image by 2 (MJPG) and 4 (mp4v) levels; libraries differ.
+        # The codecs change a grey image by 2 (MJPG) and 4 (mp4v) levels; libraries differ.
         assert np.abs(entry.image.astype(int) - 40 * i).max() <= 6
 
 
@@ -178,7 +178,7 @@ def test_colors_are_rgb(tmp_path: Path) -> None:
 
 
 def test_several_inputs(run: Run, image: Path, folder: Path) -> None:
-    """The same name twice stays two names."""
+    """The same file twice has two names."""
     _, arrays = run(image, folder, image)
     expected = ["00000_picture", "00001_a", "00002_b", "00003_c", "00004_picture"]
     assert arrays["image_names"].tolist() == expected
@@ -235,15 +235,15 @@ def test_overlay(run: Run, folder: Path, tmp_path: Path, vertices: bool) -> None
     ]
     original, drawn = noise(0), cv2.imread(str(pictures / "00002_c.png"))
     changed = (original != drawn).any(-1)
-    assert 0 < changed.sum() < changed.size  # the mesh, and what is beside it as it was
+    assert 0 < changed.sum() < changed.size  # only pixels of the mesh
 
 
-# --- What cannot be read or written --------------------------------------------------------------
+# --- Files that cannot be read or written --------------------------------------------------------
 
 
 @pytest.fixture
 def huge(tmp_path: Path) -> Path:
-    """An image of more pixels than OpenCV takes."""
+    """An image with more pixels than OpenCV accepts."""
     path = tmp_path / "huge.png"
     path.write_bytes(png(60000, 60000, bytes(180000)))
     return path
@@ -264,7 +264,7 @@ def no_video(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["huge", "broken", "no_video"])
-def test_unreadable_among_good_ones(
+def test_unreadable_files_are_skipped(
     run: Run,
     image: Path,
     folder: Path,
@@ -277,12 +277,11 @@ def test_unreadable_among_good_ones(
     assert code == 1
     assert arrays["image_names"].tolist() == ["00000_picture", "00002_a", "00003_b", "00004_c"]
     assert_rows(arrays, 4)
-    told = [line for line in capfd.readouterr().err.splitlines() if "cannot be read" in line]
-    assert len(told) == 1
-    assert unreadable.stem in told[0]
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "cannot be read" in line]
+    assert unreadable.stem in line
 
 
-def test_only_unreadable(run: Run, broken: Path) -> None:
+def test_only_unreadable_files_are_an_error(run: Run, broken: Path) -> None:
     with pytest.raises(PearError, match="none of the inputs can be read"):
         run(broken)
 
@@ -298,13 +297,13 @@ def test_folder_without_images(run: Run, tmp_path: Path) -> None:
         run(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("where", ["file/people.npz", "folder"])
+@pytest.mark.parametrize("where", ["file/people.npz", "folder"], ids=["below a file", "a folder"])
 def test_output_that_cannot_be_written(
     config: Config, image: Path, tmp_path: Path, where: str
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    unread = config.replaced({"network.checkpoint": "told before anything is loaded"})
+    unread = config.replaced({"network.checkpoint": "the error is raised before loading"})
     with pytest.raises(PearError, match="cannot be written"):
         infer([image], unread, InferOptions(tmp_path / where))
 
@@ -315,7 +314,7 @@ def test_weights_that_cannot_be_read_leave_no_output(run: Run, image: Path, tmp_
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_is_done_is_written_when_interrupted(
+def test_an_interrupted_run_writes_its_results(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def two_images(paths: Any) -> Any:
@@ -332,12 +331,12 @@ def test_overlay_that_cannot_be_written(run: Run, image: Path) -> None:
         run(image, overlay=image)
 
 
-def test_problems_are_told(run: Run, image: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_problems_are_reported(run: Run, image: Path, capfd: pytest.CaptureFixture[str]) -> None:
     outside = (500.0, 0.0, 600.0, 50.0)
     code, arrays = run(image, boxes=[BOX, outside], settings={"detection.detector": "topic"})
     assert code == 0
     assert len(arrays["id"]) == 1
-    told = capfd.readouterr()
-    assert "a detected box is outside" in told.err
-    assert "bad_boxes: 1" in told.err
-    assert "people found: 1, in images: 1" in told.out
+    printed = capfd.readouterr()
+    assert "ignored a detected box" in printed.err
+    assert "bad_boxes: 1" in printed.err
+    assert "people found: 1, in images: 1" in printed.out

@@ -1,8 +1,8 @@
-"""What the turn and the placement are worth: people of known pose, as an ideal PEAR would see them.
+"""Errors of rotation and placement for people in known poses, seen by an ideal network.
 
-PEAR's training teaches the global orientation through the projected joints only. So an ideal
-network answers with the orientation and the crop camera that reproject a person's joints best; the
-body's pose and shape are given to it. docs/frames.md has the numbers.
+PEAR learns the global orientation from projected joints only. So an ideal network estimates the
+orientation and the crop camera with the least reprojection error; the body's pose and shape are
+known. docs/concepts/crop_camera.md has the numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COUNT = 60
 
 @functools.cache
 def posed_joints() -> tuple[Array, Array]:
-    """(N, 55, 3) m, (N, 3, 3): joints and orientation of upright people who look anywhere."""
+    """(N, 55, 3) m, (N, 3, 3): joints and orientation of upright people with any yaw."""
     random = np.random.default_rng(1)
 
     def mild(joints: int, spread_rad: float) -> Array:
@@ -48,7 +48,7 @@ def posed_joints() -> tuple[Array, Array]:
     yaw = Rotation.from_rotvec(random.uniform(-np.pi, np.pi, (COUNT, 1)) * (0, 1, 0)).as_matrix()
     orientation = mild(1, 0.1)[:, 0] @ upright @ yaw
     body_pose = mild(21, 0.15)
-    for name, side in (("left_shoulder", -1), ("right_shoulder", 1)):  # arms hang
+    for name, side in (("left_shoulder", -1), ("right_shoulder", 1)):  # the arms hang down
         body_pose[:, JOINT[name] - 1] @= Rotation.from_rotvec((0, 0, side * 1.1)).as_matrix()
     poses = {
         "global_orient": orientation[:, None], "body_pose": body_pose,
@@ -62,19 +62,19 @@ def posed_joints() -> tuple[Array, Array]:
 
 
 @dataclasses.dataclass
-class Answers:
-    """An ideal network's answers for people of known joints, and what becomes of them."""
+class Estimated:
+    """Estimates of an ideal network for people with known joints."""
 
     truth: Array  # (N, 55, 3) m, in the camera
-    turn: Array  # (N, 3, 3) camera_from_crop
-    answered: Array  # (N, 3, 3) turn of the body from the truth in the camera's axes
+    camera_from_crop: Array  # (N, 3, 3)
+    estimated: Array  # (N, 3, 3) estimated rotation, relative to the true one
     camera_t: Array  # (N, 3)
     squares: Array  # (N, 4) xywh, px
 
     @property
     def crop_joints(self) -> Array:
         """(N, 55, 3) m in the crop camera's axes, without its translation."""
-        return about_pelvis(self.answered, self.bodies)
+        return about_pelvis(self.estimated, self.bodies)
 
     @property
     def bodies(self) -> Array:
@@ -82,15 +82,15 @@ class Answers:
 
     @property
     def seen(self) -> Array:
-        """(N, 55, 2) px, where the crop's camera puts the answered joints."""
+        """(N, 55, 2) px, the estimated joints projected by the crop's camera."""
         half_crops = crop_projection(self.crop_joints, self.camera_t)
         half = self.squares[:, None, 2:] / 2
         return self.squares[:, None, :2] + half * (1 + half_crops)
 
 
-def about_pelvis(turn: Array, joints: Array) -> Array:  # (N, 3, 3), (N, J, 3)
+def about_pelvis(rotation: Array, joints: Array) -> Array:  # (N, 3, 3), (N, J, 3)
     pelvis = joints[:, :1]
-    return (joints - pelvis) @ turn.swapaxes(1, 2) + pelvis
+    return (joints - pelvis) @ rotation.swapaxes(1, 2) + pelvis
 
 
 def crop_projection(joints: Array, camera_t: Array) -> Array:
@@ -105,8 +105,8 @@ def squares_around(pixels: Array) -> Array:  # (N, J, 2) -> (N, 4) xywh
     return np.concatenate(((low + high - side) / 2, side, side), 1)
 
 
-def best_answer(joints: Array, half_crops: Array) -> Array:
-    """(6,) turn of the body (rotation vector), tx, ty, log tz with the least reprojection error."""
+def best_estimate(joints: Array, half_crops: Array) -> Array:
+    """(6,) rotation vector of the body, tx, ty, log tz with the least reprojection error."""
     pelvis = joints[0]
 
     def error(x: Array) -> Array:
@@ -118,8 +118,8 @@ def best_answer(joints: Array, half_crops: Array) -> Array:
 
 
 @functools.cache
-def answers(distance_m: float, off_axis_deg: float) -> Answers:
-    """People at a distance along rays of an angle to the optical axis, on all sides of it."""
+def estimated(distance_m: float, off_axis_deg: float) -> Estimated:
+    """People at a distance, along rays at an angle to the optical axis, on all sides of it."""
     joints, _ = posed_joints()
     angle = np.radians(off_axis_deg)
     around = np.random.default_rng(2).uniform(-np.pi, np.pi, COUNT)
@@ -136,19 +136,18 @@ def answers(distance_m: float, off_axis_deg: float) -> Answers:
     pixels = project_wide(truth)
     squares = squares_around(pixels)
     half_crops = (pixels - squares[:, None, :2]) / squares[:, None, 2:] * 2 - 1
-    x = np.array([best_answer(j, n) for j, n in zip(joints, half_crops, strict=True)])
-    turn = camera_from_crop(*rows(squares))
-    return Answers(
+    x = np.array([best_estimate(j, n) for j, n in zip(joints, half_crops, strict=True)])
+    return Estimated(
         truth=truth,
-        turn=turn.numpy(),
-        answered=Rotation.from_rotvec(x[:, :3]).as_matrix(),
+        camera_from_crop=camera_from_crop(*rows(squares)).numpy(),
+        estimated=Rotation.from_rotvec(x[:, :3]).as_matrix(),
         camera_t=np.concatenate((x[:, 3:5], np.exp(x[:, 5:])), 1),
         squares=squares,
     )
 
 
 def rows(squares: Array) -> tuple[Tensor, Tensor]:
-    """Squares and intrinsics as the placement takes them."""
+    """Squares and intrinsics, the inputs of the placement."""
     return torch.from_numpy(squares), intrinsics_of([CAMERA] * len(squares)).double()
 
 
@@ -161,17 +160,17 @@ def angles_deg(a: Array, b: Array) -> Array:
     return np.degrees(Rotation.from_matrix(a.swapaxes(1, 2) @ b).magnitude())
 
 
-def exact(a: Answers) -> tuple[Array, Array]:
-    """Turned joints (N, 55, 3) and their placement (N, 3)."""
-    joints = about_pelvis(a.turn, a.crop_joints)
+def exact(a: Estimated) -> tuple[Array, Array]:
+    """Rotated joints (N, 55, 3) and their placement (N, 3)."""
+    joints = about_pelvis(a.camera_from_crop, a.crop_joints)
     translation = place_in_camera(
         torch.from_numpy(joints), torch.from_numpy(a.camera_t), *rows(a.squares)
     )
     return joints, translation.numpy().astype(np.float64)
 
 
-def closed_form(a: Answers) -> tuple[Array, Array]:
-    """The same without turn: the person keeps its size and its place in the image."""
+def closed_form(a: Estimated) -> tuple[Array, Array]:
+    """Joints without rotation, placed so that size and position in the image stay the same."""
     tx, ty, tz = a.camera_t.T
     side = a.squares[:, 2]
     depth = CAMERA.fx * tz / (12 * side)
@@ -180,8 +179,8 @@ def closed_form(a: Answers) -> tuple[Array, Array]:
     return a.crop_joints, np.stack((x, y, depth), -1)
 
 
-def medians(a: Answers, joints: Array, translation: Array) -> tuple[float, float, float]:
-    """Errors of the pelvis' depth and of all joints, m, and to where the crop showed them, px."""
+def medians(a: Estimated, joints: Array, translation: Array) -> tuple[float, float, float]:
+    """Median errors: depth of the pelvis and joints, m, and distance to the seen joints, px."""
     placed = joints + translation[:, None]
     depth = np.abs((placed - a.truth)[:, 0, 2])
     distance = np.linalg.norm(placed - a.truth, axis=-1).mean(1)
@@ -194,33 +193,34 @@ def medians(a: Answers, joints: Array, translation: Array) -> tuple[float, float
 IDENTITY = np.eye(3)[None]
 
 
-# Degrees off the axis; from the answered orientation to the true one, without and with the turn.
+# Degrees off the axis; error of the orientation without and with the rotation, degrees.
 @pytest.mark.parametrize(
-    ("off_axis_deg", "as_it_is_deg", "turned_deg"),
+    ("off_axis_deg", "without_deg", "with_deg"),
     [(0, 2.3, 2.9), (10, 9.7, 3.6), (20, 19.0, 5.4), (30, 29.0, 8.6)],
+    ids=["on the axis", "10 degrees off", "20 degrees off", "30 degrees off"],
 )
-def test_answers_are_true_in_the_axes_of_the_crop(
-    off_axis_deg: float, as_it_is_deg: float, turned_deg: float
+def test_the_rotation_reduces_the_error_of_the_orientation(
+    off_axis_deg: float, without_deg: float, with_deg: float
 ) -> None:
-    """Medians of people 3 m away; what remains is perspective, which the crop camera hardly has."""
-    a = answers(3, off_axis_deg)
-    as_it_is = angles_deg(a.answered, IDENTITY)
-    turned = angles_deg(a.turn @ a.answered, IDENTITY)
-    assert np.median(as_it_is) == pytest.approx(as_it_is_deg, abs=0.3)
-    assert np.median(turned) == pytest.approx(turned_deg, abs=0.3)
+    """Medians of people at 3 m. The rest is perspective, which the crop's camera hardly has."""
+    a = estimated(3, off_axis_deg)
+    without = angles_deg(a.estimated, IDENTITY)
+    rotated = angles_deg(a.camera_from_crop @ a.estimated, IDENTITY)
+    assert np.median(without) == pytest.approx(without_deg, abs=0.3)
+    assert np.median(rotated) == pytest.approx(with_deg, abs=0.3)
 
 
-def test_far_away_the_turn_is_nearly_all_there_is() -> None:
-    """The rest is that an image shows things at its side longer, by 1.5 % here."""
-    a = answers(50, 10)
-    assert np.median(angles_deg(a.answered, IDENTITY)) == pytest.approx(10, abs=0.3)
-    assert np.median(angles_deg(a.turn @ a.answered, IDENTITY)) < 1
+def test_far_away_the_rotation_removes_almost_all_of_the_error() -> None:
+    """The rest: a pinhole camera stretches objects away from the axis, by 1.5 % here."""
+    a = estimated(50, 10)
+    assert np.median(angles_deg(a.estimated, IDENTITY)) == pytest.approx(10, abs=0.3)
+    assert np.median(angles_deg(a.camera_from_crop @ a.estimated, IDENTITY)) < 1
 
 
 # --- The translation -----------------------------------------------------------------------------
 
 
-# Distance, m, and degrees off the axis; medians of pelvis' depth, joints, m, and px.
+# Distance, m, and degrees off the axis; the values of `medians`.
 @pytest.mark.parametrize(
     ("place", "least_squares", "closed"),
     [
@@ -233,19 +233,19 @@ def test_far_away_the_turn_is_nearly_all_there_is() -> None:
         ((6, 0), (0.011, 0.015, 1.1), (0.040, 0.041, 1.2)),
         ((6, 30), (0.127, 0.148, 5.5), (0.418, 0.484, 23.6)),
     ],
-    ids=str,
+    ids="{0[0]} m away, {0[1]} degrees off".format,
 )
 def test_placement_against_the_closed_form(
     place: tuple[float, float],
     least_squares: tuple[float, float, float],
     closed: tuple[float, float, float],
 ) -> None:
-    a = answers(*place)
+    a = estimated(*place)
     assert medians(a, *exact(a)) == pytest.approx(least_squares, rel=0.1, abs=0.01)
     assert medians(a, *closed_form(a)) == pytest.approx(closed, rel=0.1, abs=0.01)
 
 
-# Worst of COUNT people, m, after one more step of Gauss and Newton each.
+# Largest distance to the solution of COUNT people, m, after 0, 1, 2, ... Gauss-Newton steps.
 @pytest.mark.parametrize(
     ("place", "moved_m"),
     [
@@ -253,14 +253,14 @@ def test_placement_against_the_closed_form(
         ((3, 30), (0.1, 1e-3, 1e-4, 1e-6, 1e-6)),
         ((6, 0), (0.1, 1e-3, 1e-5, 1e-6, 1e-6)),
     ],
-    ids=str,
+    ids="{0[0]} m away, {0[1]} degrees off".format,
 )
 def test_gauss_newton_converges(
     monkeypatch: pytest.MonkeyPatch, place: tuple[float, float], moved_m: tuple[float, ...]
 ) -> None:
     def after(steps: int) -> Array:
         monkeypatch.setattr(placement, "GAUSS_NEWTON_STEPS", steps)
-        return exact(answers(*place))[1]
+        return exact(estimated(*place))[1]
 
     best = after(30)
     for steps, bound in enumerate(moved_m):

@@ -1,6 +1,6 @@
-"""The placement, in torch and in C: exact cases, properties, both the same.
+"""The placement in torch and in C: exact cases, properties, agreement of both.
 
-test_ideal_network.py measures what it is worth.
+test_ideal_network.py measures its errors.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ def in_image(points: FloatArray, camera_t: FloatArray, square: FloatArray) -> Fl
 
 
 @pytest.fixture(params=["torch", "C"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """`place_in_camera` in torch, as with gradients and off the CPU, or in C."""
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`place_in_camera` in torch, as on GPUs and with gradients, or in C."""
     if request.param == "torch":
         monkeypatch.setattr(placement, "_place_on_cpu", placement._place)
     return request.param
 
 
 def placed_in(camera: Camera, joints: Tensor, camera_t: Tensor, squares: Tensor) -> Tensor:
-    """`place_in_camera` of joints in the crop cameras' axes, everyone in one camera."""
+    """Places joints (N, J, 3) in the crop cameras' axes, everyone in the same camera."""
     intrinsics = intrinsics_of([camera] * len(joints))
     return place_in_camera(in_camera(camera, joints, squares), camera_t, squares, intrinsics)
 
 
 def in_camera(camera: Camera, joints: Tensor, squares: Tensor) -> Tensor:
-    """Joints (N, J, 3) turned about the first."""
-    turn = camera_from_crop(squares, intrinsics_of([camera] * len(joints)))
-    return (joints - joints[:, :1]) @ turn.mT + joints[:, :1]
+    """Joints (N, J, 3) rotated about the first one, from the crops' axes to the camera's."""
+    rotation = camera_from_crop(squares, intrinsics_of([camera] * len(joints)))
+    return (joints - joints[:, :1]) @ rotation.mT + joints[:, :1]
 
 
-def test_in_the_crop_camera_itself_placement_is_exact(way: str) -> None:
+def test_placement_in_the_crop_camera_is_exact(implementation: str) -> None:
     joints, camera_t, squares = random_people(20)
     focal, centre = 12 * squares[:, 2:], squares[:, :2] + squares[:, 2:] / 2
     found = place_in_camera(joints, camera_t, squares, torch.cat((focal, centre), 1))
@@ -69,8 +69,8 @@ def test_in_the_crop_camera_itself_placement_is_exact(way: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-def test_who_is_flat_on_the_axis_is_placed_exactly(way: str) -> None:
-    """Any focal length shows the same; pixels need not be square."""
+def test_flat_people_on_the_axis_are_placed_exactly(implementation: str) -> None:
+    """For any focal length."""
     joints, camera_t, squares = random_people(20)
     joints[..., 2] = 0
     focal = torch.tensor((600.0, 600)).repeat(20, 1)
@@ -81,9 +81,13 @@ def test_who_is_flat_on_the_axis_is_placed_exactly(way: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("camera", [Camera(900, 900, 640, 360), Camera(600, 700, 300, 500)])
-def test_no_translation_reprojects_better(way: str, camera: Camera) -> None:
-    """Other code minimises the same pixel errors."""
+@pytest.mark.parametrize(
+    "camera",
+    [Camera(900, 900, 640, 360), Camera(600, 700, 300, 500)],
+    ids=["square pixels", "rectangular pixels"],
+)
+def test_no_other_translation_has_a_smaller_error(implementation: str, camera: Camera) -> None:
+    """Scipy minimises the same pixel errors."""
     joints, camera_t, squares = random_people(12)
     joints *= 0.5
     camera_t[:, :2] *= 0.5
@@ -100,20 +104,23 @@ def test_no_translation_reprojects_better(way: str, camera: Camera) -> None:
         seen = in_image(p, t, square)
         half_crops = (seen - square[:2]) / square[2:] * 2 - 1
         assert np.abs(half_crops).max() < 1
-        say = np.ones((len(p), 1))
-        say[NUM_BODY_JOINTS:] = 15**-0.5  # fifteen joints of fingers count as one
+        weight = np.ones((len(p), 1))
+        weight[NUM_BODY_JOINTS:] = 15**-0.5  # the 15 joints of a hand count as one
 
         def error(
-            x: np.ndarray, points: FloatArray = turned_joints, seen: Any = seen, say: Any = say
+            x: np.ndarray,
+            points: FloatArray = turned_joints,
+            seen: Any = seen,
+            weight: Any = weight,
         ) -> Any:
             reprojected = project((points + x).astype(np.float64), camera)
-            return (say * (reprojected - seen)).ravel()
+            return (weight * (reprojected - seen)).ravel()
 
         best = least_squares(error, translation + 0.2, method="lm", xtol=1e-12, ftol=1e-12)
         np.testing.assert_allclose(translation, best.x, rtol=1e-4, atol=1e-4)
 
 
-def test_joints_outside_of_the_crop_have_no_say(way: str) -> None:
+def test_joints_outside_the_crop_are_ignored(implementation: str) -> None:
     joints, camera_t, squares = random_people(5)
     joints = 0.2 * joints[:, :20]
     camera_t[:] = torch.tensor((0.0, 0, 12))
@@ -123,7 +130,7 @@ def test_joints_outside_of_the_crop_have_no_say(way: str) -> None:
     torch.testing.assert_close(placed_in(camera, beyond, camera_t, squares), before)
 
 
-def test_every_joint_is_before_the_camera(way: str) -> None:
+def test_every_joint_is_in_front_of_the_camera(implementation: str) -> None:
     joints, camera_t, squares = random_people(200)
     camera_t[:, 2] = 10 ** torch.linspace(-6, 1, 200)
     camera = Camera(100, 100, 640, 360)
@@ -133,7 +140,7 @@ def test_every_joint_is_before_the_camera(way: str) -> None:
     assert found[placed.isfinite().all(1)][..., 2].min() > NEAREST_JOINT_M - 1e-4
 
 
-def test_people_do_not_change_each_other(way: str) -> None:
+def test_people_do_not_affect_each_other(implementation: str) -> None:
     joints, camera_t, squares = random_people(16)
     intrinsics = torch.rand(16, 4, generator=torch.Generator().manual_seed(0)) * 500 + 300
     people = (joints, camera_t, squares, intrinsics)
@@ -158,14 +165,16 @@ UNPLACEABLE = {
     "infinite square": {"square": (0, 0, INF, INF)},
     "a joint nan": {"joint": (0, 0, NAN)},
     "a joint infinite": {"joint": (0, -INF, 0)},
-    "a joint infinitely near": {"joint": (0, 0, -INF)},
+    "a joint infinitely behind": {"joint": (0, 0, -INF)},
     "no focal length": {"fx": (0,)},
     "focal length nan": {"fx": (NAN,)},
 }
 
 
 @pytest.mark.parametrize("changes", UNPLACEABLE.values(), ids=UNPLACEABLE)
-def test_unplaceable_rows_are_nan(way: str, changes: dict[str, tuple[float, ...]]) -> None:
+def test_unplaceable_rows_are_nan(
+    implementation: str, changes: dict[str, tuple[float, ...]]
+) -> None:
     joints = random_people(1)[0].repeat(3, 1, 1)
     bad = GOOD | changes
     joints[1, 3] = torch.tensor(bad["joint"])
@@ -180,7 +189,7 @@ def test_unplaceable_rows_are_nan(way: str, changes: dict[str, tuple[float, ...]
     assert expected.isfinite().all()
 
 
-def test_garbage_does_not_raise(way: str) -> None:
+def test_garbage_does_not_raise(implementation: str) -> None:
     values = torch.tensor((0, -0.0, 1, -1, 1e-30, 1e38, -1e38, NAN, INF, -INF))
     random = torch.Generator().manual_seed(0)
 
@@ -191,29 +200,29 @@ def test_garbage_does_not_raise(way: str) -> None:
     assert (found.isfinite().all(1) | found.isnan().all(1)).all()
 
 
-def test_nothing_depends_on_the_values() -> None:
-    """Tensors without values would fail at the first branch, index or wait that needs one."""
+def test_no_operation_reads_a_value() -> None:
+    """Tensors on `meta` have no values, so an operation that needs one raises an error."""
     people = [rows.to("meta") for rows in (*random_people(4), torch.zeros(4, 4))]
     assert place_in_camera(*people).shape == (4, 3)
 
 
-def test_people_who_are_one_point_have_no_size(way: str) -> None:
+def test_people_whose_joints_are_one_point_are_nan(implementation: str) -> None:
     found = placed_in(Camera(600, 600, 320, 240), torch.zeros(1, 55, 3), *random_people(1)[1:])
     assert found.isnan().all()
 
 
-def test_nobody(way: str) -> None:
+def test_nobody(implementation: str) -> None:
     none = placed_in(
         Camera(1, 1, 0, 0), torch.zeros(0, 55, 3), torch.zeros(0, 3), torch.zeros(0, 4)
     )
     assert none.shape == (0, 3)
 
 
-# --- Both ways -----------------------------------------------------------------------------------
+# --- Agreement of torch and C --------------------------------------------------------------------
 
 
 def drawn_people(count: int, num_joints: int) -> list[Tensor]:
-    """What `place_in_camera` takes, float64."""
+    """Inputs of `place_in_camera`, float64."""
     random = np.random.default_rng(5)
     joints = torch.from_numpy(random.normal(0, 0.4, (count, num_joints, 3)))
     _, camera_t, squares = random_people(count)
@@ -221,30 +230,30 @@ def drawn_people(count: int, num_joints: int) -> list[Tensor]:
     return [rows.double() for rows in (joints, camera_t, squares, torch.from_numpy(intrinsics))]
 
 
-def assert_both_ways_are_the_same(people: list[Tensor], tolerance: float = 1e-6) -> None:
-    found, right = placement._place_on_cpu(*people), placement._place(*people)
-    assert right.isfinite().all()
-    torch.testing.assert_close(found, right, rtol=tolerance, atol=tolerance)
+def assert_both_agree(people: list[Tensor], tolerance: float = 1e-6) -> None:
+    found, expected = placement._place_on_cpu(*people), placement._place(*people)
+    assert expected.isfinite().all()
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("num_joints", [2, 8, 40, 55, 256])
-def test_both_ways_are_the_same(num_joints: int) -> None:
-    assert_both_ways_are_the_same(drawn_people(300, num_joints))
+@pytest.mark.parametrize("num_joints", [2, 8, 40, 55, 256], ids="{} joints".format)
+def test_both_agree(num_joints: int) -> None:
+    assert_both_agree(drawn_people(300, num_joints))
 
 
-def test_both_ways_take_rectangles() -> None:
+def test_both_agree_for_rectangular_crops() -> None:
     people = drawn_people(300, 55)
     people[2][:, 3] *= torch.from_numpy(np.random.default_rng(6).uniform(0.7, 1.5, 300))
-    assert_both_ways_are_the_same(people)
+    assert_both_agree(people)
 
 
-def test_steps_that_turn_back() -> None:
+def test_both_agree_if_steps_are_reversed() -> None:
     people = drawn_people(300, 55)
-    people[1][:, 2] /= 4  # near: 5 of 1,200 steps turn back by more than the last
-    assert_both_ways_are_the_same(people, 1e-5)
+    people[1][:, 2] /= 4  # near people: 5 of 1,200 steps go back by more than the step before
+    assert_both_agree(people, 1e-5)
 
 
-def test_too_far_for_float32_is_nan(way: str) -> None:
+def test_too_far_for_float32_is_nan(implementation: str) -> None:
     joints, camera_t = 1e37 * random_people(1)[0], torch.tensor([[0, 0, 1e38]])
     square = torch.tensor([[300.0, 200, 100, 100]])
     for focal, is_good in ((600.0, True), (6000.0, False)):
@@ -253,17 +262,17 @@ def test_too_far_for_float32_is_nan(way: str) -> None:
         assert (found.isfinite() if is_good else found.isnan()).all()
 
 
-def test_nothing_is_left_of_who_came_before() -> None:
+def test_c_forgets_the_people_of_earlier_calls() -> None:
     many = drawn_people(1, 256)
     few = [many[0][:, :2].clone(), *many[1:]]
-    right = placement._place(*few)
+    expected = placement._place(*few)
     many[0][:, 2:] = torch.nan
     placement._place_on_cpu(*many)
-    torch.testing.assert_close(placement._place_on_cpu(*few), right, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(placement._place_on_cpu(*few), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_c_takes_any_strides(dtype: torch.dtype) -> None:
+def test_c_accepts_any_strides(dtype: torch.dtype) -> None:
     people = [rows.to(dtype) for rows in (*random_people(6), torch.rand(6, 4) * 500 + 300)]
     apart = [rows.transpose(0, -1).contiguous().transpose(0, -1) for rows in people]
     assert not any(rows.is_contiguous() for rows in apart)
@@ -282,8 +291,8 @@ def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
     assert torch.equal(found, right)
 
 
-def test_gradients_are_those_of_differences() -> None:
-    """Through torch, as the way in C has none."""
+def test_gradients_agree_with_differences() -> None:
+    """In torch; the C code has no gradients."""
     joints, camera_t, squares = (rows.double() for rows in random_people(2))
     intrinsics = torch.tensor([[700.0, 720, 320, 240]]).double().repeat(2, 1)
     camera_t.requires_grad_()
@@ -297,7 +306,7 @@ def test_gradients_are_those_of_differences() -> None:
     torch.testing.assert_close(gradient[:, 2].float(), difference, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(4), ids=["joints", "camera_t", "squares", "intrinsics"])
 def test_c_refuses_other_sizes(part: int) -> None:
     people = [*random_people(3), torch.ones(3, 4)]
     people[part] = people[part][..., :-1]

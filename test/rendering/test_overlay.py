@@ -1,4 +1,4 @@
-"""Pictures of meshes."""
+"""Meshes drawn over images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def canvas() -> ImageArray:
 
 
 def drawn(*vertices: FloatArray, faces: np.ndarray = FACES, opacity: float = 1.0) -> np.ndarray:
-    """(80, 100) True where a picture of them differs from the canvas."""
+    """(80, 100) True where a picture of the meshes differs from the canvas."""
     picture = draw_people(canvas(), people(*vertices), faces, CAMERA, opacity)
     assert picture.shape == canvas().shape
     assert picture.dtype == np.uint8
@@ -89,7 +89,9 @@ def test_partly_outside_is_drawn() -> None:
     assert drawn(square(right_m=0.5))[40, 95]
 
 
-@pytest.mark.parametrize("order", [("near", "far"), ("far", "near")], ids=str)
+@pytest.mark.parametrize(
+    "order", [("near", "far"), ("far", "near")], ids=["near first", "far first"]
+)
 def test_the_nearer_covers_the_farther(order: tuple[str, str]) -> None:
     depths = {"near": 1.0, "far": 1.5}
     group = people(*(square(depths[name]) for name in order), ids=order)
@@ -98,13 +100,13 @@ def test_the_nearer_covers_the_farther(order: tuple[str, str]) -> None:
     np.testing.assert_array_equal(picture, expected)
 
 
-def test_color_is_the_persons_where_the_mesh_faces_the_camera() -> None:
+def test_a_mesh_that_faces_the_camera_has_the_persons_color() -> None:
     picture = draw_people(canvas(), people(square(), ids=("p1",)), FACES, CAMERA, 1.0)
     expected = 255 * np.array(person_color("p1"))
     np.testing.assert_allclose(picture[40, 50], expected, atol=0.51)
 
 
-def test_tilted_is_darker() -> None:
+def test_a_tilted_mesh_is_darker() -> None:
     tilted = square(size_m=0.4)
     tilted[:, 2] += tilted[:, 0]  # 45 degrees
     flat = draw_people(canvas(), people(square(size_m=0.4)), FACES, CAMERA, 1.0)
@@ -135,7 +137,7 @@ def test_nobody() -> None:
 @pytest.mark.parametrize("prefix", ["p", "front_p", "back_p"])
 @pytest.mark.parametrize("first", [1, 6, 1000])
 def test_neighbours_have_clearly_different_colors(prefix: str, first: int) -> None:
-    """At least 50 degrees of the circle of hues between any two of five."""
+    """The hues of five people differ by at least 50 degrees."""
     ids = [f"{prefix}{first + i}" for i in range(5)]
     hues = np.sort([colorsys.rgb_to_hsv(*person_color(id_))[0] for id_ in ids])
     gaps = np.diff(np.append(hues, hues[0] + 1))

@@ -1,4 +1,4 @@
-"""Meshes over pictures: against rays, edge by edge, and by known pixels."""
+"""The renderer against ray casting, at shared edges, and at known pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pear_ros.rendering.renderer import (
 Array = np.ndarray
 WIDTH, HEIGHT = 80, 60
 CAMERA = Camera(70, 75, 41.3, 28.9)
-ROUND = Camera(100, 100, 40, 30)  # at 1 m a centimetre is a pixel
+ROUND = Camera(100, 100, 40, 30)  # 1 cm at 1 m is a pixel
 FLAT = Lighting(1, ())
 QUAD = np.array([[0, 2, 1], [0, 3, 2]])  # of corners clockwise in the image
 EDGE_PX = 0.01  # corners are snapped to 1/256 px, so edges are up to 0.003 px off
@@ -32,14 +32,14 @@ def background() -> Array:
 
 
 def drawn(vertices: Array, faces: Array, camera: Camera = CAMERA, **options: object) -> Rendering:
-    """One mesh, or several, in white."""
+    """Renders one or several white meshes."""
     meshes = np.asarray(vertices, np.float32).reshape(-1, *vertices.shape[-2:])
     colors = np.ones((len(meshes), 1, 3), np.float32)
     return render(background(), meshes, faces, colors, camera, **options)
 
 
 def quad(left: float, top: float, right: float, bottom: float, depth_m: float = 1.0) -> Array:
-    """(4, 3) m: across the optical axis of ROUND, its borders in px."""
+    """(4, 3) m: a rectangle perpendicular to the optical axis of ROUND, given in px."""
     x, y = (np.array(((left, right), (top, bottom))) - ((40,), (30,))) * depth_m / 100
     return np.array([(x[i], y[j], depth_m) for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))])
 
@@ -68,16 +68,16 @@ def sphere(rings: int = 30, sides: int = 40) -> tuple[Array, Array]:
 
 @dataclass
 class Rays:
-    """What a ray through each pixel's centre meets, computed triangle by triangle in float64."""
+    """The first hit of a ray through each pixel's centre, computed in float64."""
 
-    inverse_z: Array  # (H, W) 1/m of the nearest triangle, 0 where there is none
-    owner: Array  # (H, W) of the triangle, -1 where there is none
+    inverse_z: Array  # (H, W) 1/m of the nearest triangle, 0 if there is none
+    owner: Array  # (H, W) index of the triangle, -1 if there is none
     slope: Array  # (H, W) 1/m/px, how fast inverse_z of that triangle changes
     is_sure: Array  # (H, W) no edge within EDGE_PX, no second triangle as near
 
 
 def cast_rays(corners: Array) -> Rays:
-    """(T, 3, 3) m. A triangle's edges, and 1/z on its plane, are linear in the image."""
+    """Casts rays at triangles (T, 3, 3) m: edges, and 1/z on a plane, are linear in the image."""
     x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     rays = np.stack((x, y, np.ones_like(x)), -1).astype(float)  # (H, W, 3) px
     ray_from_pixel = np.array(
@@ -113,10 +113,10 @@ def cast_rays(corners: Array) -> Rays:
 
 
 SCENES = {
-    # of the corners: greatest |x| and |y|, least and greatest z, m
+    # largest |x| and |y|, smallest and largest z of the corners, m
     "in front": (1.5, 1.0, 4.0),
     "far outside of the image": (30.0, 1.0, 4.0),
-    "through the nearest depth": (2.0, -2.0, 2.0),
+    "through the near plane": (2.0, -2.0, 2.0),
     "small": (0.2, 1.0, 1.3),
 }
 
@@ -145,12 +145,12 @@ def test_agrees_with_rays(scene: str, seed: int) -> None:
 
 
 def times_drawn(vertices: Array, faces: Array, camera: Camera = CAMERA) -> Array:
-    """(H, W) how many of the triangles, each drawn alone, have the pixel."""
+    """(H, W) number of triangles that cover the pixel, each drawn alone."""
     return np.sum([drawn(vertices, face[None], camera).people >= 0 for face in faces], 0)
 
 
 def jittered_grid(n: int, jitter: float, seed: int) -> tuple[Array, Array]:
-    """(n * n, 2) from 0 to 1, those inside moved by up to `jitter` cells; (F, 3) clockwise."""
+    """(n * n, 2) points from 0 to 1, the inner ones with jitter, in cells; (F, 3) clockwise."""
     row, column = np.divmod(np.arange(n * n), n)
     points = np.stack((column, row), 1).astype(float)
     is_inside = ((points > 0) & (points < n - 1)).all(1)
@@ -161,15 +161,15 @@ def jittered_grid(n: int, jitter: float, seed: int) -> tuple[Array, Array]:
     return points / (n - 1), faces
 
 
-@pytest.mark.parametrize("n", [2, 5, 14, 40])
-def test_triangles_that_share_edges_draw_each_pixel_once(n: int) -> None:
+@pytest.mark.parametrize("n", [2, 5, 14, 40], ids="{0}x{0} points".format)
+def test_adjacent_triangles_cover_each_pixel_once(n: int) -> None:
     points, faces = jittered_grid(n, 0.3, n)
     depth_m = 1 + np.random.default_rng(n).random((len(points), 1))
-    pixels = points * (40, 30) + (10.0, 12.0)  # borders through centres
+    pixels = points * (40, 30) + (10.0, 12.0)  # borders through the centres of pixels
     x_y = (pixels - (40, 30)) / 100 * depth_m
     count = times_drawn(np.concatenate((x_y, depth_m), 1), faces, ROUND)
     expected = np.zeros((HEIGHT, WIDTH), int)
-    expected[12:42, 10:50] = 1  # the left and the top border, not the right and the bottom one
+    expected[12:42, 10:50] = 1  # with the left and top borders, without the right and bottom ones
     np.testing.assert_array_equal(count, expected)
 
 
@@ -182,7 +182,7 @@ def test_a_floor_from_behind_the_camera_has_no_gaps() -> None:
     depth_m = 0.04 * CAMERA.fy / np.maximum(rows - CAMERA.cy, 1e-9)
     is_floor = (depth_m > NEAR_PLANE_M) & (depth_m < 5)
     assert is_floor.sum() > 20
-    assert depth_m[-1] > NEAR_PLANE_M  # so the image ends before the floor does
+    assert depth_m[-1] > NEAR_PLANE_M  # the floor reaches beyond the image
     np.testing.assert_array_equal(count, np.broadcast_to(is_floor[:, None], count.shape))
 
 
@@ -221,7 +221,7 @@ def test_the_nearer_person_is_in_front(order: tuple[int, int]) -> None:
     )
 
 
-def test_people_who_cross_share_the_pixels_by_depth() -> None:
+def test_the_nearer_part_of_crossing_people_is_in_front() -> None:
     leaning = np.stack((quad(10, 10, 70, 50), quad(10, 10, 70, 50)))
     leaning[0, :, :] *= (1 + 0.3 * np.array((-1, 1, 1, -1)))[:, None]  # left side near
     leaning[1, :, :] *= (1 - 0.3 * np.array((-1, 1, 1, -1)))[:, None]
@@ -241,7 +241,7 @@ def test_a_surface_that_faces_the_camera_has_its_color() -> None:
     np.testing.assert_array_equal(picture.image[~is_mesh], background()[~is_mesh])
 
 
-def test_colors_of_vertices_are_linear_on_the_surface_not_in_the_image() -> None:
+def test_vertex_colors_are_interpolated_in_perspective() -> None:
     mesh = quad(10, 10, 70, 50)
     mesh[[1, 2]] *= 3  # the right side three times as far
     colors = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], np.float32)
@@ -251,7 +251,7 @@ def test_colors_of_vertices_are_linear_on_the_surface_not_in_the_image() -> None
     assert picture.image[30, 40, 0] < 80  # in the image's middle, and at a quarter of the surface
 
 
-def test_each_person_each_face_has_its_color() -> None:
+def test_colors_of_people_and_faces_are_multiplied() -> None:
     meshes = np.stack((quad(5, 5, 35, 35), quad(45, 5, 75, 35)))
     colors = np.array([(1, 1, 1), (1, 0, 1)], np.float32)[:, None]
     faces = np.array([(1, 0, 0), (0.2, 1, 0.4)], np.float32)
@@ -263,7 +263,7 @@ def test_each_person_each_face_has_its_color() -> None:
 LIGHTS = {
     "none": ((), 0.2),
     "from the camera": ((Light((0, 0, 1), 0.5),), 0.7),
-    "its direction's length does not matter": ((Light((0, 0, 9), 0.5),), 0.7),
+    "direction of another length": ((Light((0, 0, 9), 0.5),), 0.7),
     "from the side": ((Light((1, 0, 0), 0.5),), 0.2),
     "from behind": ((Light((0, 0, -1), 0.5),), 0.2),
     "at 60 degrees": ((Light((3**0.5, 0, 1), 0.5),), 0.45),
@@ -284,7 +284,7 @@ def test_shading_is_smooth() -> None:
     shade = picture.image[..., 0].astype(int)
     inside = scipy.ndimage.binary_erosion(picture.people == 0, iterations=2)
     steps = abs(np.diff(shade, axis=1))[inside[:, 1:] & inside[:, :-1]]
-    assert steps.max() < 25  # a flat face of this sphere would differ from the next by more
+    assert steps.max() < 25  # with flat shading, adjacent faces of this sphere would differ by more
     assert shade[29, 41] == pytest.approx(255, abs=3)
 
 
@@ -294,19 +294,19 @@ def test_normals_of_a_sphere_point_outward() -> None:
     np.testing.assert_allclose(normals, vertices[None], atol=0.02)
 
 
-def test_normals_are_weighed_by_area() -> None:
+def test_normals_are_weighted_by_area() -> None:
     vertices = np.array([(0, 0, 0), (2, 0, 0), (0, 1, 0), (0, 0, 1), (5, 5, 5)])
     normals = vertex_normals(vertices[None], np.array([[0, 1, 2], [0, 2, 3]]))  # areas 1 and 0.5
     np.testing.assert_allclose(normals[0, 0], np.array((0.5, 0, 1)) / 1.25**0.5, rtol=1e-6)
     np.testing.assert_array_equal(normals[0, 4], 0)  # of no face
 
 
-# --- What is not drawn ----------------------------------------------------------------------------
+# --- Meshes that are not drawn --------------------------------------------------------------------
 
 NOT_DRAWN = {
     "seen from inside": quad(10, 10, 50, 40)[[0, 3, 2, 1]],
     "behind": -quad(10, 10, 50, 40),
-    "nearer than the nearest": quad(10, 10, 50, 40, 0.9 * NEAR_PLANE_M),
+    "nearer than the near plane": quad(10, 10, 50, 40, 0.9 * NEAR_PLANE_M),
     "left": quad(-50, 10, -1, 40),
     "right": quad(79.1, 10, 200, 40),
     "above": quad(10, -9, 50, -0.1),
@@ -314,7 +314,7 @@ NOT_DRAWN = {
     "no width": quad(10, 10, 10, 40),
     "a point": quad(10, 10, 10, 10),
     "at the camera": np.zeros((4, 3)),
-    "nan": quad(10, 10, 50, 40) * (np.nan, 1, 1),
+    "NaN": quad(10, 10, 50, 40) * (np.nan, 1, 1),
     "infinitely far": quad(10, 10, 50, 40) * (1, 1, np.inf),
     "infinitely wide": quad(10, 10, 50, 40) * (np.inf, 1, 1),
     "absurdly wide": quad(10, 10, 50, 40) * (1e9, 1, 1),
@@ -333,10 +333,10 @@ def test_not_drawn(vertices: Array) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_triangles_with_a_corner_that_is_not_finite_are_left_out(bad: float, axis: int) -> None:
+@pytest.mark.parametrize("axis", [0, 1, 2], ids=["x", "y", "z"])
+def test_triangles_with_a_corner_that_is_not_finite_are_not_drawn(bad: float, axis: int) -> None:
     vertices = quad(10, 10, 50, 40)
-    vertices[1, axis] = bad  # only in the first of the faces
+    vertices[1, axis] = bad  # a corner of the first face only
     picture = drawn(vertices, QUAD, ROUND)
     assert set(np.unique(picture.faces)) == {-1, 1}
     assert (picture.image[picture.faces == 1] == 255).all()  # as bright as without the other
@@ -350,7 +350,9 @@ def test_tiny_images(size: tuple[int, int]) -> None:
     assert (picture.people == 0).all()
 
 
-@pytest.mark.parametrize(("count", "num_faces"), [(0, 2), (1, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("count", "num_faces"), [(0, 2), (1, 0), (0, 0)], ids=["no person", "no face", "neither"]
+)
 def test_nobody(count: int, num_faces: int) -> None:
     vertices = np.zeros((count, 4, 3), np.float32)
     picture = render(background(), vertices, QUAD[:num_faces], np.zeros((count, 1, 3)), CAMERA)
@@ -359,27 +361,27 @@ def test_nobody(count: int, num_faces: int) -> None:
 
 
 @pytest.mark.parametrize("corner", [-1, 4])
-def test_a_face_must_have_vertices(corner: int) -> None:
-    with pytest.raises(IndexError, match="none of the 4 vertices"):
+def test_faces_must_refer_to_vertices(corner: int) -> None:
+    with pytest.raises(IndexError, match="not one of the 4 vertices"):
         drawn(quad(10, 10, 50, 40), np.array([[0, 1, corner]]), ROUND)
 
 
-UNREADABLE = {
+OTHER_SHAPES = {
     "background": (np.zeros((48, 64, 4), np.uint8), np.zeros((1, 4, 3)), QUAD),
     "faces": (np.zeros((48, 64, 3), np.uint8), np.zeros((1, 4, 3)), QUAD[:, :2]),
     "vertices": (np.zeros((48, 64, 3), np.uint8), np.zeros((1, 4, 2)), QUAD),
 }
 
 
-@pytest.mark.parametrize(("picture", "vertices", "faces"), UNREADABLE.values(), ids=UNREADABLE)
-def test_what_the_library_cannot_read_is_refused(
+@pytest.mark.parametrize(("picture", "vertices", "faces"), OTHER_SHAPES.values(), ids=OTHER_SHAPES)
+def test_arrays_of_other_shapes_are_refused(
     picture: np.ndarray, vertices: np.ndarray, faces: np.ndarray
 ) -> None:
     with pytest.raises(ValueError, match=r"expected three|expected a background"):
         render(picture, vertices.astype(np.float32), faces, np.zeros((1, 1, 3)), CAMERA)
 
 
-def test_the_layout_of_arrays_does_not_matter() -> None:
+def test_arrays_may_have_any_layout() -> None:
     image = background()
     image.flags.writeable = False
     vertices, colors = quad(10, 10, 50, 40)[None].repeat(2, 0), np.ones((2, 1, 3))

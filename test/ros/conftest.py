@@ -1,4 +1,4 @@
-"""What the tests that need ROS share."""
+"""Fixtures of the tests that need ROS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samples import DATA
 
 @pytest.fixture(scope="session")
 def files(front_checkpoint: Path, small_assets_path: Path) -> dict[str, Any]:
-    """Parameters of a node whose network always gives people that can be placed."""
+    """Parameters of a node whose network always estimates people that can be placed."""
     return {
         "network.checkpoint": str(front_checkpoint),
         "network.config": str(DATA / "network_tiny.json"),

@@ -1,6 +1,6 @@
-"""What cameras, detectors and checkpoints may get wrong, sent to one node that has to survive it.
+"""Bad images, boxes, calibrations and checkpoints, sent to one node, which must keep running.
 
-Each fault is met five times, told once, counted, and the next good image is answered.
+Each fault is sent five times. It is reported once and counted, and the next good image is answered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messag
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
 import torch
-from harness import HEIGHT, WIDTH, System, TestCamera, running, stamp_ns
+from camera_driver import HEIGHT, WIDTH, CameraDriver
+from harness import System, running, stamp_ns
 
 pytestmark = pytest.mark.ros
 
@@ -33,12 +34,12 @@ def system(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Any]) -> I
 
 
 @pytest.fixture(scope="module")
-def cameras(system: System) -> dict[str, tuple[TestCamera, TestCamera]]:
-    """The faulty one and a good one, by transport."""
+def cameras(system: System) -> dict[str, tuple[CameraDriver, CameraDriver]]:
+    """A camera with faults and one without, by transport."""
     return {
         transport: (
-            TestCamera(system, "front", transport == "compressed"),
-            TestCamera(system, "rear", transport == "compressed"),
+            CameraDriver(system, "front", transport == "compressed"),
+            CameraDriver(system, "rear", transport == "compressed"),
         )
         for transport in ("raw", "compressed")
     }
@@ -46,7 +47,7 @@ def cameras(system: System) -> dict[str, tuple[TestCamera, TestCamera]]:
 
 @pytest.fixture
 def node(system: System, files: dict[str, Any]) -> Callable[..., str]:
-    """Configures the node; gives the log until then."""
+    """Configures the node; returns the log up to that moment."""
 
     def configure(**parameters: Any) -> str:
         defaults = {**files, "camera.image_transport": "raw", "detection.detector": "full_frame"}
@@ -57,11 +58,12 @@ def node(system: System, files: dict[str, Any]) -> Callable[..., str]:
     return configure
 
 
-def check_told_once(system: System, since: str, *said: str) -> None:
+def check_reported_once(system: System, since: str, *texts: str) -> None:
+    """One warning since then, which contains all texts."""
     lines = system.new_log(since)
     assert len(lines) == 1, lines
-    for words in said:
-        assert words in lines[0]
+    for text in texts:
+        assert text in lines[0]
 
 
 def set_fields(**fields: Any) -> Callable[[Any], None]:
@@ -80,7 +82,7 @@ def cut(size: int) -> Callable[[Any], None]:
 
 
 def age(message: Any) -> None:
-    """Half a second to a second older than the last good one."""
+    """Gives a message a stamp one second earlier."""
     stamp = message.header.stamp
     stamp.sec, stamp.nanosec = divmod(stamp_ns(message) - 10**9, 10**9)
 
@@ -91,7 +93,7 @@ DROPPED = [
     ("no pixels", "raw", set_fields(height=0, width=0, step=0, data=NO_BYTES), "empty"),
     ("no width", "raw", set_fields(width=0), f"0x{HEIGHT}"),
     ("step too short", "raw", set_fields(step=100), f"step 100 is less than {WIDTH} px"),
-    ("data too short", "raw", cut(1000), "1000 bytes of data where 640x480 rgb8 has 921600"),
+    ("data too short", "raw", cut(1000), "1000 bytes of data, but 640x480 rgb8 needs 921600"),
     ("size too large", "raw", set_fields(height=2**32 - 1), "too large"),
     ("unknown encoding", "raw", set_fields(encoding="nv99"), "'nv99'"),
     ("truncated JPEG", "compressed", cut(3000), "3000 bytes is truncated"),
@@ -101,22 +103,22 @@ DROPPED = [
 
 
 @pytest.mark.parametrize(
-    ("transport", "spoil", "counter", "said"),
+    ("transport", "spoil", "counter", "text"),
     [
-        *(pytest.param(t, spoil, "bad_images", said, id=name) for name, t, spoil, said in DROPPED),
+        *(pytest.param(t, spoil, "bad_images", text, id=name) for name, t, spoil, text in DROPPED),
         pytest.param(
             "raw", age, "stamps_backwards", "older than the one before", id="stamps go back"
         ),
     ],
 )
-def test_images_that_cannot_be_used_are_dropped(
+def test_bad_images_are_dropped(
     system: System,
-    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    cameras: dict[str, tuple[CameraDriver, CameraDriver]],
     node: Callable[..., str],
     transport: str,
     spoil: Callable[[Any], None],
     counter: str,
-    said: str,
+    text: str,
 ) -> None:
     front, rear = cameras[transport]
     since = node(**{"camera.image_transport": transport})
@@ -128,12 +130,12 @@ def test_images_that_cannot_be_used_are_dropped(
         message = front.message()
         spoil(message)
         front.publish(message)
-        rear.ask()  # the one worker has had the bad image when it answers this
+        rear.ask()  # when this is answered, the worker has processed the bad image
     answer = front.ask()
 
     assert len(answer.humans) == 1
     assert sum(message.dropped for message in front.humans) == TIMES
-    check_told_once(system, since, front.topic, said, "check")
+    check_reported_once(system, since, front.topic, text, "check")
     assert system.count(counter) - before == TIMES
 
 
@@ -143,15 +145,15 @@ def test_images_that_cannot_be_used_are_dropped(
         pytest.param((WIDTH + 10, 50, WIDTH + 200, 300), id="beside the image"),
         pytest.param((-300, 50, -10, 300), id="left of the image"),
         pytest.param((300, 450, 100, 50), id="inverted"),
-        pytest.param((100, 50, 100, 50), id="of no area"),
+        pytest.param((100, 50, 100, 50), id="empty"),
         pytest.param((NAN, 50, 300, 450), id="not a number"),
         pytest.param((100, 50, INF, 450), id="infinite"),
         pytest.param((100, 50, 1e300, 450), id="beyond float32"),
     ],
 )
-def test_bad_boxes_are_left_out(
+def test_bad_boxes_are_ignored(
     system: System,
-    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    cameras: dict[str, tuple[CameraDriver, CameraDriver]],
     node: Callable[..., str],
     box: tuple[float, ...],
 ) -> None:
@@ -164,12 +166,12 @@ def test_bad_boxes_are_left_out(
         assert len(front.ask(None, [(*box, 0.9), GOOD_BOX]).humans) == 1
     assert front.ask(None, [(*box, NAN)]).humans == []
     assert len(front.ask(None, [GOOD_BOX]).humans) == 1
-    check_told_once(system, since, "front", "check the detector")
+    check_reported_once(system, since, "front", "check the detector")
     assert system.count("bad_boxes") - before == TIMES + 1
 
 
 def test_images_without_detections_are_dropped(
-    system: System, cameras: dict[str, tuple[TestCamera, TestCamera]], node: Callable[..., str]
+    system: System, cameras: dict[str, tuple[CameraDriver, CameraDriver]], node: Callable[..., str]
 ) -> None:
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     front, _ = cameras["raw"]
@@ -186,16 +188,16 @@ def test_images_without_detections_are_dropped(
     answer = front.ask(None, [GOOD_BOX])
     assert len(answer.humans) == 1
     assert answer.dropped == TIMES
-    check_told_once(system, since, front.topic, "is the detector running")
+    check_reported_once(system, since, front.topic, "check that the detector is running")
     assert system.count("images_without_detections") - before == TIMES
 
 
 @pytest.mark.parametrize(
     "k", [pytest.param([NAN] * 9, id="NaN"), pytest.param([0.0] * 9, id="zeros")]
 )
-def test_intrinsics_that_are_none(
+def test_bad_intrinsics_are_replaced_by_assumed_ones(
     system: System,
-    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    cameras: dict[str, tuple[CameraDriver, CameraDriver]],
     node: Callable[..., str],
     k: list[float],
 ) -> None:
@@ -207,15 +209,15 @@ def test_intrinsics_that_are_none(
     for _ in range(TIMES):
         assert not front.ask().humans[0].is_metric
     assert system.count("images_uncalibrated") - before == TIMES
-    check_told_once(system, since, front.topic, "camera_info", "calibrate the camera")
+    check_reported_once(system, since, front.topic, "camera_info", "calibrate the camera")
 
     front.k = None
     front.publish_info()
-    system.peer.wait(lambda: front.ask().humans[0].is_metric, "a good camera_info taken")
+    system.peer.wait(lambda: front.ask().humans[0].is_metric, "a good camera_info is used")
 
 
-def test_time_that_starts_again(
-    system: System, cameras: dict[str, tuple[TestCamera, TestCamera]], node: Callable[..., str]
+def test_a_clock_that_restarts_gives_new_ids(
+    system: System, cameras: dict[str, tuple[CameraDriver, CameraDriver]], node: Callable[..., str]
 ) -> None:
     front, _ = cameras["raw"]
     since = node()
@@ -229,12 +231,12 @@ def test_time_that_starts_again(
     assert [message.dropped for message in answers] == [0] * TIMES
     (again,) = {human.id for message in answers for human in message.humans}
     assert again != first
-    check_told_once(system, since, front.topic, "new start")
+    check_reported_once(system, since, front.topic, "tracking restarts")
     assert system.count("clock_restarts") - before == 1
 
 
 @pytest.mark.parametrize(
-    ("decoder", "column", "value", "counter", "said"),
+    ("decoder", "column", "value", "counter", "text"),
     [
         pytest.param("cam", 2, -3.0, "not_placeable", "behind the camera", id="behind"),
         pytest.param("cam", 2, NAN, "network_not_finite", "check the checkpoint", id="no place"),
@@ -243,9 +245,9 @@ def test_time_that_starts_again(
         ),
     ],
 )
-def test_people_that_the_network_gets_wrong_are_left_out(
+def test_people_who_cannot_be_estimated_are_left_out(
     system: System,
-    cameras: dict[str, tuple[TestCamera, TestCamera]],
+    cameras: dict[str, tuple[CameraDriver, CameraDriver]],
     node: Callable[..., str],
     tmp_path: Path,
     files: dict[str, Any],
@@ -253,7 +255,7 @@ def test_people_that_the_network_gets_wrong_are_left_out(
     column: int,
     value: float,
     counter: str,
-    said: str,
+    text: str,
 ) -> None:
     tree = torch.load(files["network.checkpoint"], weights_only=True)
     tree["head"][f"{decoder}_decoder.bias"][column] = value
@@ -264,7 +266,7 @@ def test_people_that_the_network_gets_wrong_are_left_out(
     before = system.count(counter)
     answers = [front.ask() for _ in range(TIMES)]
     assert [(answer.humans, answer.dropped) for answer in answers] == [([], 0)] * TIMES
-    check_told_once(system, since, "front", said)
+    check_reported_once(system, since, "front", text)
     assert system.count(counter) - before == TIMES
 
     node()

@@ -1,4 +1,4 @@
-"""`make bench-node`: its search, and a short run."""
+"""`make bench-node`: the search for the highest rate, and a short run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ros
 
 
 def node_of(limit_hz: float) -> Callable[[float], Result]:
-    """A node that answers so many images a second."""
+    """Measures a simulated node that answers at most `limit_hz` images per second."""
 
     def measure(rate_hz: float) -> Result:
         answered = round(1000 * min(limit_hz / rate_hz, 1))
@@ -35,7 +35,7 @@ def node_of(limit_hz: float) -> Callable[[float], Result]:
     return measure
 
 
-@pytest.mark.parametrize("limit_hz", [1.5, 12.0, 45.0, 59.0, 200.0])
+@pytest.mark.parametrize("limit_hz", [1.5, 12.0, 45.0, 59.0, 200.0], ids="{} Hz".format)
 def test_the_highest_rate_is_found(limit_hz: float) -> None:
     measure = node_of(limit_hz)
     found = highest_rate(measure, [measure(rate_hz) for rate_hz in (10.0, 30.0, 60.0)])
@@ -44,18 +44,18 @@ def test_the_highest_rate_is_found(limit_hz: float) -> None:
     assert 0.8 * limit_hz < found.rate_hz <= limit_hz / 0.95
 
 
-def test_no_rate_is_low_enough() -> None:
+def test_a_node_that_keeps_up_with_no_rate() -> None:
     measure = node_of(0.1)
     assert highest_rate(measure, [measure(10.0)]) is None
 
 
-def test_every_rate_is_low_enough() -> None:
+def test_a_node_that_keeps_up_with_every_rate() -> None:
     found = highest_rate(node_of(1e4), [])
     assert found is not None
     assert found.rate_hz > 0.7 * FASTEST_HZ
 
 
-def test_the_table_in_the_docs_is_the_report() -> None:
+def test_the_table_in_the_docs_agrees_with_the_report() -> None:
     results = json.loads((ROOT / "docs/performance/node.json").read_text())["results"]
     page = (ROOT / "docs/performance.md").read_text()
     assert markdown([Result(**result) for result in results]) in page
@@ -74,7 +74,7 @@ def test_a_short_run(files: dict[str, Any], tmp_path: Path, device: str) -> None
         ]  # fmt: skip
         printed = subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
     results = json.loads(output.read_text())["results"]
-    assert 0 < results[0]["sent"] <= 4  # of two cameras; a late camera leaves images out
+    assert 0 < results[0]["sent"] <= 4  # by two cameras; a camera that is late skips images
     assert results[0]["answered"] > 0
     assert results[0]["found"] == 1
     assert 0 < results[0]["p50_ms"] <= results[0]["p99_ms"]

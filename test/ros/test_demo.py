@@ -1,4 +1,4 @@
-"""What the demo says of answers whose errors are known."""
+"""The demo's error table for people with known errors."""
 
 from __future__ import annotations
 
@@ -37,17 +37,19 @@ def shot(cast: Cast) -> Shot:
 
 
 def numbers(table: str) -> list[float]:
-    """Medians and 95 % of all errors."""
+    """Medians and 95 % quantiles of all errors."""
     return [float(x) for x in re.findall(r"([0-9.]+) (?:mm|cm|deg)", table)]
 
 
-def test_the_truth_is_without_error(cast: Cast, shot: Shot) -> None:
+def test_the_truth_has_no_error(cast: Cast, shot: Shot) -> None:
     truth = humans_message(shot.people, Header(), shot.image.shape[:2])
     errors = Errors(cast.body_model)
     errors.add(truth, transforms_message(shot.people, Header()), truth)
     table = errors.table()
     assert numbers(table) == [0.0] * 14  # of seven errors
-    assert "people in 1 images: 3 true, 3 found, 3 of them matched, 0 of those without TF" in table
+    assert (
+        "people in 1 images: 3 true, 3 estimated, 3 matched, 0 of the matched without TF" in table
+    )
 
 
 def test_people_without_tf_are_counted(cast: Cast, shot: Shot) -> None:
@@ -55,15 +57,17 @@ def test_people_without_tf_are_counted(cast: Cast, shot: Shot) -> None:
     two = transforms_message(shot.people.rows(np.arange(2)), Header())
     errors = Errors(cast.body_model)
     errors.add(truth, two, truth)
-    assert "3 of them matched, 1 of those without TF" in errors.table()
+    assert "3 matched, 1 of the matched without TF" in errors.table()
     errors.add(truth, TFMessage(), truth)
-    assert "6 of them matched, 4 of those without TF" in errors.table()
+    assert "6 matched, 4 of the matched without TF" in errors.table()
     assert numbers(errors.table()) == [0.0] * 14
 
 
-@pytest.mark.parametrize(("video", "waits"), [("talk.mp4", False), ("", True)])
-def test_a_video_waits_for_no_calibration(video: str, waits: bool) -> None:
-    """In a process of its own: the demo changes the environment when it is imported."""
+@pytest.mark.parametrize(
+    ("video", "waits"), [("talk.mp4", False), ("", True)], ids=["video", "synthetic camera"]
+)
+def test_a_video_does_not_wait_for_a_calibration(video: str, waits: bool) -> None:
+    """In a process of its own, as importing the demo changes the environment."""
     options = {"video": video, "checkpoint": "", "network_config": "", "assets": "", "detector": ""}
     program = f"""
 import argparse

@@ -1,4 +1,4 @@
-"""What the node publishes as users run it: a process of its own, over DDS."""
+"""The messages that the node publishes, running as a process, over DDS."""
 
 from __future__ import annotations
 
@@ -16,14 +16,8 @@ pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make 
 
 import harness
 import torch
-from harness import (
-    BOXES,
-    FOCAL_PX,
-    System,
-    TestCamera,
-    running,
-    stamp_ns,
-)
+from camera_driver import BOXES, FOCAL_PX, CameraDriver
+from harness import System, running, stamp_ns
 from pear_ros.msg import Human
 from rclpy.qos import ReliabilityPolicy
 from scipy.spatial.transform import Rotation
@@ -38,22 +32,22 @@ from pear_ros.ros.from_messages import rgb_from_message
 
 pytestmark = pytest.mark.ros
 
-TZ_M = 16.0  # of every crop, by the network of these tests
+TZ_M = 16.0  # of every crop, from the network of these tests
 
 
-# People, in all the forms they are published
+# --- All outputs for the same people -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def scene(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, Any]
-) -> Iterator[tuple[System, TestCamera, dict[str, list[Any]]]]:
-    """A node whose boxes come by topic, all of its outputs subscribed."""
+) -> Iterator[tuple[System, CameraDriver, dict[str, list[Any]]]]:
+    """A node with boxes from a topic and subscribers for all of its outputs."""
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     with running(
         tmp_path_factory.mktemp("scene"), **{"detection.detector": "topic"}, **files
     ) as system:
-        camera = TestCamera(system)
+        camera = CameraDriver(system)
         outputs = {
             "tf": system.peer.collect(TFMessage, "/tf"),
             "markers": system.peer.collect(MarkerArray, "/pear/markers"),
@@ -68,7 +62,7 @@ def scene(
 
 @pytest.mark.parametrize("count", [0, 1, 3], ids=["nobody", "one", "three"])
 def test_every_image_is_answered_and_all_outputs_agree(
-    scene: tuple[System, TestCamera, dict[str, list[Any]]], files: dict[str, Any], count: int
+    scene: tuple[System, CameraDriver, dict[str, list[Any]]], files: dict[str, Any], count: int
 ) -> None:
     system, camera, outputs = scene
     boxes = BOXES[:count]
@@ -91,7 +85,7 @@ def test_every_image_is_answered_and_all_outputs_agree(
     assert {message.header.frame_id for message in camera.humans} == {camera.frame_id}
     assert {len(message.humans) for message in camera.humans} == {count}
     ids = {tuple(human.id for human in message.humans) for message in camera.humans}
-    assert len(ids) == 1, "boxes that stay are people that stay"
+    assert len(ids) == 1, "ids change although boxes do not"
 
     last = camera.humans[-1]
     for human, box in zip(last.humans, boxes, strict=True):
@@ -102,10 +96,12 @@ def test_every_image_is_answered_and_all_outputs_agree(
         assert (*corners, corners[0] + region.width, corners[1] + region.height) == box[:4]
         side_px = 1.25 * (max(box[2] - box[0], box[3] - box[1]) - 1)
         by_size_m = FOCAL_PX * TZ_M / (12 * side_px)
-        assert human.translation[2] == pytest.approx(by_size_m, rel=0.2)  # perspective is near
+        assert human.translation[2] == pytest.approx(
+            by_size_m, rel=0.2
+        )  # the person is near, so perspective matters
 
     def of_last(name: str) -> Any:
-        """The output about the last image, which comes after its HumanArray, by another way."""
+        """The output for the last image; it may arrive after the HumanArray."""
         return system.peer.wait(
             lambda: next((m for m in outputs[name] if _is_of(m, stamp_ns(last))), None), name
         )
@@ -177,7 +173,7 @@ def check_skeletons(message: MarkerArray, humans: list[Human]) -> None:
 
 
 def check_meshes(message: MarkerArray, humans: list[Human], body_model: BodyModel) -> None:
-    """The triangles are those of the mesh that the message's own parameters give."""
+    """The triangles are those of the body model for the parameters in the message."""
     assert [marker.ns for marker in message.markers] == [human.id for human in humans]
     for marker, human in zip(message.markers, humans, strict=True):
         assert (marker.type, marker.action) == (Marker.TRIANGLE_LIST, Marker.ADD)
@@ -192,7 +188,7 @@ def check_meshes(message: MarkerArray, humans: list[Human], body_model: BodyMode
 
 
 def parameters_of(human: Human) -> EhmParameters:
-    """The message's parameters as the body model takes them, one row."""
+    """The parameters of a message as inputs of the body model, one row."""
     p = human.parameters
 
     def row(field: Any) -> torch.Tensor:
@@ -221,7 +217,7 @@ def parameters_of(human: Human) -> EhmParameters:
 
 
 def test_markers_of_people_who_left_are_deleted(
-    scene: tuple[System, TestCamera, dict[str, list[Any]]],
+    scene: tuple[System, CameraDriver, dict[str, list[Any]]],
 ) -> None:
     system, camera, outputs = scene
     before = camera.ask(None, BOXES)
@@ -237,17 +233,15 @@ def test_markers_of_people_who_left_are_deleted(
         assert deleted == gone
 
 
-# What comes too fast
+# --- Overload ------------------------------------------------------------------------------------
 
 
-def test_the_newest_image_wins_and_the_others_are_counted(
-    tmp_path: Path, files: dict[str, Any]
-) -> None:
-    """60 Hz to a node that cannot follow; then it is interrupted in the midst of its work."""
+def test_older_images_are_dropped_and_counted(tmp_path: Path, files: dict[str, Any]) -> None:
+    """At 60 Hz, faster than the node. Then the node is interrupted while it works."""
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     crowd = [(x, 30, x + 100, 400, 0.9) for x in range(0, 480, 32)]
     with running(tmp_path, **{"detection.detector": "topic"}, **files) as system:
-        camera = TestCamera(system)
+        camera = CameraDriver(system)
         camera.get_ready(crowd)
         camera.humans.clear()
         stamps = at_60_hz(camera, 90, crowd)
@@ -266,8 +260,8 @@ def test_the_newest_image_wins_and_the_others_are_counted(
         assert system.new_log(since) == []
 
 
-def at_60_hz(camera: TestCamera, count: int, boxes: Any) -> list[int]:
-    """Publishes, and gives the stamps."""
+def at_60_hz(camera: CameraDriver, count: int, boxes: Any) -> list[int]:
+    """Publishes images at 60 Hz and returns their stamps."""
     stamps = []
     start_s = time.monotonic()
     for i in range(count):
@@ -276,19 +270,19 @@ def at_60_hz(camera: TestCamera, count: int, boxes: Any) -> list[int]:
     return stamps
 
 
-def test_images_lost_on_the_way_are_counted_and_told(
+def test_images_lost_in_transport_are_counted_and_reported(
     tmp_path: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With Fast DDS's defaults nearly all are, between two processes."""
+    """With the defaults of Fast DDS, almost all are lost between two processes."""
     monkeypatch.setitem(harness.ENVIRONMENT, "FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT")
     with running(tmp_path, **files) as system:
-        camera = TestCamera(system)
+        camera = CameraDriver(system)
 
-        def is_told() -> bool:
+        def is_reported() -> bool:
             camera.publish()
             return "images_lost" in system.process.log()
 
-        system.peer.wait(is_told, "a lost image")
+        system.peer.wait(is_reported, "a lost image")
         (line,) = system.new_log("")
         assert "/image: images were lost in transport" in line
         assert "FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=16MB'" in line
@@ -303,10 +297,10 @@ def test_images_lost_on_the_way_are_counted_and_told(
             for key in ("images_lost", "images_received")
         )
         assert lost > 0
-        assert 25 <= lost + received <= 35  # the last ones' loss shows when another arrives
+        assert 25 <= lost + received <= 35  # a loss is noticed when the next image arrives
 
 
-# Several cameras, compressed images, QoS by parameter
+# --- Several cameras, compressed images, QoS by parameter ----------------------------------------
 
 
 def test_two_cameras_with_compressed_images(tmp_path: Path, files: dict[str, Any]) -> None:
@@ -321,7 +315,7 @@ def test_two_cameras_with_compressed_images(tmp_path: Path, files: dict[str, Any
         **{"camera.names": "[front, rear]", "camera.image_transport": "compressed"},
         **files,
     ) as system:
-        cameras = [TestCamera(system, name, compressed=True) for name in ("front", "rear")]
+        cameras = [CameraDriver(system, name, compressed=True) for name in ("front", "rear")]
         cameras[1].stamp_ns += 12_345_678
         for camera in cameras:
             camera.get_ready()
@@ -335,7 +329,9 @@ def test_two_cameras_with_compressed_images(tmp_path: Path, files: dict[str, Any
                 ids.setdefault(camera.frame_id, set()).update(human.id for human in message.humans)
         for camera in cameras:
             stamps_of = {stamp_ns(message) % 10**8 for message in camera.humans}
-            assert stamps_of == {camera.stamp_ns % 10**8}, "an answer to the other camera's image"
+            assert stamps_of == {camera.stamp_ns % 10**8}, (
+                "an answer to an image of the other camera"
+            )
         front, rear = ids.values()
         assert len(front) == len(rear) == 1
         assert not front & rear

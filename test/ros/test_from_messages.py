@@ -1,4 +1,4 @@
-"""Calibrations, boxes and images from real messages, without a node."""
+"""Calibrations, boxes and images are read from real messages, without a node."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADER = Header(frame_id="camera_optical_frame")
 HEADER.stamp.sec, HEADER.stamp.nanosec = 1_700_000_000, 123_456_789
 
 
-# Calibration
+# --- Calibration ---------------------------------------------------------------------------------
 
 K = [500.0, 0.0, 330.0, 0.0, 520.0, 250.0, 0.0, 0.0, 1.0]
 
@@ -88,7 +88,7 @@ P = [400.0, 0.0, 310.0, 0.0, 0.0, 410.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]
         pytest.param(True, [0.0] * 12, None, id="rectified, P of zeros"),
     ],
 )
-def test_rectified_images_have_another_matrix(
+def test_rectified_images_use_the_matrix_p(
     rectified: bool, p: list[float], expected: tuple[float, ...] | None
 ) -> None:
     message = info()
@@ -97,7 +97,7 @@ def test_rectified_images_have_another_matrix(
     assert camera == (None if expected is None else Camera(*expected, is_metric=True))
 
 
-# Detections
+# --- Detections ----------------------------------------------------------------------------------
 
 QUARTER_TURN = np.pi / 2
 
@@ -114,10 +114,11 @@ QUARTER_TURN = np.pi / 2
         pytest.param([], "", 0, [(90, 180, 110, 220, 1.0)], id="without a result"),
         pytest.param([], "person", 0, [], id="without a result, a class asked for"),
         pytest.param([("person", 0.5)], "", QUARTER_TURN,
-                     [(80, 190, 120, 210, 0.5)], id="a quarter turned"),
+                     [(80, 190, 120, 210, 0.5)], id="rotated by 90 degrees"),
         pytest.param([("person", 0.5)], "", np.pi / 6,
-                     [(81.34, 177.68, 118.66, 222.32, 0.5)], id="30 degrees turned"),
-        pytest.param([("person", 0.5)], "", np.inf, [(np.nan,) * 4 + (0.5,)], id="turn infinite"),
+                     [(81.34, 177.68, 118.66, 222.32, 0.5)], id="rotated by 30 degrees"),
+        pytest.param([("person", 0.5)], "", np.inf,
+                     [(np.nan,) * 4 + (0.5,)], id="infinite rotation"),
     ],
 )  # fmt: skip
 def test_boxes_from_detections(
@@ -146,7 +147,7 @@ def test_no_detections_are_no_boxes() -> None:
     assert (boxes.xyxy.shape, boxes.scores.shape) == ((0, 4), (0,))
 
 
-# Images
+# --- Images --------------------------------------------------------------------------------------
 
 LEFT, RIGHT_RGB = (200, 40, 90), (30, 150, 220)
 
@@ -160,7 +161,7 @@ def encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
         return np.stack([planes[c] for c in encoding.removesuffix("8")], -1)
     if encoding == "mono8":
         return np.rint(0.299 * r + 0.587 * g + 0.114 * b).astype(np.uint8)[..., None]
-    if encoding.startswith("bayer"):  # names the first two rows' first two pixels
+    if encoding.startswith("bayer"):  # names the colours of the first 2x2 pixels
         c = encoding.removeprefix("bayer_")
         raw = np.empty_like(r)
         planes = {"r": r, "g": g, "b": b}
@@ -176,7 +177,7 @@ def encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
     return np.rint(np.stack(pairs, -1)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("is_bigendian", [0, 1])
+@pytest.mark.parametrize("is_bigendian", [0, 1], ids=["little-endian", "big-endian"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_rgb_from_message(encoding: str, is_bigendian: int) -> None:
     rgb = np.empty((12, 24, 3), np.uint8)
@@ -197,14 +198,14 @@ def test_rgb_from_message(encoding: str, is_bigendian: int) -> None:
     assert difference.max() <= (0 if exact else 3)
 
 
-def test_unknown_encoding_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_encoding_needs_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv_bridge", None)  # as if not installed
     message = Image(height=2, width=2, encoding="16UC1", step=4, data=array.array("B", bytes(8)))
     with pytest.raises(ImageError, match=r"'16UC1' needs the ROS package cv_bridge.*rgb8, bgr8"):
         rgb_from_message(message)
 
 
-def test_unknown_encoding_goes_to_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cv_bridge_decodes_unknown_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
     cv_bridge = ModuleType("cv_bridge")
 
     class CvBridgeError(TypeError):

@@ -1,4 +1,4 @@
-"""The newest image of each camera, from one thread to another."""
+"""The mailbox passes the newest image of each camera to another thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_newest_of_each_camera_wins(mailbox: Mailbox[int]) -> None:
     assert mailbox.take_dropped("right") == 0
 
 
-def test_dropped_are_counted_from_call_to_call(mailbox: Mailbox[int]) -> None:
+def test_dropped_items_are_counted_since_the_last_call(mailbox: Mailbox[int]) -> None:
     mailbox.put("left", 1)
     mailbox.put("left", 2)
     mailbox.drop("left", 3)
@@ -44,7 +44,7 @@ def test_taken_items_are_gone(mailbox: Mailbox[int]) -> None:
     assert mailbox.take_dropped("left") == 0
 
 
-def test_an_item_may_be_false(mailbox: Mailbox[int]) -> None:
+def test_items_may_be_falsy(mailbox: Mailbox[int]) -> None:
     mailbox.put("left", 0)
     mailbox.put("left", 0)
     assert mailbox.take() == {"left": 0}
@@ -52,7 +52,7 @@ def test_an_item_may_be_false(mailbox: Mailbox[int]) -> None:
 
 
 @pytest.mark.parametrize("put_before", [True, False], ids=["with items", "empty"])
-def test_closed(mailbox: Mailbox[int], put_before: bool) -> None:
+def test_a_closed_mailbox_gives_nothing(mailbox: Mailbox[int], put_before: bool) -> None:
     if put_before:
         mailbox.put("left", 1)
     mailbox.close()
@@ -61,7 +61,7 @@ def test_closed(mailbox: Mailbox[int], put_before: bool) -> None:
     assert mailbox.take() is None
 
 
-def test_what_is_not_taken_is_dropped(mailbox: Mailbox[int]) -> None:
+def test_items_that_are_not_taken_are_dropped(mailbox: Mailbox[int]) -> None:
     for item in (1, 2):
         mailbox.put("left", item)
     mailbox.put("right", 3)
@@ -75,7 +75,7 @@ def test_what_is_not_taken_is_dropped(mailbox: Mailbox[int]) -> None:
 
 
 class Taker(threading.Thread):
-    """Takes once."""
+    """Takes once; `waits` is set before it waits."""
 
     def __init__(self, mailbox: Mailbox[int]) -> None:
         super().__init__(daemon=True)
@@ -85,7 +85,7 @@ class Taker(threading.Thread):
         wait_for = mailbox._condition.wait_for
 
         def announced(predicate: object) -> object:
-            self.waits.set()  # with the lock held: a put comes while it waits
+            self.waits.set()  # the lock is held, so a put comes while the thread waits
             return wait_for(predicate)
 
         mailbox._condition.wait_for = announced
@@ -107,7 +107,7 @@ def test_take_waits_for_an_item(mailbox: Mailbox[int]) -> None:
     assert taker.result() == {"left": 1}
 
 
-def test_close_wakes(mailbox: Mailbox[int]) -> None:
+def test_close_ends_waiting(mailbox: Mailbox[int]) -> None:
     taker = Taker(mailbox)
     taker.start()
     assert taker.waits.wait(PATIENCE_S)

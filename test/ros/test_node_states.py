@@ -1,4 +1,4 @@
-"""The node from start to end: its lifecycle, parameters and ways to fail, as a process over DDS."""
+"""Lifecycle, parameters and failures of the node, running as a process, over DDS."""
 
 from __future__ import annotations
 
@@ -13,22 +13,15 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
-from harness import (
-    BOXES,
-    NodeProcess,
-    System,
-    TestCamera,
-    own_domain,
-    running,
-    stamp_ns,
-)
+from camera_driver import BOXES, CameraDriver
+from harness import NodeProcess, System, own_domain, running, stamp_ns
 from pear_ros.msg import HumanArray
 from sensor_msgs.msg import PointCloud2
 
 pytestmark = pytest.mark.ros
 
 
-# Lifecycle, parameters, calibration: one process, every test configures it anew
+# --- Lifecycle, parameters, calibration: one process that each test configures anew ---------------
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +33,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Any]) -> I
 
 @pytest.fixture
 def node(system: System, files: dict[str, Any]) -> Iterator[System]:
-    """Active, with default parameters."""
+    """The node, active, with default parameters."""
     defaults = {
         "detection.detector": "full_frame",
         "detection.min_score": 0.5,
@@ -55,22 +48,21 @@ def node(system: System, files: dict[str, Any]) -> Iterator[System]:
 def test_missing_checkpoint_leaves_the_node_unconfigured(
     system: System, files: dict[str, Any]
 ) -> None:
-    """Runs first of the tests with this process."""
+    """Must be the first test with this process."""
     assert system.state() == "unconfigured"
-    system.counts()  # it lives
-    told = [line for line in system.new_log("") if "/nowhere/pear_model.pt" in line]
-    assert len(told) == 1
-    assert "cannot configure: no checkpoint at" in told[0]
-    assert "docs/assets.md" in told[0]
+    system.counts()  # it runs
+    (line,) = [line for line in system.new_log("") if "/nowhere/pear_model.pt" in line]
+    assert "cannot configure: no checkpoint at" in line
+    assert "docs/how_to/get_weights.md" in line
     assert not system.change("configure")
     assert system.state() == "unconfigured"
     assert system.set_parameters(**{"network.checkpoint": files["network.checkpoint"]}) == []
     assert system.change("configure", "activate")
-    TestCamera(system).get_ready()
+    CameraDriver(system).get_ready()
 
 
-def test_lifecycle_twice_through(node: System) -> None:
-    camera = TestCamera(node)
+def test_the_lifecycle_can_be_repeated(node: System) -> None:
+    camera = CameraDriver(node)
     unanswered = []
     for _ in range(2):
         camera.get_ready()
@@ -87,8 +79,8 @@ def test_lifecycle_twice_through(node: System) -> None:
     assert not answered & set(unanswered)
 
 
-def test_what_nobody_subscribes_to_is_not_computed(node: System) -> None:
-    camera = TestCamera(node)
+def test_without_subscribers_nothing_is_computed(node: System) -> None:
+    camera = CameraDriver(node)
     before = node.counts()
     node.peer.wait(camera.subscribers, "subscription of images")
 
@@ -108,7 +100,7 @@ def test_points_name_the_missing_package(node: System) -> None:
         pass
     else:
         pytest.skip("sensor_msgs_py is installed")
-    camera = TestCamera(node)
+    camera = CameraDriver(node)
     since = node.process.log()
     node.peer.collect(PointCloud2, "/pear/points")
     camera.get_ready()
@@ -120,25 +112,25 @@ def test_points_name_the_missing_package(node: System) -> None:
 
 
 @pytest.mark.parametrize(
-    ("k", "said"),
+    ("k", "text"),
     [
         pytest.param(None, None, id="calibrated"),
-        pytest.param("none", "/image: no camera_info came", id="no camera_info"),
-        pytest.param([0.0] * 9, "is no calibration", id="K of zeros"),
-        pytest.param([float("nan")] * 9, "is no calibration", id="K not a number"),
+        pytest.param("none", "/image: no camera_info received", id="no camera_info"),
+        pytest.param([0.0] * 9, "is not a valid calibration", id="K of zeros"),
+        pytest.param([float("nan")] * 9, "is not a valid calibration", id="K not a number"),
     ],
 )
-def test_without_calibration_nothing_is_metric(node: System, k: Any, said: str | None) -> None:
-    camera = TestCamera(node)
+def test_people_are_metric_only_with_a_calibration(node: System, k: Any, text: str | None) -> None:
+    camera = CameraDriver(node)
     camera.k = None if k == "none" else k
     since = node.process.log()
     camera.get_ready(info=k != "none")
     for _ in range(5):
         message = camera.ask()
-        assert [human.is_metric for human in message.humans] == [said is None]
-    told = node.new_log(since)
-    assert len(told) == (said is not None), told
-    assert all(said in line and "camera_info" in line for line in told)
+        assert [human.is_metric for human in message.humans] == [text is None]
+    lines = node.new_log(since)
+    assert len(lines) == (text is not None), lines
+    assert all(text in line and "camera_info" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +139,10 @@ def test_without_calibration_nothing_is_metric(node: System, k: Any, said: str |
         pytest.param({"detection.min_score": 2.0}, "min_score", id="out of bounds"),
         pytest.param({"detection.max_people": 0}, "max_people", id="too few"),
         pytest.param({"detection.min_score": "high"}, "Wrong parameter type", id="wrong type"),
-        pytest.param({"network.checkpoint": "x.pt"}, "cleanup", id="not while configured"),
-        pytest.param({"detection.detector": "hog"}, "cleanup", id="not while configured, other"),
+        pytest.param(
+            {"network.checkpoint": "x.pt"}, "cleanup", id="not while configured: checkpoint"
+        ),
+        pytest.param({"detection.detector": "hog"}, "cleanup", id="not while configured: detector"),
     ],
 )
 def test_refused_parameters(node: System, values: dict[str, Any], reason: str) -> None:
@@ -159,15 +153,15 @@ def test_refused_parameters(node: System, values: dict[str, Any], reason: str) -
 def test_refused_parameters_while_unconfigured(node: System) -> None:
     assert node.change("deactivate", "cleanup")
     (refusal,) = node.set_parameters(**{"detection.detector": "dog"})
-    assert "detection.detector: 'dog' is none of full_frame, hog, topic" in refusal
+    assert "detection.detector: 'dog' is not one of full_frame, hog, topic" in refusal
     (refusal,) = node.set_parameters(**{"camera.names": ["a", "a"]})
-    assert "names one camera twice" in refusal
+    assert "has the same name twice" in refusal
 
 
 def test_live_parameters_take_effect(node: System) -> None:
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     node.reconfigure(**{"detection.detector": "topic"})
-    camera = TestCamera(node)
+    camera = CameraDriver(node)
     camera.get_ready(BOXES)
     assert len(camera.ask(None, BOXES).humans) == 3
     assert node.set_parameters(**{"detection.min_score": 0.75}) == []
@@ -184,10 +178,12 @@ def test_live_parameters_take_effect(node: System) -> None:
     )
 
 
-# Start and end of the process
+# --- Start and end of the process ----------------------------------------------------------------
 
 
-def test_autostart_false_waits_and_sigint_ends(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_without_autostart_the_node_waits_until_sigint(
+    tmp_path: Path, files: dict[str, Any]
+) -> None:
     with running(tmp_path, autostart=False, **files) as system:
         assert system.state() == "unconfigured"
         system.counts()
@@ -208,7 +204,7 @@ BAD_STARTS = {
 def bad_starts(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, NodeProcess]]:
-    """Processes that start at the same time, as each takes a while to import."""
+    """Processes that start at the same time, because importing takes seconds."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "bad.yaml").write_text(
         "/**:\n  ros__parameters:\n    camera:\n      names: [a, 1b]\n"
@@ -224,37 +220,35 @@ def bad_starts(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "text"),
     [
         ("out of bounds", "min_score"),
-        ("not a choice", "detection.detector: 'dog' is none of full_frame, hog, topic"),
+        ("not a choice", "detection.detector: 'dog' is not one of full_frame, hog, topic"),
         ("of another type", "max_people"),
         ("of a file", "camera.names: '1b' is not a valid name"),
     ],
 )
 def test_bad_parameters_end_the_process(
-    bad_starts: dict[str, NodeProcess], name: str, said: str
+    bad_starts: dict[str, NodeProcess], name: str, text: str
 ) -> None:
     process = bad_starts[name]
     try:
         code = process.process.wait(60)
     except subprocess.TimeoutExpired:
-        pytest.fail(f"it runs with a bad parameter:\n{process.log()}")
+        pytest.fail(f"the node runs with a bad parameter:\n{process.log()}")
     (line,) = process.log().strip().splitlines()
     assert line.startswith("[FATAL]")
-    assert said in line
+    assert text in line
     assert code == 1
 
 
-# What must not go unseen
+# --- Images and errors that must be counted or reported ------------------------------------------
 
 
-def test_what_waits_when_the_node_is_deactivated_is_dropped(
-    node: System, files: dict[str, Any]
-) -> None:
+def test_deactivating_drops_waiting_images(node: System, files: dict[str, Any]) -> None:
     pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs")
     node.reconfigure(**files, **{"detection.detector": "topic", "detection.timeout_s": 60.0})
-    camera = TestCamera(node)
+    camera = CameraDriver(node)
     camera.get_ready(boxes=[])
     before = node.counts()
     for _ in range(5):
@@ -271,7 +265,7 @@ def test_what_waits_when_the_node_is_deactivated_is_dropped(
     assert more("images_answered") == 0
 
 
-def test_failures_of_ros_itself_are_told_and_leave_nothing(
+def test_an_error_of_ros_while_configuring_leaves_no_publisher(
     tmp_path: Path, files: dict[str, Any]
 ) -> None:
     misspelt = {"qos_overrides./pear/markers.publisher.reliability": "best_efort"}
@@ -279,15 +273,15 @@ def test_failures_of_ros_itself_are_told_and_leave_nothing(
         assert system.state() == "unconfigured"
         assert not system.change("configure")
         assert system.state() == "unconfigured"
-        told = [line for line in system.new_log("") if "cannot configure" in line]
-        assert len(told) == 2
+        errors = [line for line in system.new_log("") if "cannot configure" in line]
+        assert len(errors) == 2
         for topic in ("/tf", "/pear/humans"):
             system.peer.wait(lambda t=topic: not system.peer.node.count_publishers(t), topic)
 
 
-def test_images_do_not_wait_for_a_clock_that_stands(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_images_do_not_wait_for_a_paused_clock(tmp_path: Path, files: dict[str, Any]) -> None:
     with running(tmp_path, **files, use_sim_time=True) as system:
-        camera = TestCamera(system)
+        camera = CameraDriver(system)
         humans = system.peer.collect(HumanArray, "/pear/humans")
         system.peer.wait(camera.subscribers, "subscription of images")
         system.peer.wait(lambda: camera.publish() and humans, "an answer without camera_info")

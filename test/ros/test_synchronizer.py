@@ -1,4 +1,4 @@
-"""What a camera's images wait for, and what becomes of each."""
+"""Images wait for their calibration and boxes; each is released or counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def boxes(left: float = 0.0) -> Boxes:
 
 
 def make(needs_boxes: bool = False) -> Synchronizer[str]:
-    """Waits 2 s for a calibration, 1 s for boxes."""
+    """A synchronizer that waits 2 s for a calibration and 1 s for boxes."""
     return Synchronizer(calibration_timeout_s=2, needs_boxes=needs_boxes, boxes_timeout_s=1)
 
 
@@ -52,7 +52,7 @@ def test_images_wait_for_the_calibration() -> None:
     assert synchronizer.release(11.9) == Released("a")
 
 
-def test_images_wait_for_a_calibration_no_longer_than_told() -> None:
+def test_waiting_for_a_calibration_has_a_timeout() -> None:
     synchronizer = make()
     synchronizer.put_image(1, "a", 10.0)
     synchronizer.put_image(2, "b", 11.5)  # the time counts from the first image
@@ -62,7 +62,7 @@ def test_images_wait_for_a_calibration_no_longer_than_told() -> None:
     assert synchronizer.release(12.1) == Released("c")
 
 
-def test_waiting_does_not_begin_before_the_first_image() -> None:
+def test_the_timeout_starts_with_the_first_image() -> None:
     synchronizer = make()
     assert synchronizer.release(0) == NOTHING
     assert synchronizer.release(50) == NOTHING
@@ -70,7 +70,7 @@ def test_waiting_does_not_begin_before_the_first_image() -> None:
     assert synchronizer.release(51) == NOTHING
 
 
-def test_without_need_of_boxes_none_are_late() -> None:
+def test_without_boxes_images_are_never_late() -> None:
     synchronizer = make()
     synchronizer.put_image(1, "a", 10.0)
     synchronizer.put_calibration()
@@ -82,7 +82,7 @@ def test_without_need_of_boxes_none_are_late() -> None:
 FIRST, SECOND = boxes(1), boxes(2)
 
 
-@pytest.mark.parametrize("boxes_first", [True, False])
+@pytest.mark.parametrize("boxes_first", [True, False], ids=["boxes first", "image first"])
 def test_image_and_boxes_meet_in_any_order(boxes_first: bool) -> None:
     synchronizer = calibrated(needs_boxes=True)
     if boxes_first:
@@ -98,7 +98,7 @@ def test_image_and_boxes_meet_in_any_order(boxes_first: bool) -> None:
     assert synchronizer.release(99) == NOTHING
 
 
-def test_boxes_belong_to_their_stamp() -> None:
+def test_boxes_are_matched_by_stamp() -> None:
     synchronizer = calibrated(needs_boxes=True)
     synchronizer.put_image(5, "a", 0)
     synchronizer.put_boxes(6, FIRST)
@@ -107,7 +107,7 @@ def test_boxes_belong_to_their_stamp() -> None:
     assert synchronizer.release(0.5) == Released("b", FIRST, superseded=1)
 
 
-def test_an_image_before_the_complete_one_goes_one_after_it_stays() -> None:
+def test_images_before_a_complete_one_are_superseded_those_after_it_wait() -> None:
     synchronizer = calibrated(needs_boxes=True)
     for stamp, image in enumerate("abc"):
         synchronizer.put_image(stamp, image, 0)
@@ -119,7 +119,7 @@ def test_an_image_before_the_complete_one_goes_one_after_it_stays() -> None:
     assert synchronizer.release(0) == Released("c", SECOND)
 
 
-def test_of_two_complete_images_the_newer_goes() -> None:
+def test_the_newer_of_two_complete_images_is_released() -> None:
     synchronizer = calibrated(needs_boxes=True)
     for stamp, image in enumerate("ab"):
         synchronizer.put_image(stamp, image, 0)
@@ -140,7 +140,7 @@ def test_images_without_boxes_in_time_are_dropped() -> None:
     assert synchronizer.release(11.2) == Released("b", SECOND)
 
 
-def test_complete_and_late_at_once() -> None:
+def test_a_complete_and_a_late_image_at_the_same_time() -> None:
     synchronizer = calibrated(needs_boxes=True)
     synchronizer.put_image(1, "a", 10.0)
     synchronizer.put_image(2, "b", 10.0)
@@ -156,14 +156,14 @@ def test_a_stamp_that_comes_twice() -> None:
     assert synchronizer.release(0) == Released("b", FIRST, superseded=1)
 
 
-def test_what_waits_is_limited() -> None:
+def test_the_number_of_waiting_images_is_limited() -> None:
     synchronizer = calibrated(needs_boxes=True)
     for stamp in range(synchronizer_module.MOST_HELD + 1):
         synchronizer.put_image(stamp, str(stamp), 0)
         synchronizer.put_boxes(1000 + stamp, FIRST)
-    synchronizer.put_boxes(0, FIRST)  # its image is out
+    synchronizer.put_boxes(0, FIRST)  # its image was dropped
     assert synchronizer.release(0) == Released(without_boxes=1)
-    synchronizer.put_image(1000, "x", 0)  # its boxes are out
+    synchronizer.put_image(1000, "x", 0)  # its boxes were dropped
     assert synchronizer.release(0.5).image is None
     synchronizer.put_image(1003, "y", 0.5)
     assert synchronizer.release(0.5).image == "y"
@@ -178,10 +178,10 @@ def test_one_image_waits_for_the_calibration() -> None:
     assert synchronizer.release(0) == Released("4", superseded=4)
 
 
-# --- Accounts ------------------------------------------------------------------------------------
+# --- Counts --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(8), ids="seed {}".format)
 @pytest.mark.parametrize("needs_boxes", [True, False], ids=["boxes", "no boxes"])
 def test_every_image_is_released_superseded_late_or_waiting(seed: int, needs_boxes: bool) -> None:
     random = np.random.default_rng(seed)
@@ -201,7 +201,7 @@ def test_every_image_is_released_superseded_late_or_waiting(seed: int, needs_box
         released += [out.image] if out.image is not None else []
         superseded += out.superseded
         late += out.without_boxes
-    out = synchronizer.release(1e9)  # what still waited is late now
+    out = synchronizer.release(1e9)  # all waiting images are late now
     released += [out.image] if out.image is not None else []
     superseded += out.superseded
     late += out.without_boxes

@@ -1,4 +1,4 @@
-"""The synthetic camera, and what the node with the demo's network says about its people."""
+"""The synthetic camera, and the accuracy of the node with the demo network on its images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ from pear_ros.ros.from_messages import (
     people_from_message,
     rgb_from_message,
 )
-from pear_ros.ros.schedule import Schedule
 from pear_ros.synthetic.actions import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.installed import shared_file
@@ -46,15 +45,15 @@ CAMERA = SyntheticCameraConfig(
     people=2, seed=3, rate_hz=4.0, duration_s=10.0, wait_for_subscriber=True
 )
 TO_COMPARE = 30  # at least, of 40 images; two people in each
-# Medians of TF against the truth: position in the camera's frame, turn of the head. Each of the
-# `WRONG` answers breaks one of both.
+# Largest allowed medians of TF against the ground truth: position in the camera's frame, rotation
+# of the head. Each of the `WRONG` changes exceeds one of them.
 MOST_M, MOST_DEG = 0.12, 10.0
 MIRROR = np.diag((-1.0, 1.0, 1.0))  # of the optical x axis
 
 
 @dataclass(frozen=True, repr=False)
 class Recording:
-    """What camera and node published, by stamp."""
+    """The messages of camera and node, by stamp."""
 
     images: dict[int, Image]
     infos: dict[int, CameraInfo]
@@ -71,7 +70,7 @@ def body_model() -> BodyModel:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """Camera and node as processes of their own, until the last image is answered."""
+    """Runs camera and node as processes until the last image is answered."""
     folder = tmp_path_factory.mktemp("synthetic")
     parameters = {
         "network.checkpoint": str(shared_file("demo/model.pt")),
@@ -93,13 +92,13 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
             }
             transforms = listen(TFMessage, "/tf")
             system.peer.wait(lambda: system.state() == "active", "the node")
-            # Its images begin when the node, which alone has subscribed yet, is there.
+            # The camera starts when the node subscribes; the peer subscribes to images later.
             arguments = arguments_of({k: v for k, v in vars(CAMERA).items() if v != ""})
             camera = NodeProcess(folder, domain, arguments, "synthetic-camera")
             received["images"] = listen(Image, "/image", qos_profile_sensor_data)
             assert camera.process.wait(60) == 0, camera.log()
             truth, humans = received["truth"], received["humans"]
-            last = stamp_ns(truth[-1]) - 10**9  # images themselves are best effort
+            last = stamp_ns(truth[-1]) - 10**9  # images are best effort
             system.peer.wait(lambda: stamp_ns(humans[-1]) > last, "answers to the last images", 10)
         finally:
             system.close()
@@ -119,28 +118,32 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     )
 
 
-# The truth, which no network has touched
+# --- The ground truth ----------------------------------------------------------------------------
 
 
 def test_all_messages_of_an_image_have_its_stamp(recording: Recording) -> None:
     for name in ("images", "infos", "detections", "truth", "humans"):
         messages = getattr(recording, name)
         common = set(messages) & set(recording.truth)
-        assert len(common) >= TO_COMPARE, name  # not all: the first come before all have met
+        assert len(common) >= TO_COMPARE, (
+            name
+        )  # not all: the first are published before all endpoints are discovered
         assert {m.header.frame_id for m in messages.values()} == {"camera_optical_frame"}
 
 
-def test_parameters_of_the_truth_give_its_joints(
+def test_parameters_and_joints_of_the_truth_agree(
     recording: Recording, body_model: BodyModel
 ) -> None:
     for message in recording.truth.values():
         people = people_from_message(message, body_model)
-        said = [np.reshape(human.joints, (55, 3)) for human in message.humans]
-        np.testing.assert_allclose(people.joints + people.translation[:, None], said, atol=1e-4)
+        published = [np.reshape(human.joints, (55, 3)) for human in message.humans]
+        np.testing.assert_allclose(
+            people.joints + people.translation[:, None], published, atol=1e-4
+        )
 
 
-def test_truth_stands_where_the_image_shows_it(recording: Recording, body_model: BodyModel) -> None:
-    """By the mesh over the picture, and without the drawing: the same scene, empty."""
+def test_the_truth_is_where_the_image_shows_it(recording: Recording, body_model: BodyModel) -> None:
+    """The projected mesh covers the pixels that differ from the empty scene."""
     scene = Scene(
         Cast(load_assets(shared_file("standin/body.npz"))),
         REPERTOIRES[CAMERA.repertoire],
@@ -178,29 +181,18 @@ def test_detections_are_the_true_boxes(recording: Recording) -> None:
         np.testing.assert_allclose(boxes.xyxy, corners, atol=0.51)
 
 
-@pytest.mark.parametrize(
-    ("now_s", "next_number", "left_out"),
-    [(100.0, 1, 0), (100.05, 1, 0), (100.1, 1, 0), (100.15, 2, 1), (101.0, 10, 9)],
-)
-def test_schedule(now_s: float, next_number: int, left_out: int) -> None:
-    schedule = Schedule(rate_hz=10.0, start_s=100.0)
-    assert schedule.advance(now_s) == schedule.left_out == left_out
-    assert schedule.number == next_number
-    assert schedule.due_s == pytest.approx(100 + next_number / 10)
-
-
-# The node
+# --- The node ------------------------------------------------------------------------------------
 
 
 def matched(found: People, truth: People) -> list[tuple[int, int]]:
-    """Rows of the same people, by their boxes, which came from the truth."""
+    """Rows of the same people, matched by their boxes, which come from the ground truth."""
     iou = box_iou_batch(found.boxes.xyxy, truth.boxes.xyxy)
     return [(i, int(row.argmax())) for i, row in enumerate(iou) if row.max() > 0.9]
 
 
 @pytest.fixture(scope="module")
 def placed(recording: Recording, body_model: BodyModel) -> dict[str, Placed]:
-    """Found and true frames of everybody in all images, by name."""
+    """Estimated and true frames of all people in all images, by name."""
     pairs: dict[str, list[tuple[Any, ...]]] = {"head": [], "left_hand": [], "right_hand": []}
     for stamp in sorted(set(recording.humans) & set(recording.truth)):
         truth = people_from_message(recording.truth[stamp], body_model)
@@ -208,9 +200,9 @@ def placed(recording: Recording, body_model: BodyModel) -> dict[str, Placed]:
         found = people_from_message(recording.humans[stamp], body_model)
         for i, j in matched(found, truth):
             for name, rows in pairs.items():
-                true_turn = Rotation.from_quat(true_frames[name].quat_xyzw[j]).as_matrix()
+                true_rotation = Rotation.from_quat(true_frames[name].quat_xyzw[j]).as_matrix()
                 there = recording.frames[stamp][f"{name}_{found.ids[i]}"]
-                rows.append((*there, true_frames[name].position[j], true_turn))
+                rows.append((*there, true_frames[name].position[j], true_rotation))
     assert len(pairs["head"]) >= 2 * TO_COMPARE
     return {n: Placed(*map(np.stack, zip(*rows, strict=True))) for n, rows in pairs.items()}
 
@@ -219,31 +211,33 @@ def placed(recording: Recording, body_model: BodyModel) -> dict[str, Placed]:
 class Placed:
     """One frame of N people."""
 
-    position: FloatArray  # (N, 3) m, as TF has it
-    turn: FloatArray  # (N, 3, 3)
+    position: FloatArray  # (N, 3) m, from TF
+    rotation: FloatArray  # (N, 3, 3)
     true_position: FloatArray
-    true_turn: FloatArray
+    true_rotation: FloatArray
 
 
 def medians(placed: dict[str, Placed]) -> tuple[float, float]:
-    """The worst median position error of the three frames, m, and that of the head's turn."""
+    """The largest median position error of the frames, m; the median rotation error of the head."""
     off_m = [np.median(distances(p.position, p.true_position)) for p in placed.values()]
     head = placed["head"]
-    return float(max(off_m)), float(np.median(rotation_angle_deg(head.turn, head.true_turn)))
+    return float(max(off_m)), float(
+        np.median(rotation_angle_deg(head.rotation, head.true_rotation))
+    )
 
 
 def mirrored(placed: dict[str, Placed]) -> dict[str, Placed]:
     return {n: replace(p, position=p.position @ MIRROR) for n, p in placed.items()}
 
 
-def turned_the_other_way(placed: dict[str, Placed]) -> dict[str, Placed]:
+def rotated_the_other_way(placed: dict[str, Placed]) -> dict[str, Placed]:
     """About the vertical axis."""
     head = placed["head"]
-    wrong = MIRROR @ head.turn @ np.diag((1.0, -1.0, 1.0))  # of the frame: x forward, y left
-    return placed | {"head": replace(head, turn=wrong)}
+    wrong = MIRROR @ head.rotation @ np.diag((1.0, -1.0, 1.0))  # of the frame: x forward, y left
+    return placed | {"head": replace(head, rotation=wrong)}
 
 
-def with_the_other_hand(placed: dict[str, Placed]) -> dict[str, Placed]:
+def with_swapped_hands(placed: dict[str, Placed]) -> dict[str, Placed]:
     left, right = placed["left_hand"], placed["right_hand"]
     return placed | {
         "left_hand": replace(left, position=right.position),
@@ -251,18 +245,18 @@ def with_the_other_hand(placed: dict[str, Placed]) -> dict[str, Placed]:
     }
 
 
-WRONG = [mirrored, turned_the_other_way, with_the_other_hand]
+WRONG = [mirrored, rotated_the_other_way, with_swapped_hands]
 
 
-def test_heads_and_hands_are_where_they_are(placed: dict[str, Placed]) -> None:
+def test_frames_of_heads_and_hands_agree_with_the_truth(placed: dict[str, Placed]) -> None:
     off_m, off_deg = medians(placed)
     print(f"medians: {off_m:.3f} m, head {off_deg:.1f} degrees")
     assert off_m <= MOST_M
     assert off_deg <= MOST_DEG
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_answers_are_farther_off(
+@pytest.mark.parametrize("wrong", WRONG, ids=["mirrored", "rotated the other way", "hands swapped"])
+def test_wrong_estimates_exceed_the_bounds(
     placed: dict[str, Placed], wrong: Callable[[dict[str, Placed]], dict[str, Placed]]
 ) -> None:
     off_m, off_deg = medians(wrong(placed))

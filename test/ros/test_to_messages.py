@@ -71,7 +71,7 @@ def some_people(ids: tuple[str, ...], num_vertices: int = 30, seed: int = 0) -> 
     )
 
 
-# Markers: spliced bytes say what rclpy says of objects built one by one
+# --- Markers: spliced bytes equal those of objects that rclpy serializes --------------------------
 
 
 def slow_markers(
@@ -89,7 +89,7 @@ def slow_markers(
         array_.markers.append(marker)
     for id_ in gone:
         array_.markers.append(Marker(header=header, ns=id_, action=Marker.DELETE))
-    return round_trip(array_)  # float32 fields lose what they cannot hold
+    return round_trip(array_)  # rounds float32 fields
 
 
 SMALL_SHAPES = [
@@ -116,9 +116,9 @@ def test_mesh_markers(people: int, triangles: int, gone: int) -> None:
     assert fast == slow_markers(crowd, placed, Marker.TRIANGLE_LIST, 1.0, HEADER, absent)
 
 
-@pytest.mark.parametrize("length", range(1, 21))
-def test_markers_whatever_the_lengths_of_names(length: int) -> None:
-    """Names move what follows them in the message by 1 to 7 bytes."""
+@pytest.mark.parametrize("length", range(1, 21), ids="{} letters".format)
+def test_markers_with_names_of_any_length(length: int) -> None:
+    """The length of a name shifts the fields after it by 1 to 7 bytes."""
     bones = np.array([[0, 1], [1, 4], [54, 53]])
     for other in (1, 2, 3, 5, 8):
         header = Header(frame_id="f" * length)
@@ -130,7 +130,7 @@ def test_markers_whatever_the_lengths_of_names(length: int) -> None:
         assert fast == slow_markers(crowd, lines, Marker.LINE_LIST, scale, header, absent)
 
 
-# People
+# --- People --------------------------------------------------------------------------------------
 
 
 def test_humans_message() -> None:
@@ -180,14 +180,14 @@ def test_assumed_intrinsics_are_not_metric() -> None:
     assert not humans_message(crowd, HEADER, (480, 640)).humans[0].is_metric
 
 
-def test_joint_names_of_the_message_are_ours() -> None:
+def test_joint_names_of_the_message_agree_with_ours() -> None:
     assert tuple(Human.JOINT_NAMES.split()) == JOINT_NAMES
     assert len(JOINT_NAMES) == Human.NUM_JOINTS
 
 
-@pytest.mark.parametrize("ids", [(), ("p1",), ("p1", "p2", "p3")], ids=len)
+@pytest.mark.parametrize("ids", [(), ("p1",), ("p1", "p2", "p3")], ids=["nobody", "one", "three"])
 def test_people_from_message(ids: tuple[str, ...], small_body_model: BodyModel) -> None:
-    """What a body model made of their parameters comes back, as far as the message has it."""
+    """People with the joints of a body model are the same after a round trip."""
     people = some_people(ids)
     bodies = small_body_model(people.parameters, mesh=True)
     sent = dataclasses.replace(people, joints=bodies.joints.numpy())
@@ -203,7 +203,7 @@ def test_people_from_message(ids: tuple[str, ...], small_body_model: BodyModel) 
     np.testing.assert_array_equal(back.boxes.xyxy, regions)
 
 
-@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("rectified", [False, True], ids=["K", "P"])
 def test_camera_info_message(rectified: bool) -> None:
     camera = Camera(fx=500.5, fy=501.0, cx=319.5, cy=239.0)
     message = round_trip(camera_info_message(camera, HEADER, (480, 640)))
@@ -212,7 +212,7 @@ def test_camera_info_message(rectified: bool) -> None:
     assert camera_from_info(message, 640, 480, rectified) == camera
 
 
-@pytest.mark.parametrize("ids", [(), ("p1", "p2")], ids=len)
+@pytest.mark.parametrize("ids", [(), ("p1", "p2")], ids=["nobody", "two"])
 def test_detections_message(ids: tuple[str, ...]) -> None:
     pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
     boxes = some_people(ids).boxes
@@ -225,9 +225,9 @@ def test_detections_message(ids: tuple[str, ...]) -> None:
 def test_smplx_package_poses_the_same_body(
     small_assets: BodyAssets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model of the package `smplx` agrees with ours where no head of FLAME is put on."""
+    """A model of the package `smplx` agrees with ours without a FLAME head."""
     smplx = pytest.importorskip("smplx")
-    ids = smplx.body_models.VERTEX_IDS  # of landmarks, which a body of 150 vertices lacks
+    ids = smplx.body_models.VERTEX_IDS  # of landmarks that a body of 150 vertices does not have
     monkeypatch.setitem(ids, "smplx", dict.fromkeys(ids["smplx"], 0))
     num_vertices = len(small_assets.body_template)
     shapedirs = np.zeros((num_vertices, 3, 400), np.float32)
@@ -244,7 +244,7 @@ def test_smplx_package_poses_the_same_body(
         weights=small_assets.body_weights,
         hands_componentsl=np.eye(45),
         hands_componentsr=np.eye(45),
-        hands_meanl=np.full(45, 0.1),  # flat_hand_mean=True must leave it out
+        hands_meanl=np.full(45, 0.1),  # not used with flat_hand_mean=True
         hands_meanr=np.full(45, 0.1),
         lmk_faces_idx=np.zeros(51, np.int64),
         lmk_bary_coords=np.full((51, 3), 1 / 3),
@@ -284,7 +284,7 @@ def test_smplx_keywords_take_as_many_betas_as_the_model_has() -> None:
         assert not betas[0, used:].any()
 
 
-# Frames
+# --- Frames --------------------------------------------------------------------------------------
 
 RIGHT, DOWN, AWAY = np.eye(3)  # of the optical frame
 UPRIGHT_FACING_CAMERA = np.stack((RIGHT, -DOWN, -AWAY), 1)  # columns: left, up, forward
@@ -318,7 +318,7 @@ def test_frames_of_a_person_facing_the_camera(
 
 
 def test_frames_follow_their_joints() -> None:
-    """Whatever the pose, a frame stands to its joint as it does at rest."""
+    """In any pose, a frame has the same rotation relative to its joint."""
     crowd = some_people(("p1", "p2"), seed=3)
     rest = some_people(("p1", "p2"), seed=3)
     rest.rotations[:] = np.eye(3)
@@ -347,7 +347,7 @@ def test_nobody_has_no_frames() -> None:
     assert transforms_message(some_people(()), HEADER) == TFMessage()
 
 
-# Points
+# --- Points --------------------------------------------------------------------------------------
 
 
 def test_cloud_message(monkeypatch: pytest.MonkeyPatch) -> None:

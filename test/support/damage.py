@@ -1,7 +1,8 @@
-"""Changes to arrays, for tests of what is said of broken files."""
+"""Reads files and changes their arrays, for tests of error messages."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ def read_npz(path: Path) -> dict[str, Any]:
         return dict(file)
 
 
+def read_pickle(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = pickle.loads(path.read_bytes())
+    return content
+
+
 def changed(arrays: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Replaces arrays by new ones or by functions of the old ones; None removes an array."""
     for name, change in changes.items():
         new = change(arrays[name]) if callable(change) else change
         if new is None:
@@ -25,6 +32,8 @@ def changed(arrays: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def entry(index: Any, value: Any) -> Callable[[Any], Any]:
+    """A change of one entry of an array."""
+
     def change(array: Any) -> Any:
         array = array.copy()
         array[index] = value
@@ -34,4 +43,5 @@ def entry(index: Any, value: Any) -> Callable[[Any], Any]:
 
 
 def objects(array: Any) -> Any:
+    """The array with dtype object, which numpy stores as a pickle."""
     return array.astype(object)

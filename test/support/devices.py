@@ -1,4 +1,4 @@
-"""Where tests run what runs on a GPU, too: on the CPU always, on CUDA where there is one."""
+"""Devices for tests of code that runs on GPUs: the CPU, and CUDA if there is a device."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import pytest
 import torch
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-DEVICES = ["cpu", pytest.param("cuda", marks=NO_CUDA)]  # on a CPU recordings are faked
+DEVICES = ["cpu", pytest.param("cuda", marks=NO_CUDA)]

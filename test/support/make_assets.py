@@ -3,7 +3,7 @@
 The geometry is random numbers, not a body, and nothing here comes from SMPL-X or FLAME. A seed
 gives the same bytes on every machine: test data were computed from `write(dir, 3)`.
 
-    python test/data/make_assets.py DIR SEED
+    python test/support/make_assets.py DIR SEED
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FLAME_PARENTS = [-1, 0, 1, 1, 1]  # global, neck, jaw, left eye, right eye
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many vertices and faces the models get; the defaults are those of the real files."""
+    """Numbers of vertices and faces; the defaults are those of the real files."""
 
     body_vertices: int = 10475
     body_faces: int = 20908
@@ -40,7 +40,7 @@ class Sizes:
 def model(
     random: np.random.RandomState, vertices: int, faces: int, parents: list[int], columns: int
 ) -> dict[str, Any]:
-    """One model's arrays, keyed as in the published files. The order of the draws is fixed."""
+    """The arrays of a model, with the keys of the published files. The order of draws is fixed."""
     joints = len(parents)
     template = (random.rand(vertices, 3) - 0.5) * np.array([1.6, 1.8, 0.4])
 
@@ -72,7 +72,7 @@ def model(
 
 
 def write(out: str | os.PathLike[str], seed: int, sizes: Sizes = Sizes()) -> None:
-    """Write the six files into the directory `out`, which is made where it does not exist."""
+    """Writes the six files into the directory `out`, which is created if necessary."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.RandomState(seed)

@@ -1,4 +1,4 @@
-"""Pickles as Python 2 and chumpy wrote them, byte by byte."""
+"""Writes pickles as Python 2 and chumpy did, byte by byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 class Python2Pickle:
-    """Writes protocol 2 as Python 2.7's cPickle did: names of its modules, text as bytes."""
+    """Protocol 2 of Python 2.7's cPickle, with Python 2's module names and byte strings."""
 
     def __init__(self) -> None:
         self.out = io.BytesIO()
@@ -91,5 +91,7 @@ class Python2Pickle:
 
 
 class Chumpy:
+    """An array that is pickled as chumpy's."""
+
     def __init__(self, array: np.ndarray) -> None:
         self.array = array

@@ -1,4 +1,4 @@
-"""PNG files by hand."""
+"""PNG files, written without a library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, row: bytes) -> bytes:
-    """By hand: RGB, each row the same."""
+    """An RGB image whose rows are all the same; at most 100 rows are written."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress((b"\0" + row) * min(height, 100))
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

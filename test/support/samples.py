@@ -1,4 +1,4 @@
-"""Made-up people for tests."""
+"""Random people and stored numbers for tests."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ROTATIONS = {"global_orient": 1, "body_pose": 21, "left_hand_pose": 15, "right_h
 
 
 def random_parameters(count: int, seed: int = 0) -> EhmParameters:
-    """People in wild poses, half as large to twice as large in the head, 5 m before the camera."""
+    """People in random poses, heads scaled by 0.5 to 2, 5 m in front of the crop's camera."""
     random = np.random.default_rng(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.from_numpy(random.standard_normal(shape).astype(np.float32))
 
     def rotations(joints: int) -> Tensor:
-        drawn = Rotation.random(count * joints + 1, random).as_matrix()[1:]  # none, too
+        drawn = Rotation.random(count * joints + 1, random).as_matrix()[1:]  # works for 0 people
         return torch.from_numpy(drawn.reshape(count, joints, 3, 3).astype(np.float32))
 
     values = {name: rotations(joints) for name, joints in ROTATIONS.items()}
@@ -44,12 +44,13 @@ def random_parameters(count: int, seed: int = 0) -> EhmParameters:
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
+    """Outputs of the published implementation, from test/data."""
     with np.load(DATA / f"{name}.npz") as file:
         return dict(file)
 
 
 def golden_parameters() -> EhmParameters:
-    """Those of ehm.npz."""
+    """The parameters of ehm.npz."""
     stored = golden("ehm")
     return EhmParameters(
         **{f.name: torch.from_numpy(stored[f.name]) for f in fields(EhmParameters)}

@@ -1,4 +1,4 @@
-"""Looks at a step's operations: what a CUDA graph cannot record, and how many there are."""
+"""Looks at torch operations: those that a CUDA graph cannot record, and their number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Waits(TorchDispatchMode):
-    """Notes the operations that on CUDA copy from the host or wait for the device."""
+    """Records the operations that on CUDA copy from the host or wait for the device."""
 
     WAITING = (
         *("lift_fresh", "_local_scalar_dense", "nonzero", "index.", "index_put"),
@@ -28,7 +28,7 @@ class Waits(TorchDispatchMode):
 
 
 class Operations(TorchDispatchMode):
-    """Counts the operations that compute or copy: on CUDA each is started on its own."""
+    """Counts the operations that compute or copy: each is a kernel launch on CUDA."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""People who do not exist move as people do, and what is said of them is what is drawn."""
+"""Synthetic people: their controls, motions and scenes; the ground truth agrees with the image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shot(cast: Cast) -> Shot:
 
 
 def joints(cast: Cast, **controls: float) -> dict[str, NDArray[np.float32]]:
-    """Of one standing person with some controls changed, in model axes."""
+    """Joints of a standing person with some controls changed, in model axes."""
     values = vector({**STANDING, **controls})[None]
     shapes = cast.shapes(1, np.random.default_rng(0))
     parameters = parameters_of(UPRIGHT[None], values, np.zeros((1, 50)), shapes)
@@ -67,7 +67,7 @@ LEFT, UP, FORWARD = range(3)
         ("tilt", 20, "left_eye", LEFT, -1),
     ],
 )
-def test_a_control_moves_what_its_name_says(
+def test_controls_move_the_joints_that_they_name(
     cast: Cast, control: str, value: float, joint: str, axis: int, sign: int
 ) -> None:
     for side in ("left", "right") if control.startswith("left_") else ("left",):
@@ -78,7 +78,7 @@ def test_a_control_moves_what_its_name_says(
         assert sign * outward * (at - before)[axis] > 0.01
 
 
-def test_a_level_arm_points_sideways_or_to_the_front(cast: Cast) -> None:
+def test_a_raised_arm_points_sideways_or_forward(cast: Cast) -> None:
     for forward, axis in ((0, LEFT), (90, FORWARD)):
         at = joints(cast, left_arm_raise=70, left_arm_forward=forward, left_elbow=0)
         arm = at["left_elbow"] - at["left_shoulder"]
@@ -98,7 +98,7 @@ def test_a_fist_closes_towards_the_palm(cast: Cast) -> None:
         assert reach[1] < 0.85 * reach[0]
 
 
-def test_both_sides_mirror_each_other() -> None:
+def test_the_same_control_on_the_other_side_is_the_mirrored_movement() -> None:
     random = np.random.default_rng(0)
     drawn = {n: random.uniform(*LIMITS[n]) for n in CONTROLS if n.startswith("left_")}
     both = rotations(vector(drawn | {f"right_{n[5:]}": v for n, v in drawn.items()})[None])
@@ -110,24 +110,24 @@ def test_both_sides_mirror_each_other() -> None:
         np.testing.assert_allclose(both.body_pose[0, right], expected, atol=1e-12)
 
 
-def test_what_is_tested_is_never_trained() -> None:
+def test_training_and_test_share_no_action() -> None:
     assert not set(TRAINING) & set(HELD_OUT)
 
 
-@pytest.mark.parametrize("repertoire", [TRAINING, HELD_OUT])
+@pytest.mark.parametrize("repertoire", [TRAINING, HELD_OUT], ids=["training", "held out"])
 def test_motions_are_smooth_within_limits_and_repeat(repertoire: tuple) -> None:
     times_s = np.arange(0, 20, 1 / 60)
     first, second = (Motion(repertoire, np.random.default_rng(7)) for _ in range(2))
     path = np.stack([first(t) for t in times_s])
     np.testing.assert_array_equal(path, np.stack([second(t) for t in times_s]))
     np.testing.assert_array_equal(path, limited(path))
-    speed = np.abs(np.diff(path, axis=0)).max(0) * 60  # a second
+    speed = np.abs(np.diff(path, axis=0)).max(0) * 60  # per second
     span = np.array([high - low for low, high in LIMITS.values()])
     assert (speed < 12 * span).all(), CONTROLS[int((speed / span).argmax())]
-    assert (np.ptp(path, axis=0) > 0.02 * span).mean() > 0.8  # nearly everything moves
+    assert (np.ptp(path, axis=0) > 0.02 * span).mean() > 0.8  # most controls move
 
 
-def test_a_motion_may_be_asked_in_any_order() -> None:
+def test_times_of_a_motion_may_come_in_any_order() -> None:
     motion = Motion(TRAINING, np.random.default_rng(3))
     later = motion(12.5)
     earlier = motion(1.0)
@@ -135,7 +135,7 @@ def test_a_motion_may_be_asked_in_any_order() -> None:
     np.testing.assert_array_equal(motion(1.0), earlier)
 
 
-def test_what_was_long_ago_is_not_kept_and_comes_again(cast: Cast) -> None:
+def test_forgotten_steps_are_computed_again(cast: Cast) -> None:
     def make() -> Actor:
         return Actor(cast, HELD_OUT, (-0.2, 0.2, 2.5, 5.0), np.random.default_rng(2))
 
@@ -144,7 +144,7 @@ def test_what_was_long_ago_is_not_kept_and_comes_again(cast: Cast) -> None:
     early = [fresh.place(t) for t in times_s]
     early_poses = np.stack([fresh.motion(t) for t in times_s])
     assert actor.place(100.0) == make().place(100.0)
-    assert len(actor._way) == KEPT_STEPS
+    assert len(actor._path) == KEPT_STEPS
     assert len(actor.motion._parts) == KEPT
     np.testing.assert_array_equal(np.stack([actor.motion(t) for t in times_s]), early_poses)
     assert [actor.place(t) for t in times_s] == early
@@ -160,9 +160,9 @@ def test_faces_move() -> None:
     assert np.ptp(np.stack([motion(t) for t in np.arange(0, 20, 0.1)])[:, INDEX["jaw"]]) > 5
 
 
-def test_a_seed_is_a_scene(cast: Cast, shot: Shot) -> None:
+def test_a_seed_determines_the_scene(cast: Cast, shot: Shot) -> None:
     again = Scene(cast, HELD_OUT, seed=4, people=3)
-    again.shot(5.0)  # whatever was asked before
+    again.shot(5.0)  # other times before do not matter
     same = again.shot(2.0)
     np.testing.assert_array_equal(same.image, shot.image)
     np.testing.assert_array_equal(same.people.joints, shot.people.joints)
@@ -171,7 +171,7 @@ def test_a_seed_is_a_scene(cast: Cast, shot: Shot) -> None:
 
 
 def test_the_truth_is_where_the_person_is_drawn(cast: Cast, shot: Shot) -> None:
-    """The pelvis and the eyes of people that nobody hides are on pixels of their clothes."""
+    """The joints of people who are not occluded are on pixels that differ from the background."""
     people = shot.people
     assert len(people) == 3
     height, width, _ = shot.image.shape
@@ -201,7 +201,7 @@ def test_people_stand_on_the_floor(cast: Cast) -> None:
         np.testing.assert_allclose((placed @ down).max(1), scene._height_m, atol=1e-4)
 
 
-def test_the_parameters_are_those_of_the_joints(cast: Cast, shot: Shot) -> None:
+def test_parameters_and_joints_agree(cast: Cast, shot: Shot) -> None:
     people = shot.people
     with torch.inference_mode():
         bodies = cast.body_model(people.parameters, mesh=True)
@@ -209,12 +209,12 @@ def test_the_parameters_are_those_of_the_joints(cast: Cast, shot: Shot) -> None:
     np.testing.assert_allclose(bodies.rotations.numpy(), people.rotations, atol=1e-6)
 
 
-def test_a_hidden_person_is_less_visible(cast: Cast) -> None:
+def test_occluded_people_are_less_visible(cast: Cast) -> None:
     hidden = [
         visible
         for seed in range(12)
         for visible in Scene(cast, TRAINING, seed, people=3).shot(1.0).visible
     ]
     assert max(hidden) <= 1
-    assert min(hidden) < 0.9  # somebody is in front of somebody
-    assert np.median(hidden) > 0.9  # mostly nobody is
+    assert min(hidden) < 0.9  # some people are occluded
+    assert np.median(hidden) > 0.9  # most people are not

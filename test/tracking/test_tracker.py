@@ -1,11 +1,10 @@
-"""Ids of boxes from image to image."""
+"""Boxes keep their ids from image to image."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pear_ros.geometry.boxes import box_iou_batch
 from pear_ros.tracking.tracker import Tracker
 
 
@@ -18,51 +17,24 @@ def at(*lefts: float) -> np.ndarray:
     return xyxy(*((left, 0, left + 10, 20) for left in lefts))
 
 
-OVERLAPS = {
-    "same": ((0, 0, 10, 10), (0, 0, 10, 10), 1),
-    "half": ((0, 0, 10, 10), (0, 0, 10, 5), 1 / 2),
-    "shifted by half": ((0, 0, 10, 10), (5, 0, 15, 10), 1 / 3),
-    "corner": ((0, 0, 10, 10), (5, 5, 15, 15), 25 / 175),
-    "touching": ((0, 0, 10, 10), (10, 0, 20, 10), 0),
-    "apart in x and y": ((0, 0, 10, 10), (30, 30, 40, 40), 0),
-    "apart in x": ((0, 0, 10, 10), (30, 0, 40, 10), 0),
-    "empty": ((5, 5, 5, 5), (5, 5, 5, 5), 0),
-    "empty in another": ((5, 5, 5, 5), (0, 0, 10, 10), 0),
-}
-
-
-@pytest.mark.parametrize(("a", "b", "expected"), OVERLAPS.values(), ids=OVERLAPS)
-def test_overlap(a: tuple[float, ...], b: tuple[float, ...], expected: float) -> None:
-    assert box_iou_batch(xyxy(a), xyxy(b))[0, 0] == pytest.approx(expected)
-    assert box_iou_batch(xyxy(b), xyxy(a))[0, 0] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 2), (2, 0), (2, 3)])
-def test_overlaps_of_batches(n: int, m: int) -> None:
-    a, b = at(*range(n)), at(*range(m))
-    overlaps = box_iou_batch(a, b)
-    assert overlaps.shape == (n, m)
-    for i in range(n):
-        for k in range(m):
-            assert overlaps[i, k] == box_iou_batch(a[i : i + 1], b[k : k + 1])[0, 0]
-
-
-# Images in turn: their time, their boxes, the ids these get.
+# A sequence of images: time, boxes, the ids that the boxes get.
 RUNS = {
     "one stays": [(0, at(0), "p1"), (1, at(1), "p1"), (2, at(2), "p1")],
     "nobody": [(0, at(), ""), (1, at(), "")],
-    "two change places in the list": [(0, at(0, 50), "p1 p2"), (1, at(51, 1), "p2 p1")],
+    "two in another order": [(0, at(0, 50), "p1 p2"), (1, at(51, 1), "p2 p1")],
     "one comes, one goes": [
         (0, at(0), "p1"), (1, at(0, 50), "p1 p2"), (2, at(50), "p2"), (3, at(50, 90), "p2 p3"),
     ],
     "too far": [(0, at(0), "p1"), (1, at(8), "p2")],
     "comes back in time": [(0, at(0), "p1"), (1, at(), ""), (2, at(0), "p1")],
     "comes back too late": [(0, at(0), "p1"), (1, at(), ""), (2.1, at(0), "p2")],
-    "being seen renews": [(0, at(0), "p1"), (2, at(0), "p1"), (4, at(0), "p1")],
-    "last place counts": [(0, at(0), "p1"), (1, at(4), "p1"), (2, at(8), "p1"), (3, at(0), "p2")],
-    # 3 is nearest to 2 (p2), but 6 is too far from 0 (p1): both match if 3 is p1 and 6 is p2.
-    "most overlap in all": [(0, at(0, 2), "p1 p2"), (1, at(3, 6), "p1 p2")],
-    "a lost one is not mistaken": [(0, at(0, 50), "p1 p2"), (1, at(50), "p2"), (2, at(90), "p3")],
+    "seen again in time": [(0, at(0), "p1"), (2, at(0), "p1"), (4, at(0), "p1")],
+    "the last box is compared": [
+        (0, at(0), "p1"), (1, at(4), "p1"), (2, at(8), "p1"), (3, at(0), "p2"),
+    ],
+    # 3 is nearest to 2 (p2), but then 6 is too far from 0 (p1). Both match if 3 is p1 and 6 is p2.
+    "greatest overlap in total": [(0, at(0, 2), "p1 p2"), (1, at(3, 6), "p1 p2")],
+    "another box is a new person": [(0, at(0, 50), "p1 p2"), (1, at(50), "p2"), (2, at(90), "p3")],
 }  # fmt: skip
 
 
@@ -73,12 +45,14 @@ def test_ids(images: list[tuple[float, np.ndarray, str]]) -> None:
         assert tracker(boxes, stamp_s) == tuple(ids.split())
 
 
-def test_boxes_apart_never_match() -> None:
+def test_boxes_without_overlap_never_match() -> None:
     tracker = Tracker("p", min_iou=0.0, timeout_s=2)
     assert tracker(at(0), 0) != tracker(at(500), 1)
 
 
-@pytest.mark.parametrize(("min_iou", "same"), [(0.33, True), (0.34, False)])
+@pytest.mark.parametrize(
+    ("min_iou", "same"), [(0.33, True), (0.34, False)], ids=["enough", "too little"]
+)
 def test_least_overlap(min_iou: float, same: bool) -> None:
     tracker = Tracker("p", min_iou, timeout_s=2)
     before = tracker(at(0), 0)
@@ -92,7 +66,7 @@ def test_forgotten_ids_are_not_used_again() -> None:
     assert tracker(at(0, 50), 0) == ("cam_p3", "cam_p4")
 
 
-def test_trackers_count_apart() -> None:
+def test_each_tracker_has_ids_of_its_own() -> None:
     a, b = Tracker("a_p", 0.3, 2), Tracker("b_p", 0.3, 2)
     assert a(at(0, 50), 0) == ("a_p1", "a_p2")
     assert b(at(0), 0) == ("b_p1",)

@@ -1,4 +1,4 @@
-"""What the network is taught is the truth, in the network's own terms."""
+"""Training data: crops, labels and losses agree with the ground truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import BodyModel
 from pear_ros.geometry.crop_camera import CROP_SIZE, rotated
 from pear_ros.images.crop import cut_crop
@@ -19,38 +19,29 @@ from pear_ros.people import JOINT, EhmParameters
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.rendering.renderer import LIGHTING, render
 from pear_ros.synthetic.actions import TRAINING
-from pear_ros.system.installed import shared_file
 from training import data, train
 from training.cpu import for_cpu
-from training.data import IMAGE_SIZE, NOBODY, OUTLINE, Batch, CropMaker
-from training.losses import TokenAnswers, heatmap_loss, stage_1, to_crop, token_losses
+from training.data import BACKGROUND, IMAGE_SIZE, OUTLINE, Batch, CropMaker
+from training.losses import TokenPredictions, heatmap_loss, stage_1, to_crop, token_losses
 from training.pixel_loss import SAMPLES, PixelLoss
 
 TINY = NetworkConfig(
     BackboneConfig(embed_dim=24, depth=1, num_heads=2),
     dataclasses.replace(train.SMALL.head, context_dim=24, dim=32, depth=1, mlp_dim=32),
 )
-BODY = shared_file("standin/body.npz")
 
 
 @pytest.fixture(scope="module")
-def assets() -> BodyAssets:
-    return load_assets(BODY)
+def batch(standin: BodyAssets) -> Batch:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("LOOKS", "BACKGROUNDS"):
+            monkeypatch.setattr(data, name, 12)  # each takes a tenth of a second to draw
+        return CropMaker(standin, TRAINING, seed=5).batch(24)
 
 
-@pytest.fixture(scope="module")
-def batch(assets: BodyAssets) -> Batch:
-    return CropMaker(assets, TRAINING, seed=5).batch(24)
-
-
-@pytest.fixture(scope="module")
-def body_model(assets: BodyAssets) -> BodyModel:
-    return BodyModel(assets)
-
-
-def fitted(batch: Batch, body_model: BodyModel, through_true_camera: bool = False) -> EhmParameters:
-    """The truth with the crop camera that explains the joints in the crop best."""
-    joints = body_model(batch.parameters).joints
+def fitted(batch: Batch, model: BodyModel, through_true_camera: bool = False) -> EhmParameters:
+    """The ground truth with the crop camera that projects the joints best."""
+    joints = model(batch.parameters).joints
     camera_t = torch.zeros(len(joints), 3)
     camera_t[:, 2] = 25.0
     camera_t.requires_grad_()
@@ -70,26 +61,42 @@ def fitted(batch: Batch, body_model: BodyModel, through_true_camera: bool = Fals
     return dataclasses.replace(batch.parameters, camera_t=camera_t.detach())
 
 
-def test_the_truth_has_no_loss_but_perspective(batch: Batch, body_model: BodyModel) -> None:
-    """The crop's camera is nearly parallel, the one that drew the person is not."""
-    losses = stage_1(fitted(batch, body_model), batch, body_model, None)
+@pytest.fixture(scope="module")
+def truth(batch: Batch, model: BodyModel) -> EhmParameters:
+    return fitted(batch, model)
+
+
+@pytest.fixture(scope="module")
+def truth_of_true_camera(batch: Batch, model: BodyModel) -> EhmParameters:
+    return fitted(batch, model, through_true_camera=True)
+
+
+def test_the_truth_has_only_the_loss_of_perspective(
+    batch: Batch, model: BodyModel, truth: EhmParameters
+) -> None:
+    """The crop's camera is almost a parallel projection; the one that drew the person is not."""
+    losses = stage_1(truth, batch, model, None)
     perspective = {"joints_2d", "hands_2d"}
     for name, loss in losses.items():
         assert loss < (0.02 if name in perspective else 1e-6), name
 
 
-def test_through_the_true_camera_the_truth_has_no_loss(batch: Batch, body_model: BodyModel) -> None:
-    truth = fitted(batch, body_model, through_true_camera=True)
-    for name, loss in stage_1(truth, batch, body_model, None, through_true_camera=True).items():
+def test_through_the_true_camera_the_truth_has_no_loss(
+    batch: Batch, model: BodyModel, truth_of_true_camera: EhmParameters
+) -> None:
+    truth = truth_of_true_camera
+    for name, loss in stage_1(truth, batch, model, None, through_true_camera=True).items():
         assert loss < 1e-5, name
 
 
-def test_bodies_are_placed_as_by_the_node(batch: Batch, body_model: BodyModel) -> None:
-    """Turned into the camera's axes, and moved to where its picture shows them."""
-    truth = fitted(batch, body_model, through_true_camera=True)
-    joints = body_model(truth).joints
+def test_bodies_are_placed_as_in_the_pipeline(
+    batch: Batch, model: BodyModel, truth_of_true_camera: EhmParameters
+) -> None:
+    """In the camera's axes, translated by `place_in_camera`."""
+    truth = truth_of_true_camera
+    joints = model(truth).joints
     placed = batch.cameras.placed(joints, joints, truth.camera_t)
-    in_camera = body_model(rotated(truth, batch.cameras.turn)).joints
+    in_camera = model(rotated(truth, batch.cameras.camera_from_crop)).joints
     expected = (
         in_camera
         + place_in_camera(
@@ -99,9 +106,10 @@ def test_bodies_are_placed_as_by_the_node(batch: Batch, body_model: BodyModel) -
     torch.testing.assert_close(placed, expected, rtol=0, atol=1e-4)
 
 
-def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
-    truth = fitted(batch, body_model)
-    before = stage_1(truth, batch, body_model, None)
+def test_each_error_increases_its_losses(
+    batch: Batch, model: BodyModel, truth: EhmParameters
+) -> None:
+    before = stage_1(truth, batch, model, None)
     turn = torch.eye(3)[[2, 0, 1]]
     for field, names in {
         "global_orient": {"orientation", "joints_3d", "joints_2d"},
@@ -115,25 +123,25 @@ def test_each_error_has_its_loss(batch: Batch, body_model: BodyModel) -> None:
     }.items():
         value = getattr(truth, field)
         wrong = value @ turn if value.shape[-2:] == (3, 3) else value + 1
-        after = stage_1(dataclasses.replace(truth, **{field: wrong}), batch, body_model, None)
+        after = stage_1(dataclasses.replace(truth, **{field: wrong}), batch, model, None)
         for name in names:
             assert after[name] > before[name] + 1e-3, (field, name)
 
 
 def pixel_parts(batch: Batch) -> torch.Tensor:
-    """(N, 64, 48) what every fourth pixel shows, out of the tokens."""
+    """(N, 64, 48) the part of the body at every fourth pixel."""
     tokens = batch.parts.unflatten(2, (4, 4)).unflatten(1, (16, 12))  # rows, columns, twice
     return tokens.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 def test_parts_are_where_the_joints_are(batch: Batch) -> None:
-    """Around an elbow is the skin that the elbow or the shoulder moves, of the same side."""
+    """Near an elbow is skin of the elbow or the shoulder of the same side, for example."""
     parts = pixel_parts(batch)
     limbs = [JOINT[f"{s}_{j}"] for s in ("left", "right") for j in ("knee", "elbow", "wrist")]
     before = [JOINT[f"{s}_{j}"] for s in ("left", "right") for j in ("hip", "shoulder", "elbow")]
 
     def found(uv: torch.Tensor) -> float:
-        """How often, of the joints (N, 6, 2) that are in view."""
+        """The fraction of the visible joints (N, 6, 2) with the right part nearby."""
         column, row = (uv * 32 + torch.tensor((24, 32))).long().unbind(-1)
         hits = []
         for person in range(len(uv)):
@@ -146,17 +154,15 @@ def test_parts_are_where_the_joints_are(batch: Batch) -> None:
         return float(np.mean(hits))
 
     uv = batch.joints_uv[:, limbs]
-    assert found(uv) > 0.8  # others are hidden
+    assert found(uv) > 0.8  # the others are hidden
     assert found(uv * torch.tensor((-1, 1))) < 0.4
     assert found(uv + 0.3) < 0.3
 
 
-def test_points_of_the_body_are_where_its_parts_turn_them(
-    batch: Batch, body_model: BodyModel
-) -> None:
-    """Seen from a part's joint, a pixel lies where the part's rotation takes the point it shows."""
-    rotations = body_model(batch.parameters).rotations
-    person, token, pixel = (batch.parts != NOBODY).nonzero(as_tuple=True)
+def test_points_of_the_surface_turn_with_their_parts(batch: Batch, model: BodyModel) -> None:
+    """The part's rotation maps a pixel's surface point to its offset from the part's joint."""
+    rotations = model(batch.parameters).rotations
+    person, token, pixel = (batch.parts != BACKGROUND).nonzero(as_tuple=True)
     part = batch.parts[person, token, pixel].long()
     row = 16 * (token // 12) + 4 * (pixel // 4) + 2
     column = 16 * (token % 12) + 4 * (pixel % 4) + 2
@@ -176,10 +182,10 @@ def test_points_of_the_body_are_where_its_parts_turn_them(
 
 
 def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
-    """Colours change most where the person ends."""
+    """Colours change most at the outline of the person."""
     assert batch.crops.shape == (24, CROP_SIZE, CROP_SIZE - 64, 3)
     assert batch.crops.dtype == torch.uint8
-    is_person = pixel_parts(batch) != NOBODY  # (N, 64, 48)
+    is_person = pixel_parts(batch) != BACKGROUND  # (N, 64, 48)
     ends = is_person[:, :, 1:] != is_person[:, :, :-1]
 
     def contrast(crops: torch.Tensor) -> float:
@@ -192,13 +198,13 @@ def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
         assert contrast(wrong) < 0.3 * contrast(batch.crops)
 
 
-def test_a_crop_is_what_is_cut_from_the_image(
-    assets: BodyAssets, monkeypatch: pytest.MonkeyPatch
+def test_a_drawn_crop_agrees_with_a_crop_of_the_image(
+    standin: BodyAssets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LOOKS", "BACKGROUNDS"):
         monkeypatch.setattr(data, name, 1)
     monkeypatch.setattr(data, "random_lighting", lambda _: LIGHTING)
-    maker = CropMaker(assets, TRAINING, seed=3)
+    maker = CropMaker(standin, TRAINING, seed=3)
     maker._backgrounds[0][:] = 60
     width, height = IMAGE_SIZE
     room = np.full((height, width, 3), 60, np.uint8)
@@ -208,7 +214,7 @@ def test_a_crop_is_what_is_cut_from_the_image(
         camera, place, xywh = maker._place(body[::OUTLINE])
         mesh = (body + place)[None]
         drawn = maker._draw(mesh, looks, camera, xywh).image.astype(int)
-        image = render(room, mesh, assets.body_faces, looks, camera, lighting=LIGHTING).image
+        image = render(room, mesh, standin.body_faces, looks, camera, lighting=LIGHTING).image
         cut = cut_crop(image, xywh).astype(int)
         inside = (cut_crop(np.full_like(room, 255), xywh) == 255).all(-1)
 
@@ -218,7 +224,7 @@ def test_a_crop_is_what_is_cut_from_the_image(
             assert np.abs(np.roll(drawn, shift, axis) - cut)[inside].mean() > 3 * off
 
 
-def test_heatmaps_are_best_at_the_truth() -> None:
+def test_the_heatmap_loss_is_least_at_the_truth() -> None:
     uv = torch.tensor([[[-0.3, 0.4], [0.1, -0.8]]])  # half crops
     rows, columns = 16, 12
 
@@ -232,28 +238,28 @@ def test_heatmaps_are_best_at_the_truth() -> None:
     there = heatmap_loss(logits(0), uv, everywhere)
     assert there < heatmap_loss(logits(0.125), uv, everywhere) - 1
     assert there < heatmap_loss(logits(-0.125), uv, everywhere) - 1
-    # of tokens in another order, and of some of them
+    # with the tokens in another order, and with some of them
     order = torch.randperm(192)[None]
     assert torch.isclose(heatmap_loss(logits(0)[:, order[0]], uv, order), there)
     near = logits(0).amax(2)[0].topk(60).indices[None]
     assert torch.isclose(heatmap_loss(logits(0)[:, near[0]], uv, near), there, atol=1e-3)
 
 
-def test_joints_that_the_network_cannot_see_teach_no_heatmap() -> None:
+def test_joints_outside_the_crop_have_no_heatmap_loss() -> None:
     logits = torch.randn(1, 192, 2)
     outside = torch.tensor([[[0.9, 0.0], [0.0, -1.4]]])  # beyond 192 columns, above the crop
     assert heatmap_loss(logits, outside, torch.arange(192)[None]) == 0
 
 
-def test_tokens_are_taught_what_they_see(batch: Batch, body_model: BodyModel) -> None:
-    rotations = body_model(batch.parameters).rotations
+def test_the_token_losses_are_least_at_the_truth(batch: Batch, model: BodyModel) -> None:
+    rotations = model(batch.parameters).rotations
     kept = train.choose_tokens(batch.parts, 72)
     parts = batch.parts.gather(1, kept[..., None].expand(-1, -1, 16)).long()
-    share = torch.nn.functional.one_hot(parts, NOBODY + 1).float().mean(2)  # (N, K, 56)
-    part = share[..., :NOBODY].argmax(-1)
+    share = torch.nn.functional.one_hot(parts, BACKGROUND + 1).float().mean(2)  # (N, K, 56)
+    part = share[..., :BACKGROUND].argmax(-1)
     person = torch.arange(len(part))[:, None]
     turns = rotations[person, part][..., :2].mT.flatten(2)  # the first two columns
-    truth = TokenAnswers(
+    truth = TokenPredictions(
         kept,
         torch.zeros(24, 72, 55),
         (share + 1e-9).log(),
@@ -272,8 +278,8 @@ def test_tokens_are_taught_what_they_see(batch: Batch, body_model: BodyModel) ->
         assert wrong[name] > right[name] + 0.05, name
 
 
-def test_the_person_is_among_the_tokens_that_are_kept(batch: Batch) -> None:
-    is_person = (batch.parts != NOBODY).any(-1)
+def test_tokens_of_the_person_are_kept(batch: Batch) -> None:
+    is_person = (batch.parts != BACKGROUND).any(-1)
     assert 20 < is_person.sum(1).float().mean() < 70
     kept = train.choose_tokens(batch.parts, 72)
     assert (kept.diff() > 0).all()
@@ -281,7 +287,7 @@ def test_the_person_is_among_the_tokens_that_are_kept(batch: Batch) -> None:
     assert torch.equal(train.choose_tokens(batch.parts, 192), torch.arange(192).expand(24, -1))
 
 
-def test_the_cpus_forms_compute_the_same(batch: Batch) -> None:
+def test_the_layers_for_cpus_compute_the_same(batch: Batch) -> None:
     torch.manual_seed(0)
     network = PearNetwork(TINY).eval()
     for name in ("backbone.pos_embed", "head.transformer.pos_embedding"):
@@ -299,31 +305,33 @@ def test_the_cpus_forms_compute_the_same(batch: Batch) -> None:
     torch.testing.assert_close(vars(network.head(before[0])), vars(answer), rtol=1e-4, atol=1e-5)
 
 
-def test_tokens_that_see_nobody_teach_no_pose(batch: Batch) -> None:
-    nobody = dataclasses.replace(batch, parts=torch.full_like(batch.parts, NOBODY))
-    answers = {"heatmaps": 55, "parts": NOBODY + 1, "turns": 6, "places": 3, "surface": 48}
+def test_tokens_without_a_person_have_no_pose_loss(batch: Batch) -> None:
+    nobody = dataclasses.replace(batch, parts=torch.full_like(batch.parts, BACKGROUND))
+    answers = {"heatmaps": 55, "parts": BACKGROUND + 1, "turns": 6, "places": 3, "surface": 48}
     zeros = {name: torch.zeros(24, 9, size) for name, size in answers.items()}
-    tokens = TokenAnswers(torch.arange(9).expand(24, -1), **zeros)
+    tokens = TokenPredictions(torch.arange(9).expand(24, -1), **zeros)
     losses = token_losses(tokens, nobody, torch.eye(3).expand(24, 55, 3, 3))
     assert losses["part_turns"] == losses["part_places"] == losses["surface"] == 0
 
 
-def test_targets_come_with_the_crops(assets: BodyAssets) -> None:
-    loss = PixelLoss(assets)
-    batch = CropMaker(assets, TRAINING, 1, loss.make_target).batch(8)  # 10 to 23 degrees off axis
-    model = BodyModel(assets)
+@pytest.mark.slow
+def test_targets_agree_with_their_crops(standin: BodyAssets, model: BodyModel) -> None:
+    loss = PixelLoss(standin)
+    batch = CropMaker(standin, TRAINING, 1, loss.make_target).batch(
+        8
+    )  # 10 to 23 degrees off the axis
     truth = fitted(batch, model, through_true_camera=True)
     assert batch.target is not None
     moved = dataclasses.replace(truth, camera_t=truth.camera_t + torch.tensor((0.15, 0, 0)))
     right, wrong = (loss(people, batch.target, batch.cameras) for people in (truth, moved))
     for name in ("body_parts", "body_colors", "body_normals"):
         assert wrong[name] > 1.5 * right[name], name
-    # Measured: 0.16; 0.24 with the normals against the optical axis instead of the rays, 0.25 with
-    # normals in the crop's axes.
+    # Measured: 0.16; 0.24 if normals are compared with the optical axis instead of the rays, 0.25
+    # if they are in the crop's axes.
     assert right["body_parts"] < 0.19
     with torch.no_grad():
         drawn = loss.draw(truth, batch.target, batch.cameras)["body"][0].sum(1) > 0.5
     body = batch.target.views["body"]
     known, shown = body.known == SAMPLES**2, body.parts.sum(1) > SAMPLES**2 / 2
     overlap = (drawn & shown & known).sum() / ((drawn | shown) & known).sum()
-    assert overlap > 0.87  # measured: 0.90; 0.83 and 0.80 so
+    assert overlap > 0.87  # measured: 0.90; 0.83 and 0.80 with these two mistakes

@@ -1,4 +1,4 @@
-"""The stand-in body is a person as far as its users can tell: axes, joints, skin, face, shapes."""
+"""The stand-in body has the axes, joints, skin, face and shapes of a person."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from samples import random_parameters
 from scipy.spatial.transform import Rotation
 
-from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.people import JOINT, JOINT_NAMES, EhmParameters
 from pear_ros.synthetic.shapes import ShapeSampler, seam
@@ -25,16 +25,6 @@ EYES = [JOINT["left_eye"], JOINT["right_eye"]]
 
 
 @pytest.fixture(scope="module")
-def standin() -> BodyAssets:
-    return load_assets(PATH)
-
-
-@pytest.fixture(scope="module")
-def model(standin: BodyAssets) -> BodyModel:
-    return BodyModel(standin)
-
-
-@pytest.fixture(scope="module")
 def rest(model: BodyModel) -> Bodies:
     return model(at_rest(), mesh=True)
 
@@ -45,7 +35,7 @@ def place(rest: Bodies) -> dict[str, NDArray[np.float32]]:
 
 
 def at_rest(count: int = 1, **values: object) -> EhmParameters:
-    """People at rest but for the given values, whose last axis may be short."""
+    """People at rest except for the given values, whose last axis may be shorter."""
     parameters = random_parameters(count)
     fields = {}
     for spec in dataclasses.fields(parameters):
@@ -72,12 +62,12 @@ def signed_volume(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> fl
     return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
 
 
-def test_it_is_small_and_says_whose_it_is() -> None:
+def test_it_is_small_and_has_a_licence() -> None:
     assert PATH.stat().st_size < MAX_BYTES
     assert "CC0" in PATH.with_name("LICENSE.md").read_text()
 
 
-def test_the_joints_are_smplxs(standin: BodyAssets) -> None:
+def test_it_has_the_joints_of_smplx(standin: BodyAssets) -> None:
     np.testing.assert_array_equal(standin.body_parents, smplx_parents())
     np.testing.assert_array_equal(standin.head_parents, [-1, 0, 1, 1, 1])
     for rows in (standin.body_joint_regressor, standin.head_joint_regressor):
@@ -97,7 +87,7 @@ def test_every_vertex_is_skinned_and_used(standin: BodyAssets) -> None:
         )
 
 
-def test_faces_look_outward(standin: BodyAssets) -> None:
+def test_triangles_face_outward(standin: BodyAssets) -> None:
     assert 0.04 < signed_volume(standin.body_template, standin.body_faces) < 0.12  # m^3
     place = np.full(len(standin.body_template), -1)
     place[standin.head_vertex_ids] = np.arange(len(standin.head_vertex_ids))
@@ -116,10 +106,10 @@ def test_it_stands_in_a_t_pose(place: dict[str, NDArray[np.float32]], rest: Bodi
     bones = np.diff([place[name] for name in arm], axis=0)
     ways = bones / np.linalg.norm(bones, axis=1, keepdims=True)
     assert (ways[:, 0] > 0.999).all()
-    # Palms down, so that thumb and index finger lie before the others, and toes before the heels.
+    # Palms are down, so thumb and index finger are in front; toes are in front of the heels.
     assert place["left_thumb3"][2] > place["left_index1"][2] > place["left_pinky1"][2] + 0.04
     assert place["left_foot"][2] > place["left_ankle"][2] + 0.08
-    # The face looks forward.
+    # The eyes are in front.
     assert place["left_eye"][2] > place["head"][2] + 0.05
 
 
@@ -145,14 +135,14 @@ def test_left_and_right_mirror_each_other(place: dict[str, NDArray[np.float32]])
         ("left_shoulder", "right_shoulder", 0.28, 0.42),
     ],
 )
-def test_bones_are_as_long_as_a_persons(
+def test_bones_have_human_lengths(
     place: dict[str, NDArray[np.float32]], begin: str, end: str, low_m: float, high_m: float
 ) -> None:
     assert low_m < np.linalg.norm(place[end] - place[begin]) < high_m
 
 
 @pytest.mark.parametrize("finger", ["index", "middle", "pinky", "ring", "thumb"])
-def test_a_joint_lies_inside_its_finger(
+def test_finger_joints_are_inside_their_fingers(
     standin: BodyAssets, rest: Bodies, place: dict[str, NDArray[np.float32]], finger: str
 ) -> None:
     assert rest.vertices is not None
@@ -164,7 +154,7 @@ def test_a_joint_lies_inside_its_finger(
         offsets = skin - place[name]
         near = offsets[np.linalg.norm(offsets, axis=1) < 0.02]
         assert len(near) > 10
-        # Skin on all sides: no half-space before the joint is empty.
+        # There is skin on all sides: no half-space beside the joint is empty.
         ways = Rotation.random(50, np.random.default_rng(0)).apply([1, 0, 0])
         assert ((near @ ways.T).max(0) > 0.002).all(), name
 
@@ -174,14 +164,14 @@ def test_the_jaw_opens_downwards(standin: BodyAssets, model: BodyModel) -> None:
     jaw = np.zeros(len(moved))
     jaw[standin.head_vertex_ids] = standin.head_weights[:, 2]
     assert moved[jaw > 0.9, 1].mean() < -0.01
-    # Nothing but the face moves, and nothing tears where the head ends.
+    # Only the face moves, and the mesh does not tear at the end of the head.
     assert np.abs(moved[jaw == 0]).max() < 0.001
     edges = standin.body_faces[:, [0, 1]]
     assert np.linalg.norm(moved[edges[:, 0]] - moved[edges[:, 1]], axis=1).max() < 0.02
 
 
 @pytest.mark.parametrize(("side", "eye"), [("left", 0), ("right", 1)])
-def test_eyes_turn_about_their_middle(
+def test_eyes_turn_about_their_centres(
     standin: BodyAssets, model: BodyModel, side: str, eye: int
 ) -> None:
     ball = standin.body_weights[:, JOINT[f"{side}_eye"]] == 1
@@ -211,7 +201,7 @@ def test_eyelids_close(standin: BodyAssets, model: BodyModel, side: str, lid: in
 
 
 def _shows(mesh: NDArray[np.float32], standin: BodyAssets, middle: NDArray[np.float32]) -> bool:
-    """Whether rays from the front meet an eyeball first, around the eye's middle."""
+    """True if rays from the front, near the middle of the eye, hit an eyeball first."""
     triangles = mesh[standin.body_faces]  # (F, 3, 3)
     is_ball = (standin.body_weights[:, EYES] == 1).any(1)[standin.body_faces].all(1)
     near = np.abs(triangles[..., :2].mean(1) - middle[:2]).max(1) < 0.03
@@ -228,7 +218,7 @@ def _shows(mesh: NDArray[np.float32], standin: BodyAssets, middle: NDArray[np.fl
     return False
 
 
-def test_expressions_move_the_face_alone(standin: BodyAssets, model: BodyModel) -> None:
+def test_expressions_move_only_the_face(standin: BodyAssets, model: BodyModel) -> None:
     used = np.flatnonzero(standin.head_expressiondirs.any((0, 1)))
     assert len(used) >= 20
     columns = standin.body_expressiondirs[standin.head_vertex_ids]
@@ -250,7 +240,7 @@ def test_heads_fit_their_bodies(standin: BodyAssets, model: BodyModel) -> None:
     assert gaps.mean() < 0.001
     assert gaps.max() < 0.006
     assert (np.abs(shapes.head_scale - 1) < 0.4).all()
-    # The same gaps as the body model has them.
+    # They are the gaps of the body model.
     one = {name: getattr(shapes, name)[:1] for name in ("betas", "flame_betas", "head_scale")}
     body = standin.body_template + standin.body_shapedirs @ one["betas"][0].astype(np.float32)
     at_seam = standin.head_vertex_ids[seam(standin)]
@@ -258,7 +248,7 @@ def test_heads_fit_their_bodies(standin: BodyAssets, model: BodyModel) -> None:
     np.testing.assert_allclose(np.linalg.norm(offsets, axis=1), gaps[0], atol=1e-5)
 
 
-def test_people_differ_and_stay_people(standin: BodyAssets, model: BodyModel) -> None:
+def test_sampled_shapes_are_human(standin: BodyAssets, model: BodyModel) -> None:
     assert standin.body_shapedirs.any((0, 1)).sum() == 20
     shapes = ShapeSampler(standin).sample(100, np.random.default_rng(0))
     bodies = model(at_rest(100, **dataclasses.asdict(shapes)), mesh=True)
@@ -270,7 +260,7 @@ def test_people_differ_and_stay_people(standin: BodyAssets, model: BodyModel) ->
     assert bodies.joints[:, 0].abs().max() < 0.03  # the pelvis stays at zero
     arms = bodies.joints[:, [JOINT["left_elbow"], JOINT["left_wrist"]]]
     arms = (arms - bodies.joints[:, [JOINT["left_shoulder"]]]).numpy()
-    assert np.abs(arms[..., 1:]).max() < 0.03  # in a T-pose whatever the shape
+    assert np.abs(arms[..., 1:]).max() < 0.03  # every shape is in a T-pose
 
 
 def test_an_elbow_bends_forward_and_a_knee_backward(
@@ -288,7 +278,7 @@ def test_an_elbow_bends_forward_and_a_knee_backward(
         bent = model(at_rest(body_pose=pose), mesh=True)
         moved = (bent.joints - rest.joints)[0, JOINT[part]].numpy()
         assert moved @ way > 0.15
-        # Skinning loses some of the volume at a joint, but not the joint.
+        # Skinning loses a little volume at a joint.
         assert bent.vertices is not None
         before = signed_volume(rest.vertices[0].numpy(), standin.body_faces)
         assert signed_volume(bent.vertices[0].numpy(), standin.body_faces) > 0.97 * before

@@ -1,4 +1,4 @@
-"""The trainer: its runs, what it goes on from and what it refuses; the mean of networks."""
+"""The trainer: runs that resume, errors, log files; the mean of networks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pear_ros.network.checkpoint import load_network
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.system.installed import shared_file
-from training import mean, train
+from training import data, mean, train
 
 TINY = NetworkConfig(
     BackboneConfig(embed_dim=24, depth=1, num_heads=2),
@@ -28,8 +29,10 @@ BODY = shared_file("standin/body.npz")
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The first arguments of a trainer of a tiny network, whose folder is tmp_path/out."""
+    """Arguments of a trainer of a tiny network that writes to tmp_path/out."""
     monkeypatch.setattr(train, "SMALL", TINY)
+    for name in ("MOTIONS", "LOOKS", "BACKGROUNDS"):
+        monkeypatch.setattr(data, name, 4)  # 96 clothes and 48 backgrounds take seconds to draw
     return [
         "--assets", str(BODY), "--output", str(tmp_path / "out"), "--batch-size", "4",
         "--workers", "0", "--device", "cpu",
@@ -40,19 +43,21 @@ def stored(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "last.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-def test_the_trainer_goes_on_where_it_stopped(
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2], ids="stage {}".format)
+def test_training_resumes_where_it_stopped(
     stage: int, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure", MagicMock())  # thirty plots take ten seconds
     monkeypatch.setattr(train, "LOG_EVERY", 2)
     losses = []
     update = train.Training.update
 
-    def told_update(training: train.Training, loss: torch.Tensor) -> None:
+    def record(training: train.Training, loss: torch.Tensor) -> None:
         losses.append(loss.item())
         update(training, loss)
 
-    monkeypatch.setattr(train.Training, "update", told_update)
+    monkeypatch.setattr(train.Training, "update", record)
     folder = tmp_path / "out"
     begin = train.Student(TINY).network
     train.write_model(begin, tmp_path)
@@ -62,7 +67,7 @@ def test_the_trainer_goes_on_where_it_stopped(
     assert train.main([*tiny, *start, "--steps", "3"]) == 0
     before = stored(folder)
     model = load_network(folder / "model.pt", NetworkConfig.from_json(folder / "network.json"))
-    # Nothing is left to do: what is stored again is what was read. The start is not needed now.
+    # No steps are left, so the trainer stores what it has read. --start is not needed any more.
     (tmp_path / "model.pt").unlink()
     assert train.main([*tiny, "--steps", "3"]) == 0
     assert all(optimizer["state"] for optimizer in before["optimizers"])
@@ -90,20 +95,19 @@ def test_the_trainer_goes_on_where_it_stopped(
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
     assert "lr_share" in rows[0]
     assert ("body_parts" in rows[0]) == (stage == 2)
-    # A row is the mean of the steps since the last one, or since the run went on.
+    # A row is the mean over the steps since the last row or since the run resumed.
     assert float(rows[0]["loss"]) == pytest.approx(np.mean(losses[:2]), rel=1e-4)
     assert float(rows[1]["loss"]) == pytest.approx(losses[3], rel=1e-4)
-    assert (folder / "curves.png").stat().st_size > 1000
     runs = json.loads((folder / "options.json").read_text())
     assert [(run["after_step"], run["steps"]) for run in runs] == [(0, "3"), (3, "3"), (3, "4")]
 
-    # The mean of the weights goes on, and begins anew where the network sees other tokens.
+    # The mean of the weights continues, but starts again with another number of tokens.
     assert stored(folder)["averaged"] == 4
     assert train.main([*tiny, "--steps", "5", "--tokens", "72"]) == 0
     assert stored(folder)["averaged"] == 1
 
 
-def test_a_network_that_begins_has_the_sizes_beside_it(tiny: list[str], tmp_path: Path) -> None:
+def test_the_sizes_of_a_start_are_read_from_its_folder(tiny: list[str], tmp_path: Path) -> None:
     larger = dataclasses.replace(TINY, head=dataclasses.replace(TINY.head, depth=2))
     train.write_model(train.Student(larger).network, tmp_path)
     for stage in ("1", "2"):
@@ -112,10 +116,9 @@ def test_a_network_that_begins_has_the_sizes_beside_it(tiny: list[str], tmp_path
         assert training.student.network.config == larger
 
 
-def test_what_a_trainer_cannot_begin_with(
+def test_errors_are_one_line(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line says why."""
     assert train.main([*tiny, "--start", str(tmp_path / "model.pt")]) == 1
     assert "network.json is not a network configuration" in capsys.readouterr().err
     train.Training(train.parse_options(tiny)).save()
@@ -133,14 +136,14 @@ def test_what_a_trainer_cannot_begin_with(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_loss_or_gradient_that_is_not_finite_changes_nothing(
+def test_losses_and_gradients_that_are_not_finite_change_no_weight(
     tiny: list[str], tmp_path: Path
 ) -> None:
     training = train.Training(train.parse_options(tiny))
     weight = training.student.network.head.cam_decoder.weight
     before = weight.detach().clone()
 
-    def steep() -> torch.Tensor:  # finite, but its gradient is not
+    def steep() -> torch.Tensor:  # a finite loss whose gradient is NaN
         return (weight - before).abs().sqrt().sum()
 
     lower = "at step 0: lower --muon-lr and --lr"
@@ -149,16 +152,21 @@ def test_a_loss_or_gradient_that_is_not_finite_changes_nothing(
     with pytest.raises(FloatingPointError, match=f"the gradient is nan {lower}$"):
         training.update(steep())
     training.save()
-    with pytest.raises(FloatingPointError, match=f"{lower}, and go on from .*out/last.pt$"):
+    with pytest.raises(FloatingPointError, match=f"{lower}, and continue from .*out/last.pt$"):
         training.update(steep())
     torch.testing.assert_close(weight.detach(), before, rtol=0, atol=0)
     assert training.step == 0
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--stage", "2"], ["--tokens", "0"], ["--tokens", "193"]], ids=" ".join
+    "arguments",
+    [
+        pytest.param(["--stage", "2"], id="stage 2 without a start"),
+        pytest.param(["--tokens", "0"], id="no tokens"),
+        pytest.param(["--tokens", "193"], id="more tokens than a crop has"),
+    ],
 )
-def test_options_that_cannot_be(
+def test_bad_options_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -172,13 +180,16 @@ def test_each_stage_has_its_folder() -> None:
     assert options.output == Path("out/stage2")
 
 
-def test_the_log_keeps_losses_that_are_no_more(tmp_path: Path) -> None:
-    train.write_log([{"step": 50, "old": 2}, {"step": 100, "new": 3}], tmp_path)
+def test_the_log_keeps_columns_of_older_rows(tmp_path: Path) -> None:
+    rows = [{"step": 50, "old": 2}, {"step": 100, "new": 3}]
+    train.write_log([*rows, {"step": 150, "new": 0}], tmp_path)
     with (tmp_path / "log.csv").open() as file:
         assert list(csv.DictReader(file)) == [
             {"step": "50", "old": "2", "new": ""},
             {"step": "100", "old": "", "new": "3"},
+            {"step": "150", "old": "", "new": "0"},
         ]
+    assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 def test_the_mean_of_networks_is_a_network(tmp_path: Path) -> None:
@@ -197,14 +208,16 @@ def test_the_mean_of_networks_is_a_network(tmp_path: Path) -> None:
         assert torch.equal(values.half(), right), name
 
 
-def test_what_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_that_cannot_be_averaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sizes = [train.SMALL, NetworkConfig(BackboneConfig(embed_dim=24, depth=1, num_heads=2))]
     models = []
     for i, config in enumerate(sizes):
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "network.json").write_text(config.to_json())
         models.append(str(tmp_path / str(i) / "model.pt"))
-    for output, told in (("mean", "different sizes"), ("0", "a folder of its own")):
+    for output, message in (("mean", "different sizes"), ("0", "must not be the folder")):
         with pytest.raises(SystemExit):
             mean.main([*models, "--output", str(tmp_path / output)])
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

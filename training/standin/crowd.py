@@ -1,4 +1,4 @@
-"""People of many phenotypes in the T-pose, and the directions in which they differ."""
+"""Random people of many phenotypes in the T-pose, and the principal components of their shapes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from training.standin.makehuman import Array, Mesh, Person, Rig, read_details, r
 from training.standin.surface import Surface, bone_of_joints
 from training.standin.tpose import smooth_weights, t_pose
 
-CHILDREN = 0.15  # share
-DETAIL_SPREAD = 0.3  # standard deviation, where 1 is the most that MakeHuman offers
+CHILDREN = 0.15  # fraction of the people
+DETAIL_SPREAD = 0.3  # standard deviation of a detail; 1 is MakeHuman's maximum
 BODY_DETAILS = {
     "arms": ("measure-upperarm-length-decr-incr", "measure-lowerarm-length-decr-incr"),
     "legs": ("measure-upperleg-height-decr-incr", "measure-lowerleg-height-decr-incr"),
@@ -25,7 +25,7 @@ BODY_DETAILS = {
 
 
 def random_person(random: np.random.Generator) -> Person:
-    """Mostly adults; spreads are such that heights are about those of people."""
+    """Draws a person, mostly adults. The spreads give heights similar to those of real people."""
 
     def around(mean: float, spread: float) -> float:
         return float(np.clip(random.normal(mean, spread), 0, 1))
@@ -44,10 +44,10 @@ def random_person(random: np.random.Generator) -> Person:
 
 @dataclass(frozen=True)
 class Crowd:
-    """N people in the T-pose, their pelvis at zero."""
+    """N people in the T-pose with the pelvis at the origin."""
 
-    vertices: Array  # (N, V, 3)
-    joints: Array  # (N, 55, 3)
+    vertices: Array  # (N, V, 3) m
+    joints: Array  # (N, 55, 3) m
 
     def __getitem__(self, rows: slice) -> Crowd:
         return Crowd(self.vertices[rows], self.joints[rows])
@@ -56,9 +56,10 @@ class Crowd:
 def crowd_of(
     count: int, data: Path, mesh: Mesh, rig: Rig, surface: Surface, random: np.random.Generator
 ) -> Crowd:
+    """Draws `count` people with MakeHuman's targets in the folder `data`."""
     people = [random_person(random) for _ in range(count)]
-    read = read_details(data, BODY_DETAILS)
-    details = [read[name] for names in BODY_DETAILS.values() for name in names]
+    available = read_details(data, BODY_DETAILS)
+    details = [available[name] for names in BODY_DETAILS.values() for name in names]
     joints = [rig.names.index(bone) for bone in bone_of_joints()]
     weights = smooth_weights(rig, mesh)
     crowd = []
@@ -71,12 +72,20 @@ def crowd_of(
 
 
 def principal(
-    samples: Array,  # (N, V, 3)
-    areas: Array,  # (V,)
+    samples: Array,  # (N, V, 3) m
+    areas: Array,  # (V,) of the surface around each vertex
     share: float,
     at_most: int,
 ) -> tuple[Array, Array, float]:
-    """Mean (V, 3), directions (V, 3, K) of standard deviation 1, and the share of variance kept."""
+    """Principal component analysis, weighted by the vertices' areas.
+
+    Keeps as many components as are needed for the fraction `share` of the variance, but no more
+    than `at_most`.
+
+    Returns:
+        The mean (V, 3), the components (V, 3, K) scaled to coefficients of standard deviation 1,
+        and the fraction of the variance that they explain.
+    """
     mean = samples.mean(0)
     metric = np.sqrt(areas / areas.sum())[:, None]
     centred = ((samples - mean) * metric).reshape(len(samples), -1)
@@ -84,7 +93,7 @@ def principal(
     values, vectors = values[::-1], vectors[:, ::-1]
     explained = np.cumsum(values) / values.sum()
     count = min(at_most, int(np.searchsorted(explained, share)) + 1)
-    # Regression on the coefficients finds the directions at vertices of no area, too.
+    # Regression on the coefficients gives the components at vertices without area as well.
     coefficients = vectors[:, :count] * np.sqrt(len(samples))  # (N, K), each of variance 1
     flat = (samples - mean).reshape(len(samples), -1)
     directions = flat.T @ coefficients / len(samples)
@@ -92,7 +101,10 @@ def principal(
 
 
 def principal_of_sums(details: Array, areas: Array, share: float, at_most: int) -> Array:
-    """Principal directions (V, 3, K) of a sum of details (D, V, 3) with normal coefficients."""
+    """Principal components (V, 3, K) of sums of details (D, V, 3) with normal coefficients.
+
+    `areas`, `share` and `at_most` are those of `principal`.
+    """
     metric = np.sqrt(areas / areas.sum())[:, None]
     flat = (details * metric).reshape(len(details), -1)
     values, vectors = np.linalg.eigh(flat @ flat.T)

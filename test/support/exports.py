@@ -1,0 +1,26 @@
+"""ONNX exports for tests, and copies that tests may change."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pear_ros.network.network import PearNetwork
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, its checkpoint and its export; must not be changed."""
+
+    network: PearNetwork
+    checkpoint: Path  # with network.json beside it
+    onnx: Path
+
+
+def copy_export(path: Path, folder: Path) -> Path:
+    """Copies the files of the export `path` into a folder; returns the path of the new graph."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in path.parent.iterdir():
+        shutil.copy(file, folder / file.name)
+    return folder / path.name
