@@ -1,17 +1,22 @@
-# Needs python3 (3.10 or newer, with venv), a C++ compiler and a package index; no ROS.
+# Needs python3 (3.11 or newer, with venv), a C++ compiler and a package index; no ROS.
 # `make` lists the targets.
 
 PYTHON ?= python3
+JOBS ?= 2
 VENVS := .venv .venv-colcon .venv-jazzy
 
-# What a sourced ROS install or another environment's Python would leak into ours.
-# _ROS_WHEELS_BOOTSTRAP_COMPLETE tells the ROS wheels that LD_LIBRARY_PATH is set already.
+# Variables that a sourced ROS install or another Python environment would leak into ours.
+# _ROS_WHEELS_BOOTSTRAP_COMPLETE tells the ROS wheels that LD_LIBRARY_PATH is already set.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH PYTHONPATH
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
+export ORT_DISABLE_TELEMETRY := 1
 
 PIP_FLAGS := --quiet --disable-pip-version-check
+C_FILES := $(wildcard src/*.c src/*.h)
 SOURCES := $(shell find CMakeLists.txt LICENSE assets cmake config interfaces/tf2_msgs launch msg \
 	package.xml pear_ros pyproject.toml scripts setup.py src -type f -not -path '*/__pycache__/*')
+PYTEST := .venv/bin/python -m pytest
+PARALLEL := -n $(JOBS) --dist loadfile
 
 .NOTPARALLEL:  # the environments share build/
 .DELETE_ON_ERROR:
@@ -21,33 +26,54 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: venv
-venv: .venv/pear_ros.stamp  ## make or update .venv, with pear_ros installed from this tree
+venv: .venv/pear_ros.stamp  ## create or update .venv and install pear_ros from this tree
+
+.PHONY: format
+format: venv  ## format Python and C
+	.venv/bin/ruff check --fix-only
+	.venv/bin/ruff format
+	.venv/bin/clang-format -i $(C_FILES)
+
+.PHONY: lint
+lint: venv  ## format, lint, spelling, types
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
+	.venv/bin/codespell
+	.venv/bin/mypy
+
+.PHONY: check
+check: lint  ## what to run before a commit: lint, and the quick tests without ROS; two minutes
+	$(PYTEST) -q $(PARALLEL) -m "not ros and not slow"
 
 .PHONY: test
-test: venv  ## lint, check types, run the tests (ROS 2 Kilted from PyPI)
-	.venv/bin/ruff check
-	.venv/bin/mypy
-	.venv/bin/python -m pytest
+test: lint  ## lint and all tests (ROS 2 Kilted from PyPI); ten minutes
+	$(PYTEST) $(PARALLEL) -m "not ros"
+	$(PYTEST) -m ros
+
+.PHONY: docs
+docs: venv  ## the documentation as a site in out/docs; warnings are errors
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs out/docs
 
 .PHONY: demo
-demo: venv  ## camera, node, and its errors; VIDEO=file or webcam, CHECKPOINT=, ASSETS=, DETECTOR=
+demo: venv  ## run a camera and the node, print the errors; VIDEO=file or webcam, CHECKPOINT=, ASSETS=, DETECTOR=
 	.venv/bin/python -m demo --video "$(VIDEO)" --checkpoint "$(CHECKPOINT)" \
 		--network-config "$(NETWORK_CONFIG)" --assets "$(ASSETS)" $(if $(DETECTOR),--detector $(DETECTOR))
 
 .PHONY: evaluate
-evaluate: venv  ## errors of the demo network on 1,000 frames, into docs/evaluation
+evaluate: venv  ## evaluate the demo network on 1,000 frames, into docs/evaluation
 	.venv/bin/pear-ros evaluate --output docs/evaluation
 
 .PHONY: bench
-bench: venv  ## what the parts cost on this machine, as medians
+bench: venv  ## time the parts on this machine
 	.venv/bin/python -m tools.bench_parts
 
 .PHONY: bench-node
-bench-node: venv  ## the node over DDS: latencies and drops by rate; OUTPUT=file.json
+bench-node: venv  ## time the node over DDS: latencies and drops by rate; OUTPUT=file.json
 	.venv/bin/python -m tools.bench_node $(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: test-colcon
-test-colcon: .venv-colcon/interfaces.stamp  ## build as on a robot, with colcon, on top of the wheels
+test-colcon: .venv-colcon/interfaces.stamp  ## build with colcon, as on a robot, on top of the wheels
 	scripts/test_colcon.sh .venv-colcon
 
 .PHONY: test-jazzy
@@ -59,8 +85,8 @@ clean:  ## delete everything the other targets made
 	rm -rf $(VENVS) build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# An environment is made in three steps, each redone when something it depends on has changed:
-# the wheels, the messages that no wheel brings, pear_ros itself.
+# An environment is made in three steps, each repeated when one of its inputs changes: the wheels,
+# the message packages without a wheel, pear_ros itself.
 
 .venv/wheels.stamp .venv-colcon/wheels.stamp: requirements-dev.txt
 	$(PYTHON) -m venv --clear $(@D)
@@ -74,13 +100,13 @@ clean:  ## delete everything the other targets made
 	@touch $@
 
 .venv-colcon/interfaces.stamp: INTERFACES := tf2_msgs vision_msgs
-%/interfaces.stamp: INTERFACES := vision_msgs  # tf2_msgs comes with pear_ros
+%/interfaces.stamp: INTERFACES := vision_msgs  # tf2_msgs is part of pear_ros
 $(VENVS:=/interfaces.stamp): %/interfaces.stamp: %/wheels.stamp $(shell find interfaces -type f)
 	scripts/install_interfaces.sh $* $(INTERFACES) >$*/interfaces.log || (cat $*/interfaces.log; false)
 	@touch $@
 
-# A copy, as users install it, so that processes started anywhere run this code. The build in
-# build/ is incremental: a change of Python modules alone takes seconds.
+# Installs a copy, as users do, so that processes started in any folder run this code. The build in
+# build/ is incremental: if only Python modules have changed, it takes seconds.
 $(VENVS:=/pear_ros.stamp): %/pear_ros.stamp: %/interfaces.stamp $(SOURCES)
 	$*/bin/pip install $(PIP_FLAGS) --no-deps --no-build-isolation --force-reinstall .
 	@touch $@

@@ -1,7 +1,7 @@
-"""Fills the tables of README.md and docs/evaluation.md from the reports beside the latter.
+"""Fills the tables of docs/evaluation.md from the reports in docs/evaluation.
 
-`python -m scripts.tables`, after `make evaluate`. Text between `<!-- NAME -->` and `<!-- end -->`
-is replaced by the table of that name.
+Run `python -m scripts.tables` after `make evaluate`. It replaces the text between `<!-- NAME -->`
+and `<!-- end -->` by the table NAME.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from pear_ros.evaluation.report import METRICS, markdown, shown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/evaluation.md")
+PAGES = ("docs/evaluation.md",)
 REPORTS = ROOT / "docs/evaluation"
 AIMS = {"mpjpe": 60, "pa_mpjpe": 40, "hands_pa": 15, "pve": 70, "head_deg": 8, "joints_px": 4}
 
@@ -23,26 +23,26 @@ Report = Mapping[str, Any]
 
 
 def filled(page: str) -> str:
-    """A page's text with the reports' numbers."""
-    second = json.loads((REPORTS / "evaluation.json").read_text())
-    first = json.loads((REPORTS / "stage1.json").read_text())
+    """Returns a page's text with the current tables."""
+    stage1 = json.loads((REPORTS / "stage1.json").read_text())
+    stage2 = json.loads((REPORTS / "evaluation.json").read_text())
     tables = {
-        "evaluation": markdown(second),
-        "aims": aims(second),
-        "stages": stages(first, second),
+        "evaluation": markdown(stage2),
+        "aims": aims(stage2),
+        "stages": stages(stage1, stage2),
     }
 
     def table(match: re.Match[str]) -> str:
         begin, name, end = match[1], match[2], match[3]
         return f"{begin}\n{tables[name]}\n{end}"
 
-    block = re.compile(r"(<!-- (\w+) -->)\n.*?\n(<!-- end -->)", re.DOTALL)
+    block = re.compile(r"(<!-- (\w+) -->)\n.*?(<!-- end -->)", re.DOTALL)
     return block.sub(table, (ROOT / page).read_text())
 
 
 def aims(report: Report) -> str:
-    """What was measured beside what it was meant to be."""
-    lines = ["| what | unit | measured | aim | reached |", "|---|---|---|---|---|"]
+    """Compares the measured values with the targets."""
+    lines = ["| metric | unit | measured | target | reached |", "|---|---|---|---|---|"]
     for metric in METRICS:
         if metric.name in AIMS:
             value, aim = report["metrics"][metric.name][metric.statistic], AIMS[metric.name]
@@ -54,11 +54,11 @@ def aims(report: Report) -> str:
     return "\n".join(lines)
 
 
-def stages(first: Report, second: Report) -> str:
-    """Stage 2 against stage 1."""
-    lines = ["| what | unit | stage 1 | stage 2 | better by |", "|---|---|---|---|---|"]
+def stages(stage1: Report, stage2: Report) -> str:
+    """Compares the training stages 1 and 2."""
+    lines = ["| metric | unit | stage 1 | stage 2 | improvement |", "|---|---|---|---|---|"]
     for metric in METRICS:
-        before, after = (r["metrics"][metric.name][metric.statistic] for r in (first, second))
+        before, after = (r["metrics"][metric.name][metric.statistic] for r in (stage1, stage2))
         gain = after / before - 1 if metric.name.startswith("iou_") else 1 - after / before
         lines.append(
             f"| {metric.label}, {metric.statistic} | {metric.unit} | {shown(metric, before)} | "
