@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 from pear_ros.errors import SettingError
 
+DETECTORS = ("full_frame", "hog", "topic")
+
 Value = str | bool | int | float | tuple[str, ...]
 
 
@@ -185,7 +187,7 @@ class DetectionSettings(Checked):
         "full_frame",
         "full_frame: the whole image is one person; hog: OpenCV's detector; topic: "
         "vision_msgs/Detection2DArray on `detections`, matched by stamp",
-        choices=("full_frame", "hog", "topic"),
+        choices=DETECTORS,
     )
     person_class: str = setting(
         "", "class_id that a detection on `detections` must have; empty: any", live=True

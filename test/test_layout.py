@@ -6,10 +6,10 @@ docs/design.md has the table of folders; these tests compare the source with it.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,14 +38,17 @@ ROS = {
 }  # fmt: skip
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> set[str]:
     """The full names of the modules that a file imports, also inside functions."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def folders_imported_by(path: Path) -> set[str]:
@@ -71,8 +74,11 @@ def test_imports_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_ros_imports_ros(path: Path) -> None:
-    names = set(imported(path))
-    ros = {name for name in names if name.split(".")[0] in ROS or name.startswith("pear_ros.msg")}
+    ros = {
+        name
+        for name in imported(path)
+        if name.split(".")[0] in ROS or name.startswith("pear_ros.msg")
+    }
     assert not ros or name_of(path) == "ros"
 
 
@@ -130,6 +136,7 @@ def import_without_ros(*modules: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_imports_need_neither_ros_nor_packages_for_engines() -> None:
     done = import_without_ros("pear_ros.cli.main", "pear_ros.pipeline", "pear_ros.offline.infer")
     assert done.returncode == 0, done.stderr

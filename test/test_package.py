@@ -1,6 +1,7 @@
 """Declared dependencies, built messages and installed files."""
 
 import ast
+import functools
 import json
 import os
 import re
@@ -53,6 +54,7 @@ def imports_of(path: Path) -> set[str]:
     return packages - set(sys.stdlib_module_names) - {"pear_ros"}
 
 
+@functools.cache
 def imports_of_package() -> set[str]:
     return set().union(*(imports_of(path) for path in (ROOT / "pear_ros").rglob("*.py")))
 

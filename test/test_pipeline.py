@@ -299,7 +299,7 @@ def test_each_camera_has_ids_of_its_own(setup: Setup) -> None:
     assert ids(0.1, two, one) == [("left_p2", "left_p1"), ("right_p2",)]
     pipeline.forget("left")
     assert ids(0.0, one, one) == [("left_p3",), ("right_p2",)]
-    assert ids(9.0, one, one) == [("left_p4",), ("right_p3",)]  # track_timeout_s is 1
+    assert ids(9.0, one, one) == [("left_p4",), ("right_p3",)]  # tracking.timeout_s is 1
 
 
 def test_forgetting_an_unknown_camera(setup: Setup) -> None:

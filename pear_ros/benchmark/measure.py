@@ -88,7 +88,7 @@ def measure(config: Config, options: BenchOptions) -> Run:
         PearError: If a file or setting cannot be used.
     """
     device = choose_device(config.network.device)
-    memory, watch = Memory(device), Stopwatch(device)
+    memory, watch, reference_watch = Memory(device), Stopwatch(device), Stopwatch(device)
     messages: list[str] = []
     problems = Problems(messages.append)
     pipeline = load_pipeline(config, problems, on_stage=watch)
@@ -102,6 +102,8 @@ def measure(config: Config, options: BenchOptions) -> Run:
 
     def step_in_stages(frame: Frame) -> None:
         people = step(frame)
+        if len(people) != len(frame.boxes or ()):
+            problems.count("people_missing", "not everybody was estimated")
         if make_messages is not None:
             watch("publish")
             make_messages(people)
@@ -109,18 +111,23 @@ def measure(config: Config, options: BenchOptions) -> Run:
     workloads = [Workload(people, options.image_size) for people in options.batches]
     peaks_mib = [memory.peak_mib(partial(warm_up, step, workload)) for workload in workloads]
     held_mib = memory.now_mib() - memory.start_mib
-    baseline = load_baseline(config, device, watch)
+    baseline = load_baseline(config, device, reference_watch)
+    # Alternately, so that ratios hold on a machine whose speed drifts.
+    steps: tuple[Callable[[Frame], object], ...] = (
+        step,
+        baseline.step,
+        lambda frame: watch.run(partial(step_in_stages, frame)),
+        lambda frame: reference_watch.run(partial(baseline.step, frame)),
+    )
 
     rows = []
     progress = tqdm(workloads, unit="batch", disable=None)
     for workload, peak_mib in zip(progress, peaks_mib, strict=True):
         people, repeats = workload.people, options.repeats
         reference_peak_mib = memory.peak_mib(partial(warm_up, baseline.step, workload)) - held_mib
-        times_s, reference_s = alternate((step, baseline.step), workload, repeats, device)
-        stages_ms = time_stages(step_in_stages, watch, workload, repeats)
-        reference_stages_ms = time_stages(baseline.step, watch, workload, repeats)
-        pear_ros = _measurement(people, times_s, peak_mib, stages_ms)
-        reference = _measurement(people, reference_s, reference_peak_mib, reference_stages_ms)
+        times_s, reference_s, *_ = alternate(steps, workload, repeats, device)
+        pear_ros = _measurement(people, times_s, peak_mib, watch.take())
+        reference = _measurement(people, reference_s, reference_peak_mib, reference_watch.take())
         speed_up = reference.latency_ms.p50 / pear_ros.latency_ms.p50
         rows.append(Row(people, pear_ros, reference, speed_up))
     return Run(
@@ -154,15 +161,6 @@ def alternate(
             synchronize(device)
             times.append(time.perf_counter() - started_s)
     return times_s
-
-
-def time_stages(
-    step: Callable[[Frame], object], watch: Stopwatch, workload: Workload, repeats: int
-) -> dict[str, Times]:
-    """Returns the times by stage of a step that calls `watch` at the start of each stage."""
-    for _ in range(repeats):
-        watch.run(partial(step, workload.frame()))
-    return watch.take()
 
 
 def load_baseline(config: Config, device: torch.device, watch: Stopwatch) -> ReferencePipeline:

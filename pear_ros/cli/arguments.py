@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +72,45 @@ def model_or_demo(options: argparse.Namespace) -> dict[str, str]:
         SettingError: If --network-config is given without --checkpoint.
         AssetError: If the demo's files are not installed.
     """
-    from pear_ros.system.installed import checkpoint_or_demo, shared_file
+    from pear_ros.system.installed import checkpoint_or_demo
 
     given = vars(options)
-    is_random = given.get("random") is not None
-    sizes = "" if is_random else given["network.config"]
-    return {
-        "network.checkpoint": checkpoint_or_demo(given["network.checkpoint"], sizes),
-        "body.assets": given["body.assets"] or str(shared_file("standin/body.npz")),
-    }
+    checkpoint = checkpoint_or_demo(given["network.checkpoint"], given["network.config"])
+    return {"network.checkpoint": checkpoint, "body.assets": body_or_standin(options)}
+
+
+def body_or_standin(options: argparse.Namespace) -> str:
+    """The file of --assets, the stand-in body where none was given.
+
+    Raises:
+        AssetError: If the stand-in body is not installed.
+    """
+    from pear_ros.system.installed import shared_file
+
+    return vars(options)["body.assets"] or str(shared_file("standin/body.npz"))
 
 
 def four_numbers(text: str) -> tuple[float, ...]:
-    """Parses "1,2,3,4"; raises ValueError or ArgumentTypeError."""
-    numbers = tuple(float(x) for x in text.split(","))  # argparse reports a ValueError
+    """Parses "1,2,3,4"; raises ArgumentTypeError."""
+    try:
+        numbers = tuple(float(x) for x in text.split(","))
+    except ValueError:
+        numbers = ()
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise argparse.ArgumentTypeError(f"{text!r} is not four numbers separated by commas")
     return numbers
 
 
+def box(text: str) -> tuple[float, ...]:
+    """Parses "x1,y1,x2,y2", px; raises ArgumentTypeError."""
+    x1, y1, x2, y2 = four_numbers(text)
+    if x2 <= x1 or y2 <= y1:
+        raise argparse.ArgumentTypeError(f"{text!r}: x2 must exceed x1, and y2 must exceed y1")
+    return x1, y1, x2, y2
+
+
 def intrinsics(text: str) -> tuple[float, ...]:
-    """Parses "fx,fy,cx,cy", px; raises ValueError or ArgumentTypeError."""
+    """Parses "fx,fy,cx,cy", px; raises ArgumentTypeError."""
     fx, fy, cx, cy = four_numbers(text)
     if fx <= 0 or fy <= 0:
         raise argparse.ArgumentTypeError(f"{text!r}: the focal lengths fx and fy must be positive")
@@ -99,29 +118,28 @@ def intrinsics(text: str) -> tuple[float, ...]:
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """Parses "640x480", width and height, px; raises ValueError or ArgumentTypeError."""
-    width, height = (int(side) for side in text.split("x"))  # argparse reports a ValueError
-    if not (64 <= width <= 8192 and 64 <= height <= 8192):
+    """Parses "640x480", width and height, px; raises ArgumentTypeError."""
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    sides = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(64 <= side <= 8192 for side in sides):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: width and height must be within 64 ... 8192 px"
+            f"{text!r} is not WIDTHxHEIGHT within 64 ... 8192 px, for example 640x480"
         )
-    return width, height
+    return sides
 
 
 def positive_int(text: str) -> int:
-    """Parses a whole number above 0; raises ValueError or ArgumentTypeError."""
-    number = int(text)  # argparse reports a ValueError
-    if number <= 0:
+    """Parses a whole number above 0; raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return number
+    return int(text)
 
 
 def natural_int(text: str) -> int:
-    """Parses a whole number, at least 0; raises ValueError or ArgumentTypeError."""
-    number = int(text)  # argparse reports a ValueError
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is negative")
-    return number
+    """Parses a whole number, at least 0; raises ArgumentTypeError."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def sizes_of(options: argparse.Namespace) -> Path | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pear_ros.cli.arguments import (
     add_settings,
+    body_or_standin,
     config_from,
     image_size,
     model_or_demo,
@@ -69,9 +70,10 @@ def run(options: argparse.Namespace) -> int:
     from pear_ros.benchmark.measure import bench
     from pear_ros.benchmark.options import BenchOptions
 
-    files = model_or_demo(options)
-    if options.random is not None:
-        files["network.checkpoint"] = ""  # --network-config describes the random weights
+    if options.random is None:
+        files = model_or_demo(options)
+    else:  # --network-config describes the random weights
+        files = {"network.checkpoint": "", "body.assets": body_or_standin(options)}
     bench_options = BenchOptions(
         config_from(options, **files),
         random=options.random,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from pear_ros.cli.arguments import (
     add_device,
     add_model,
     add_settings,
+    box,
     config_from,
-    four_numbers,
     intrinsics,
     model_or_demo,
 )
+from pear_ros.config import DETECTORS
 from pear_ros.errors import SettingError
 
 
@@ -27,12 +29,17 @@ def add_parser(commands: Any) -> None:
     )
     add_model(parser)
     text = "full_frame: the whole image is one person (default); hog: OpenCV's detector"
-    add_settings(parser, "detection.detector", choices=("full_frame", "hog"), help=text)
+    add_settings(
+        parser,
+        "detection.detector",
+        choices=[name for name in DETECTORS if name != "topic"],
+        help=text,
+    )
     add_settings(parser, "detection.min_score", "detection.max_people")
     parser.add_argument(
         "--boxes",
         action="append",
-        type=four_numbers,
+        type=box,
         metavar="x1,y1,x2,y2",
         help="a person's box, px, used in every image instead of a detector; repeat it for several "
         "people; if the first number is negative, write --boxes=-20,0,100,200",
@@ -70,9 +77,10 @@ def run(options: argparse.Namespace) -> int:
             "--checkpoint needs --assets, the body model that the network was trained with"
         )
     detector = {"detection.detector": "topic"} if options.boxes else {}
-    return infer(
+    config = config_from(options, **model_or_demo(options), **detector)
+    code = infer(
         options.inputs,
-        config_from(options, **model_or_demo(options), **detector),
+        config,
         InferOptions(
             output=options.output,
             overlay=options.overlay,
@@ -81,3 +89,8 @@ def run(options: argparse.Namespace) -> int:
             vertices=not options.no_vertices,
         ),
     )
+    if not model["network.checkpoint"]:
+        print("pear-ros: the demo's network, which knows rendered people only", file=sys.stderr)
+    if config.detection.detector == "full_frame":
+        print("pear-ros: the whole image is one person; see --boxes", file=sys.stderr)
+    return code

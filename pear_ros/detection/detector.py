@@ -7,6 +7,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from pear_ros.config import DETECTORS
 from pear_ros.errors import SettingError
 from pear_ros.people import Boxes, Frame
 
@@ -72,9 +73,6 @@ class HogDetector:
         scores = (1 / (1 + np.exp(-4 * margins))).astype(np.float32)
         keep = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, 0.5)
         return Boxes(xyxy, scores)[np.asarray(keep, np.int64).reshape(-1)]
-
-
-DETECTORS = ("full_frame", "hog", "topic")
 
 
 def make_detector(name: str) -> Detector:

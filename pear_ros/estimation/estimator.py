@@ -18,7 +18,7 @@ from pear_ros.people import EhmParameters, Frame, map_tensors
 from pear_ros.placement.reprojection import place_in_camera
 
 OnStage = Callable[[str], object]
-"""Called with a stage's name when the stage begins, so that a benchmark can time it."""
+"""Called with a stage's name when the stage begins, and with "" when the last one ends."""
 
 
 def ignore_stages(stage: str) -> None:
@@ -80,6 +80,7 @@ class Estimator:
         parameters, bodies = map_tensors(parameters, Tensor.cpu), map_tensors(bodies, Tensor.cpu)
         self._on_stage("placement")
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
+        self._on_stage("")
         return Estimates(parameters, bodies, translation)
 
 

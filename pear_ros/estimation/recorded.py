@@ -142,6 +142,7 @@ class RecordedEstimator:
         # Not recorded: for so few numbers the CPU should finish before a GPU has launched the
         # kernels (not measured).
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
+        self._on_stage("")
         return Estimates(parameters, bodies, translation)
 
     # --- Parts of a step; before the download they only enqueue work on the stream ---

@@ -134,9 +134,9 @@ class CameraTopics:
 
     def _new_synchronizer(self) -> Synchronizer[Image | CompressedImage]:
         return Synchronizer(
-            self.config.camera.info_timeout_s,
-            self.config.detection.detector == "topic",
-            self.config.detection.timeout_s,
+            calibration_timeout_s=self.config.camera.info_timeout_s,
+            needs_boxes=self.config.detection.detector == "topic",
+            boxes_timeout_s=self.config.detection.timeout_s,
         )
 
     def _on_image(self, message: Image | CompressedImage) -> None:

@@ -128,15 +128,15 @@ class PearNode(LifecycleNode):
 
     def _make_camera(self, name: str, pipeline: Pipeline, tf: Any) -> CameraTopics:
         return CameraTopics(
-            self,
-            name,
-            self.config,
-            pipeline,
-            tf,
-            self._create_output,
-            self._mailbox,
-            self._problems,
-            self._statistics,
+            node=self,
+            name=name,
+            config=self.config,
+            pipeline=pipeline,
+            tf=tf,
+            create_output=self._create_output,
+            mailbox=self._mailbox,
+            problems=self._problems,
+            statistics=self._statistics,
         )
 
     def _log_failure(self, transition: str, error: Exception) -> None:

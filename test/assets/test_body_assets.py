@@ -139,6 +139,7 @@ def test_truncated_file_cannot_be_loaded(converted: Path) -> None:
             load_assets(converted)
 
 
+@pytest.mark.slow
 def test_damaged_file_cannot_be_loaded(converted: Path) -> None:
     """After a bit flip, loading fails or gives the same arrays."""
     content = converted.read_bytes()

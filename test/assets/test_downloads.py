@@ -59,6 +59,7 @@ def assert_same(assets: BodyAssets, folder: Path) -> None:
     assert [i for i, pasted in enumerate(assets.head_is_pasted) if not pasted] == sorted(kept)
 
 
+@pytest.mark.slow
 def test_files_of_the_real_size_convert(tmp_path: Path) -> None:
     make_assets.write(tmp_path, 3)
     assert check_assets(tmp_path).is_complete

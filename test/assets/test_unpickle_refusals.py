@@ -243,6 +243,7 @@ def test_every_truncation_is_an_error(tmp_path: Path) -> None:
             load_pickle(write(tmp_path / "model.pkl", content[:length]))
 
 
+@pytest.mark.slow
 def test_damage_raises_no_other_error(tmp_path: Path) -> None:
     generator = random.Random(0)
     for _ in range(3000):

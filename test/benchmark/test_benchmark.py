@@ -46,6 +46,7 @@ CPU = torch.device("cpu")
 # --- The published way ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_reference_body_agrees_with_the_published(assets: BodyAssets) -> None:
     published = golden("ehm")
     vertices, joints = ReferenceBodyModel(assets, CPU)(golden_parameters())
@@ -159,6 +160,7 @@ def config_of(files: list[str]) -> Config:
     return config_from(given, **{"detection.detector": "topic"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_report(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
@@ -213,6 +215,7 @@ def test_no_step_reuses_work(files: list[str]) -> None:
         assert (before != after).any(1).all()
 
 
+@pytest.mark.slow
 def test_random_weights(
     tmp_path: Path, small_assets_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,29 +252,40 @@ def test_stages_of_a_step(files: list[str], device: str, mesh: bool) -> None:
     stages.clear()
     pipeline.step([work.frame()], mesh)
     order = ["upload", "crop"] if device == "cuda" else ["crop", "upload"]
-    assert stages == [*order, "network", "body", "download", "placement"]
+    assert stages == [*order, "network", "body", "download", "placement", ""]
 
 
 def test_each_implementation_has_its_own_times(
     files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times_s = [[0.001, 0.002], [0.1, 0.3]]
-    stages_ms = iter(({"network": Times.of([0.001])}, {"network": Times.of([0.05])}))
+    times_s = [[0.001, 0.002], [0.1, 0.3], [], []]
 
-    def known(steps: Any, work: Workload, *_: Any) -> list[list[float]]:
+    def known_times(steps: Any, workload: Workload, *_: Any) -> list[list[float]]:
         for step in steps:
-            step(work.frame())
+            step(workload.frame())
         return times_s
 
-    monkeypatch.setattr(measure, "alternate", known)
-    monkeypatch.setattr(measure, "time_stages", lambda *_: next(stages_ms))
+    monkeypatch.setattr(measure, "alternate", known_times)
     options = BenchOptions(config_of(files), None, ("float32",), (1,), (320, 240), 1, False)
     (row,) = measure.measure(options.config, options).rows
     assert row.pear_ros.latency_ms == Times.of(times_s[0])
     assert row.baseline.latency_ms == Times.of(times_s[1])
     assert row.speed_up == pytest.approx(0.2 / 0.0015)
-    assert row.pear_ros.network_share == pytest.approx(1 / 1.5)
-    assert row.baseline.network_share == pytest.approx(50 / 200)
+    for measured, median_ms in ((row.pear_ros, 1.5), (row.baseline, 200)):
+        assert measured.network_share == pytest.approx(
+            measured.stages_ms["network"].p50 / median_ms
+        )
+
+
+@pytest.mark.parametrize("people", [1, 17])
+def test_everybody_is_measured(files: list[str], people: int) -> None:
+    """Also more people than detection.max_people has by default."""
+    options = BenchOptions(config_of(files), None, ("float32",), (people,), (320, 240), 1, False)
+    config = options.config.replaced({"detection.max_people": people})
+    assert measure.measure(config, options).problems == {}
+    too_few = options.config.replaced({"detection.max_people": 1})
+    problems = measure.measure(too_few, options).problems
+    assert problems == ({} if people == 1 else {"people_missing": 1})
 
 
 def test_the_times_of_a_repeated_stage_are_added(monkeypatch: pytest.MonkeyPatch) -> None:

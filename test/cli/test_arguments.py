@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pear_ros.cli.arguments import (
     OPTIONS,
     add_settings,
+    box,
     config_from,
     four_numbers,
     image_size,
@@ -149,6 +151,8 @@ def test_an_unknown_choice_names_the_option_and_the_choices(
 GOOD: dict[str, tuple[Callable[[str], Any], str, Any]] = {
     "four numbers": (four_numbers, "1,-2,3.5,4e2", (1.0, -2.0, 3.5, 400.0)),
     "four numbers with spaces": (four_numbers, " 1, 2, 3, 4 ", (1.0, 2.0, 3.0, 4.0)),
+    "box": (box, "10,5,40,70", (10.0, 5.0, 40.0, 70.0)),
+    "box that begins outside": (box, "-5,-9.5,90,60", (-5.0, -9.5, 90.0, 60.0)),
     "intrinsics": (intrinsics, "600,610,-5,0", (600.0, 610.0, -5.0, 0.0)),
     "image size": (image_size, "640x480", (640, 480)),
     "smallest image": (image_size, "64x64", (64, 64)),
@@ -170,6 +174,11 @@ BAD: dict[str, tuple[Callable[[str], Any], str]] = {
     "empty": (four_numbers, ""),
     "NaN": (four_numbers, "1,2,nan,4"),
     "infinite": (four_numbers, "1,2,inf,4"),
+    "box of three numbers": (box, "10,5,40"),
+    "box without width": (box, "10,5,10,70"),
+    "box without height": (box, "10,5,40,5"),
+    "box from right to left": (box, "40,5,10,70"),
+    "box upside down": (box, "10,70,40,5"),
     "focal length of zero": (intrinsics, "0,600,320,240"),
     "negative focal length": (intrinsics, "600,-600,320,240"),
     "image size of one number": (image_size, "640"),
@@ -178,12 +187,13 @@ BAD: dict[str, tuple[Callable[[str], Any], str]] = {
     "high image": (image_size, "640x8193"),
     "positive number of zero": (positive_int, "0"),
     "positive fraction": (positive_int, "1.5"),
+    "word for a positive number": (positive_int, "many"),
     "negative natural number": (natural_int, "-1"),
 }
 
 
 @pytest.mark.parametrize(("parse", "text"), BAD.values(), ids=BAD)
 def test_bad_numbers(parse: Callable[[str], Any], text: str) -> None:
-    """Argparse turns these errors into a usage message."""
-    with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+    """Errors name the text; argparse turns them into a usage message."""
+    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(repr(text))):
         parse(text)

@@ -217,7 +217,7 @@ def test_node_arguments_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[list[str]] = []
     node.main = lambda arguments: received.append(arguments) or 7  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pear_ros.ros.node", node)
-    arguments = ["--ros-args", "-p", "cameras:=[a, b]", "--help"]
+    arguments = ["--ros-args", "-p", "camera.names:=[a, b]", "--help"]
     assert main(["node", *arguments]) == 7
     assert received == [arguments]
 

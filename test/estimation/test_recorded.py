@@ -89,8 +89,14 @@ def test_larger_images_get_a_larger_buffer(
         assert_same(estimated(setup.found, frames, mesh=False), expected, 1e-3)
 
 
-@pytest.mark.parametrize("counts", [[3], [3, 4]], ids=["three", "more than the largest batch"])
-@pytest.mark.parametrize("hold", [1, 2, 3])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param([3], id="three"),
+        pytest.param([3, 4], id="more than the largest batch", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("hold", [1, 2, 3], ids="after {} frames".format)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.usefixtures("_small_batches")
 def test_shapes_are_held(
@@ -220,24 +226,28 @@ class Inverts(Adds):
     [
         pytest.param(Tiny, False, id="good"),
         pytest.param(ReadsAValue, True, id="reads a value"),
-        pytest.param(Adds, True, id="uses a CPU tensor"),
-        pytest.param(Copies, True, id="copies to the device"),
-        pytest.param(Makes, True, id="makes a tensor of numbers"),
-        pytest.param(CopiesIn, True, id="copies in place"),
-        pytest.param(Inverts, True, id="inverts a matrix"),
+        pytest.param(Adds, True, id="uses a CPU tensor", marks=pytest.mark.slow),
+        pytest.param(Copies, True, id="copies to the device", marks=pytest.mark.slow),
+        pytest.param(Makes, True, id="makes a tensor of numbers", marks=pytest.mark.slow),
+        pytest.param(CopiesIn, True, id="copies in place", marks=pytest.mark.slow),
+        pytest.param(Inverts, True, id="inverts a matrix", marks=pytest.mark.slow),
     ],
 )
 def test_a_recorded_step_neither_copies_nor_waits(
-    small_assets: BodyAssets, network: type[Tiny], is_refused: bool
+    small_assets: BodyAssets,
+    network: type[Tiny],
+    is_refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A CUDA graph can do neither.
 
     Tensors on torch's `meta` device have no values and do not mix with those of other devices.
     """
+    monkeypatch.setattr(recorded_module, "PIXELS", 1000)
     refused = []
     for device in ("meta", "cpu"):
         found = RecordedEstimator(
-            Tiny(device, width=160).halve(), BodyModel(small_assets, device), 0, HostStream(None), 2
+            Tiny(device), BodyModel(small_assets, device), 0, HostStream(None), 2
         )
         found._network = network(device, width=160).halve()
         with Waits() as waits, torch.no_grad():

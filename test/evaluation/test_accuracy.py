@@ -187,6 +187,7 @@ def test_an_output_folder_that_cannot_be_made_is_an_early_error(
     assert "give another --output" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluating_twice_gives_the_same_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], front_checkpoint: Path
 ) -> None:

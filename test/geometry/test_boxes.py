@@ -129,7 +129,11 @@ def test_overlap(a: tuple[float, ...], b: tuple[float, ...], expected: float) ->
     assert box_iou_batch(xyxy(b), xyxy(a))[0, 0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 2), (2, 0), (2, 3)])
+@pytest.mark.parametrize(
+    ("n", "m"),
+    [(0, 0), (0, 2), (2, 0), (2, 3)],
+    ids=["none and none", "none and two", "two and none", "two and three"],
+)
 def test_overlaps_of_batches(n: int, m: int) -> None:
     a, b = (xyxy(*((left, 0, left + 10, 20) for left in range(count))) for count in (n, m))
     overlaps = box_iou_batch(a, b)

@@ -109,7 +109,11 @@ def test_matrices_that_are_no_calibration(k: np.ndarray) -> None:
     assert calibrated_camera(k) is None
 
 
-@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (1, 1)])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(640, 480), (480, 640), (1, 1)],
+    ids=["landscape", "portrait", "one pixel"],
+)
 def test_assumed_camera_spans_the_longer_side(width: int, height: int) -> None:
     camera = assumed_camera(width, height, 70.0)
     assert not camera.is_metric

@@ -68,6 +68,7 @@ def test_axis_angle_gives_rotations(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     "angle",
     [0.0, 1e-300, 1e-12, 1e-8, 1e-4, 1.0, math.pi - 1e-9, math.pi, math.pi + 1e-9, 6.2, 20.0],
+    ids="{} rad".format,
 )
 def test_axis_angle_agrees_with_scipy(angle: float) -> None:
     axes = torch.nn.functional.normalize(normal(20, 3), dim=-1)
@@ -80,7 +81,7 @@ def test_zero_angle_is_exactly_the_identity() -> None:
     assert torch.equal(matrix_from_axis_angle(torch.zeros(2, 3)), torch.eye(3).expand(2, 3, 3))
 
 
-@pytest.mark.parametrize("angle", [0.0, 1e-10, 1e-3, math.pi])
+@pytest.mark.parametrize("angle", [0.0, 1e-10, 1e-3, math.pi], ids="{} rad".format)
 def test_axis_angle_gradient(angle: float) -> None:
     vector = angle * torch.nn.functional.normalize(normal(3), dim=-1)
     step = 1e-5

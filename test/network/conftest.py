@@ -25,6 +25,16 @@ from pear_ros.network.onnx_export import Onnx, export
 from pear_ros.system.files import hash_files
 
 CHECKPOINT = DATA / "network_tiny.pt"
+EXPORTS = {"onnx_path", "half_onnx_path", "exported"}  # fixtures that export a network
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need an export are slow."""
+    for item in items:
+        is_here = Path(__file__).parent in item.path.parents
+        if is_here and EXPORTS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +46,11 @@ def onnx_path(network: PearNetwork, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def quick_export(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replaces exports of the small network by copies of `model.onnx`."""
+def quick_export(exported: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces exports of the small network by copies of `exported.onnx`."""
 
     def copy(network: PearNetwork, checkpoint_sha256: str, path: Path) -> Onnx:
-        assert copy_export(model.onnx, path.parent) == path
+        assert copy_export(exported.onnx, path.parent) == path
         onnx = Onnx(**json.loads(Path(f"{path}.json").read_text()))
         assert (onnx.checkpoint, onnx.precision) == (checkpoint_sha256, network.precision)
         return onnx
@@ -68,7 +78,7 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def exported(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The small network in float32."""
     network = load_network(small_checkpoint)
     path = tmp_path_factory.mktemp("small_onnx") / "model.onnx"
@@ -85,10 +95,10 @@ def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
 
 
 @pytest.fixture
-def engine_path(fake: Any, model: Model, tmp_path: Path) -> Path:
+def engine_path(fake: Any, exported: Model, tmp_path: Path) -> Path:
     """An engine of the small network; tests may damage it."""
     path = tmp_path / "pear.engine"
-    engine_module.build_engine(path, model.network, model.checkpoint, model.onnx)
+    engine_module.build_engine(path, exported.network, exported.checkpoint, exported.onnx)
     return path
 
 

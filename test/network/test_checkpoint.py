@@ -71,6 +71,7 @@ def test_checkpoint_fits(
         assert torch.equal(loaded[name], tensor), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "slab_bytes", [1, 10_000, 1 << 40], ids=["one tensor", "some tensors", "all tensors"]
 )
@@ -347,6 +348,7 @@ def large_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     (folder / "c.pt").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_loading_needs_little_more_memory_than_the_file(large_checkpoint: Path, dtype: str) -> None:
     size = large_checkpoint.stat().st_size

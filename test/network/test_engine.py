@@ -50,23 +50,23 @@ TINY = DATA / "network_tiny.pt"
     [pytest.param(0.9, id="within the tolerance"), pytest.param(1.2, id="outside")],
 )
 def test_the_tolerance_is_the_limit(
-    fake: Any, engine_path: Path, model: Model, factor: float
+    fake: Any, engine_path: Path, exported: Model, factor: float
 ) -> None:
     allowed = TOLERANCES["float32"]
     fake.distort = lambda name, x: x * (1 + factor * allowed) if name == "betas" else x
     if factor < 1:
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
         return
     with pytest.raises(EngineError, match=r"betas differs.* by 0\.12 % \(allowed: 0\.1 %\)"):
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
 
 
-@pytest.mark.parametrize("people", [1, 3, 4, 32])
+@pytest.mark.parametrize("people", [1, 3, 4, 32], ids="{} people".format)
 @pytest.mark.parametrize(
     ("name", "value"), [("camera_t", float("nan")), ("left_hand_pose", 5.0)], ids=["NaN", "wrong"]
 )
 def test_one_wrong_person_is_enough(
-    fake: Any, engine_path: Path, model: Model, people: int, name: str, value: float
+    fake: Any, engine_path: Path, exported: Model, people: int, name: str, value: float
 ) -> None:
     def distort(output: str, values: np.ndarray) -> np.ndarray:
         padded = {1: 1, 3: 4, 4: 4, 32: 32}[people]
@@ -76,7 +76,7 @@ def test_one_wrong_person_is_enough(
 
     fake.distort = distort
     with pytest.raises(EngineError, match=f"not trusted.*{name}") as error:
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
     assert not isinstance(error.value, StaleEngineError)  # a new build would be no better
 
 
@@ -123,14 +123,14 @@ def test_the_fixed_images_give_different_people(network: PearNetwork) -> None:
 # --- Keys and files ------------------------------------------------------------------------------
 
 
-def test_an_engine_with_another_key_is_stale(engine_path: Path, model: Model) -> None:
+def test_an_engine_with_another_key_is_stale(engine_path: Path, exported: Model) -> None:
     manifest = json.loads(Path(f"{engine_path}.json").read_text())
     for name in manifest["key"]:
         other = json.loads(json.dumps(manifest))
         other["key"][name] = "another"
         Path(f"{engine_path}.json").write_text(json.dumps(other))
         with pytest.raises(StaleEngineError, match=rf"built for {name} another \(here "):
-            open_engine(engine_path, model.network, model.checkpoint)
+            open_engine(engine_path, exported.network, exported.checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -141,16 +141,16 @@ def test_an_engine_with_another_key_is_stale(engine_path: Path, model: Model) ->
         pytest.param(0.999, id="near the end"),
     ],
 )
-def test_a_damaged_engine_is_stale(engine_path: Path, model: Model, where: float) -> None:
+def test_a_damaged_engine_is_stale(engine_path: Path, exported: Model, where: float) -> None:
     flip_a_bit(engine_path, where)
     with pytest.raises(StaleEngineError, match="damaged"):
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
 
 
-def test_an_empty_engine_is_stale(engine_path: Path, model: Model) -> None:
+def test_an_empty_engine_is_stale(engine_path: Path, exported: Model) -> None:
     engine_path.write_bytes(b"")
     with pytest.raises(StaleEngineError, match="damaged"):
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
 
 
 UNREADABLE_MANIFESTS = {
@@ -165,81 +165,81 @@ UNREADABLE_MANIFESTS = {
 
 @pytest.mark.parametrize("text", UNREADABLE_MANIFESTS.values(), ids=UNREADABLE_MANIFESTS)
 def test_an_unreadable_manifest_makes_an_engine_stale(
-    engine_path: Path, model: Model, text: str
+    engine_path: Path, exported: Model, text: str
 ) -> None:
     Path(f"{engine_path}.json").write_text(text)
     with pytest.raises(StaleEngineError, match=r"pear\.engine\.json cannot be read"):
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
 
 
 def test_an_engine_that_tensorrt_cannot_read_is_stale(
-    fake: Any, engine_path: Path, model: Model
+    fake: Any, engine_path: Path, exported: Model
 ) -> None:
     """For example after a driver update, which the key does not name."""
     fake.gpu = "fake GPU with another driver"
     with pytest.raises(StaleEngineError, match="another version or device"):
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
 
 
 def test_an_engine_with_other_outputs_is_stale(
-    engine_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+    engine_path: Path, exported: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = sys.modules["pear_ros.network.tensorrt_engine"]
     monkeypatch.setattr(module, "OUTPUTS", (*OUTPUTS, "mood"))
     with pytest.raises(StaleEngineError, match="inputs and outputs"):
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
 
 
 # --- The choice between engine and torch ---------------------------------------------------------
 
 
-def sizes_of(model: Model) -> Path:
-    return model.checkpoint.with_name("network.json")
+def sizes_of(exported: Model) -> Path:
+    return exported.checkpoint.with_name("network.json")
 
 
 def choose(
-    path: Path | str, model: Model, **settings: Any
+    path: Path | str, exported: Model, **settings: Any
 ) -> tuple[Network, list[str], dict[str, int]]:
     """The chosen network, the messages and the counts of problems."""
     messages: list[str] = []
     problems = Problems(messages.append)
     files = {
         "network.engine": str(path),
-        "network.checkpoint": str(model.checkpoint),
-        "network.config": str(sizes_of(model)),
+        "network.checkpoint": str(exported.checkpoint),
+        "network.config": str(sizes_of(exported)),
     }
     config = Config.of(files | settings)
-    return choose_network(model.network, config, problems), messages, problems.counts()
+    return choose_network(exported.network, config, problems), messages, problems.counts()
 
 
-def test_torch_without_the_setting(model: Model) -> None:
-    assert choose("", model) == (model.network, [], {})
+def test_torch_without_the_setting(exported: Model) -> None:
+    assert choose("", exported) == (exported.network, [], {})
 
 
-def test_a_trusted_engine_is_used(engine_path: Path, model: Model) -> None:
-    chosen, messages, _ = choose(engine_path, model)
+def test_a_trusted_engine_is_used(engine_path: Path, exported: Model) -> None:
+    chosen, messages, _ = choose(engine_path, exported)
     assert chosen.description.startswith("TensorRT 10.3.0 engine")
     assert not messages
 
 
-def test_torch_if_the_engine_is_missing(fake: Any, model: Model, tmp_path: Path) -> None:
+def test_torch_if_the_engine_is_missing(fake: Any, exported: Model, tmp_path: Path) -> None:
     path = tmp_path / "pear.engine"
-    chosen, (message,), counts = choose(path, model)
-    assert chosen is model.network
+    chosen, (message,), counts = choose(path, exported)
+    assert chosen is exported.network
     assert counts == {"engine_not_used": 1}
     assert "does not exist" in message
     assert (
-        f"pear-ros build --checkpoint {model.checkpoint} --network-config {sizes_of(model)} "
+        f"pear-ros build --checkpoint {exported.checkpoint} --network-config {sizes_of(exported)} "
         f"--device cpu --dtype float32 --output {path}" in message
     )
     assert not list(tmp_path.iterdir())  # engines are built only if `build_engine` is set
 
 
-def test_torch_if_the_engine_is_wrong(fake: Any, engine_path: Path, model: Model) -> None:
+def test_torch_if_the_engine_is_wrong(fake: Any, engine_path: Path, exported: Model) -> None:
     fake.distort = lambda name, x: 1.02 * x if name == "betas" else x
     engine = engine_path.read_bytes()
-    chosen, (message,), _ = choose(engine_path, model, **{"network.build_engine": True})
-    assert chosen is model.network
+    chosen, (message,), _ = choose(engine_path, exported, **{"network.build_engine": True})
+    assert chosen is exported.network
     assert "betas differs from torch's by 2 % (allowed: 0.1 %)" in message
     assert engine_path.read_bytes() == engine  # not built again: the result would be the same
 
@@ -248,7 +248,7 @@ def test_torch_if_the_engine_is_wrong(fake: Any, engine_path: Path, model: Model
 @pytest.mark.parametrize("reason", ["missing", "damaged", "another TensorRT"])
 @pytest.mark.usefixtures("quick_export")
 def test_a_stale_engine_is_built_anew_on_request(
-    fake: Any, engine_path: Path, model: Model, reason: str
+    fake: Any, engine_path: Path, exported: Model, reason: str
 ) -> None:
     if reason == "missing":
         engine_path.unlink()
@@ -258,69 +258,71 @@ def test_a_stale_engine_is_built_anew_on_request(
         manifest = json.loads(Path(f"{engine_path}.json").read_text())
         manifest["key"]["tensorrt"] = "10.2.0"
         Path(f"{engine_path}.json").write_text(json.dumps(manifest))
-    assert choose(engine_path, model)[0] is model.network
-    chosen, messages, _ = choose(engine_path, model, **{"network.build_engine": True})
+    assert choose(engine_path, exported)[0] is exported.network
+    chosen, messages, _ = choose(engine_path, exported, **{"network.build_engine": True})
     assert chosen.description.startswith(f"TensorRT {fake.__version__} engine")
     assert not messages
-    assert choose(engine_path, model)[0] is not model.network  # the new engine was stored
+    assert choose(engine_path, exported)[0] is not exported.network  # the new engine was stored
 
 
 def test_torch_if_cuda_fails(
-    engine_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+    engine_path: Path, exported: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def out_of_memory(*args: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     module = sys.modules["pear_ros.network.tensorrt_engine"]
     monkeypatch.setattr(module, "CudaStream", out_of_memory)
-    chosen, (message,), _ = choose(engine_path, model)
-    assert chosen is model.network
+    chosen, (message,), _ = choose(engine_path, exported)
+    assert chosen is exported.network
     assert "CUDA out of memory" in message
 
 
 @pytest.mark.parametrize("build", [False, True], ids=["use", "build"])
 def test_torch_without_tensorrt(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: bool
+    exported: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: bool
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.delitem(sys.modules, "pear_ros.network.tensorrt_engine", raising=False)
     chosen, (message,), _ = choose(
-        tmp_path / "pear.engine", model, **{"network.build_engine": build}
+        tmp_path / "pear.engine", exported, **{"network.build_engine": build}
     )
-    assert chosen is model.network
+    assert chosen is exported.network
     assert "TensorRT is not installed" in message
 
 
 @pytest.mark.parametrize("version", ["10.2.0", "8.6.1", "12.0.0"])
 def test_torch_with_an_unsupported_tensorrt(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+    exported: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     install(monkeypatch, version)
-    _, (message,), _ = choose(tmp_path / "pear.engine", model)
+    _, (message,), _ = choose(tmp_path / "pear.engine", exported)
     assert f"TensorRT {version} is installed; 10.3 to 11 are supported" in message
 
 
-def test_torch_without_a_gpu(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_without_a_gpu(
+    exported: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.make_fake("10.3.0"))
     (tmp_path / "pear.engine").touch()
-    _, (message,), _ = choose(tmp_path / "pear.engine", model, **{"network.build_engine": True})
+    _, (message,), _ = choose(tmp_path / "pear.engine", exported, **{"network.build_engine": True})
     assert "needs an NVIDIA GPU" in message
     assert "device is cpu" in message
 
 
-def test_torch_in_bfloat16(fake: Any, model: Model, tmp_path: Path) -> None:
-    network = load_network(model.checkpoint, dtype=torch.bfloat16)
-    rounded = dataclasses.replace(model, network=network)
+def test_torch_in_bfloat16(fake: Any, exported: Model, tmp_path: Path) -> None:
+    network = load_network(exported.checkpoint, dtype=torch.bfloat16)
+    rounded = dataclasses.replace(exported, network=network)
     _, (message,), _ = choose(tmp_path / "pear.engine", rounded, **{"network.build_engine": True})
     assert "bfloat16" in message
 
 
 def test_the_pipeline_uses_the_engine(
-    engine_path: Path, model: Model, small_assets_path: Path
+    engine_path: Path, exported: Model, small_assets_path: Path
 ) -> None:
     config = Config.of(
         {
-            "network.checkpoint": str(model.checkpoint),
+            "network.checkpoint": str(exported.checkpoint),
             "body.assets": str(small_assets_path),
             "network.device": "cpu",
             "network.dtype": "float32",
@@ -336,12 +338,12 @@ def test_the_pipeline_uses_the_engine(
 
 @pytest.mark.usefixtures("quick_export")
 def test_build_command(
-    fake: Any, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fake: Any, exported: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = tmp_path / "pear.engine"
-    build = ["build", "--checkpoint", str(model.checkpoint), "--device", "cpu"]
+    build = ["build", "--checkpoint", str(exported.checkpoint), "--device", "cpu"]
     build += ["--dtype", "float32", "--output", str(engine)]
-    assert main([*build, "--onnx", str(model.onnx)]) == 0
+    assert main([*build, "--onnx", str(exported.onnx)]) == 0
     assert f"wrote {engine}" in capsys.readouterr().out
     fake.distort = lambda name, x: 1.02 * x
     assert main(build) == 1
@@ -349,14 +351,21 @@ def test_build_command(
 
 
 @pytest.mark.usefixtures("quick_export")
-def test_export_command(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_command(
+    exported: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "model.onnx"
-    arguments = ["--checkpoint", str(model.checkpoint), "--network-config", str(sizes_of(model))]
+    arguments = [
+        "--checkpoint",
+        str(exported.checkpoint),
+        "--network-config",
+        str(sizes_of(exported)),
+    ]
     assert main(["export", *arguments, "--dtype", "float32", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     assert f"wrote {output}" in printed
     assert "backbone in float32" in printed
-    assert read_onnx(output) == read_onnx(model.onnx)
+    assert read_onnx(output) == read_onnx(exported.onnx)
 
 
 @pytest.mark.slow

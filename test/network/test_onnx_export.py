@@ -35,7 +35,7 @@ def half(network_config: NetworkConfig) -> PearNetwork:
 
 
 @pytest.fixture(scope="module")
-def half_path(half: PearNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def half_onnx_path(half: PearNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export_half") / "model.onnx"
     export(half, "hash of the checkpoint", path)
     return path
@@ -49,7 +49,7 @@ def run_graph(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 # --- Numbers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("people", [1, 3])
+@pytest.mark.parametrize("people", [1, 3], ids="{} people".format)
 def test_graph_agrees_with_torch(onnx_path: Path, network: PearNetwork, people: int) -> None:
     images = golden("network_tiny")["images"][:people]
     expected = network(torch.from_numpy(images))
@@ -59,10 +59,10 @@ def test_graph_agrees_with_torch(onnx_path: Path, network: PearNetwork, people: 
         np.testing.assert_allclose(values, right, rtol=0, atol=1e-4, err_msg=name)
 
 
-def test_float16_graph_agrees_with_torch(half_path: Path, network: PearNetwork) -> None:
+def test_float16_graph_agrees_with_torch(half_onnx_path: Path, network: PearNetwork) -> None:
     images = golden("network_tiny")["images"]
     expected = network(torch.from_numpy(images))
-    for name, values in run_graph(half_path, images).items():
+    for name, values in run_graph(half_onnx_path, images).items():
         assert values.dtype == np.float32, name
         right = getattr(expected, name).numpy()
         assert np.linalg.norm(values - right) <= 2e-3 * np.linalg.norm(right), name
@@ -89,8 +89,8 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
     return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
-def test_precisions_in_the_graph(half_path: Path) -> None:
-    model = onnx.load(half_path)
+def test_precisions_in_the_graph(half_onnx_path: Path) -> None:
+    model = onnx.load(half_onnx_path)
     types = types_of(model)
     kinds = Counter(
         (node.op_type, types[node.input[0]]) for node in model.graph.node if node.input[0]
@@ -122,7 +122,6 @@ def test_interface(onnx_path: Path) -> None:
 # --- Files ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_second_export_has_the_same_hash(
     onnx_path: Path, network: PearNetwork, tmp_path: Path
 ) -> None:

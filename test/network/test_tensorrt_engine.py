@@ -42,11 +42,11 @@ def test_build(fake: Any, engine_path: Path) -> None:
 
 def test_progress_is_shown(
     fake: Any,
-    model: Model,
+    exported: Model,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    build_engine(tmp_path / "pear.engine", model.network, model.checkpoint, model.onnx)
+    build_engine(tmp_path / "pear.engine", exported.network, exported.checkpoint, exported.onnx)
     shown = capfd.readouterr().err
     assert "Building Engine" in shown
     assert "2/2" in shown
@@ -54,16 +54,16 @@ def test_progress_is_shown(
 
 
 @both_versions
-def test_manifest_of_an_engine(fake: Any, engine_path: Path, model: Model) -> None:
+def test_manifest_of_an_engine(fake: Any, engine_path: Path, exported: Model) -> None:
     manifest = json.loads(Path(f"{engine_path}.json").read_text())
     assert manifest["key"] == {
-        "checkpoint": hash_files(model.checkpoint),
+        "checkpoint": hash_files(exported.checkpoint),
         "precision": "float32",
         "profile": "1/4/32",
         "tensorrt": fake.__version__,
         **GPU,
     }
-    assert manifest["onnx"] == hash_files(model.onnx, Path(f"{model.onnx}.data"))
+    assert manifest["onnx"] == hash_files(exported.onnx, Path(f"{exported.onnx}.data"))
     assert manifest["sha256"] == hash_files(engine_path)
 
 
@@ -77,19 +77,22 @@ def test_manifest_of_an_engine(fake: Any, engine_path: Path, model: Model) -> No
     ],
 )
 def test_unusable_timings_are_replaced(
-    fake: Any, engine_path: Path, model: Model, timings: bytes
+    fake: Any, engine_path: Path, exported: Model, timings: bytes
 ) -> None:
     Path(f"{engine_path}.timings").write_bytes(timings)
-    build_engine(engine_path, model.network, model.checkpoint, model.onnx)
+    build_engine(engine_path, exported.network, exported.checkpoint, exported.onnx)
     assert Path(f"{engine_path}.timings").read_bytes() == fake_tensorrt.TIMINGS + b"fake GPU"
     assert fake.last_build["GPU of the timings"] == "fake GPU"
 
 
-@pytest.mark.slow
-def test_without_a_model_the_network_is_exported(fake: Any, model: Model, tmp_path: Path) -> None:
+def test_without_a_model_the_network_is_exported(
+    fake: Any, exported: Model, tmp_path: Path
+) -> None:
     path = tmp_path / "new" / "pear.engine"
-    build_engine(path, model.network, model.checkpoint)
-    assert open_engine(path, model.network, model.checkpoint).device == model.network.device
+    build_engine(path, exported.network, exported.checkpoint)
+    assert (
+        open_engine(path, exported.network, exported.checkpoint).device == exported.network.device
+    )
     assert len(list(path.parent.iterdir())) == 3  # the exported model is deleted
 
 
@@ -106,7 +109,7 @@ def test_without_a_model_the_network_is_exported(fake: Any, model: Model, tmp_pa
 )
 def test_a_failed_build_changes_no_file(
     fake: Any,
-    model: Model,
+    exported: Model,
     engine_path: Path,
     method: str,
     message: str,
@@ -114,40 +117,42 @@ def test_a_failed_build_changes_no_file(
     before = {p.name: p.read_bytes() for p in engine_path.parent.iterdir()}
     fake.fails.add(method)
     with pytest.raises(EngineError, match=message):
-        build_engine(engine_path, model.network, model.checkpoint, model.onnx)
+        build_engine(engine_path, exported.network, exported.checkpoint, exported.onnx)
     assert {p.name: p.read_bytes() for p in engine_path.parent.iterdir()} == before
 
 
 def test_a_model_that_tensorrt_cannot_parse(
     fake: Any,
-    model: Model,
+    exported: Model,
     engine_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fake_tensorrt, "unsupported_part", lambda model: "no operator Foo")
     with pytest.raises(EngineError, match=r"cannot read .*model\.onnx: no operator Foo"):
-        build_engine(engine_path, model.network, model.checkpoint, model.onnx)
+        build_engine(engine_path, exported.network, exported.checkpoint, exported.onnx)
 
 
-def test_a_model_of_another_checkpoint(fake: Any, model: Model, tmp_path: Path) -> None:
-    other = copy_export(model.onnx, tmp_path / "other")
+def test_a_model_of_another_checkpoint(fake: Any, exported: Model, tmp_path: Path) -> None:
+    other = copy_export(exported.onnx, tmp_path / "other")
     manifest = Path(f"{other}.json")
     described = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(described | {"checkpoint": "another hash"}))
     with pytest.raises(ExportError, match="another checkpoint"):
-        build_engine(tmp_path / "pear.engine", model.network, model.checkpoint, other)
+        build_engine(tmp_path / "pear.engine", exported.network, exported.checkpoint, other)
 
 
-def test_a_model_in_another_precision(fake: Any, model: Model, tmp_path: Path) -> None:
-    half = load_network(model.checkpoint, dtype=torch.float16)
+def test_a_model_in_another_precision(fake: Any, exported: Model, tmp_path: Path) -> None:
+    half = load_network(exported.checkpoint, dtype=torch.float16)
     with pytest.raises(ExportError, match="float32, not float16"):
-        build_engine(tmp_path / "pear.engine", half, model.checkpoint, model.onnx)
+        build_engine(tmp_path / "pear.engine", half, exported.checkpoint, exported.onnx)
 
 
-def test_a_folder_that_cannot_be_made(fake: Any, model: Model, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(fake: Any, exported: Model, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EngineError, match="cannot be written"):
-        build_engine(tmp_path / "file" / "pear.engine", model.network, model.checkpoint, model.onnx)
+        build_engine(
+            tmp_path / "file" / "pear.engine", exported.network, exported.checkpoint, exported.onnx
+        )
 
 
 # --- Running -------------------------------------------------------------------------------------
@@ -159,27 +164,27 @@ def assert_same(a: EhmParameters, b: EhmParameters) -> None:
 
 
 @both_versions
-def test_an_engine_agrees_with_the_network(fake: Any, engine_path: Path, model: Model) -> None:
+def test_an_engine_agrees_with_the_network(fake: Any, engine_path: Path, exported: Model) -> None:
     """Also for no people, for padded batches, and for more people than one call takes."""
-    engine = open_engine(engine_path, model.network, model.checkpoint)
+    engine = open_engine(engine_path, exported.network, exported.checkpoint)
     images = fixed_images(70)
-    expected = model.network(images)
+    expected = exported.network(images)
     for people in (slice(0), slice(1), slice(3, 4), slice(2), slice(3), slice(32), slice(70)):
         right = map_tensors(expected, operator.itemgetter(people))
         assert_same(engine(images[people]), right)
 
 
-def test_the_next_call_does_not_change_an_answer(engine_path: Path, model: Model) -> None:
-    engine = open_engine(engine_path, model.network, model.checkpoint)
+def test_the_next_call_does_not_change_an_answer(engine_path: Path, exported: Model) -> None:
+    engine = open_engine(engine_path, exported.network, exported.checkpoint)
     first = engine(fixed_images(2)[:1])
     kept = map_tensors(first, torch.clone)
     engine(fixed_images(2)[1:])
     assert_same(first, kept)
 
 
-def test_outputs_are_aligned(engine_path: Path, model: Model) -> None:
+def test_outputs_are_aligned(engine_path: Path, exported: Model) -> None:
     """TensorRT needs addresses that are multiples of 256 bytes from the start of the buffer."""
-    engine: Any = open_engine(engine_path, model.network, model.checkpoint)
+    engine: Any = open_engine(engine_path, exported.network, exported.checkpoint)
     for people, recording in engine._recordings.items():
         start = recording.outputs.data_ptr()
         addresses = [recording.context.get_tensor_address(name) for name in OUTPUTS]
@@ -195,11 +200,11 @@ def test_outputs_are_aligned(engine_path: Path, model: Model) -> None:
     ],
 )
 def test_errors_of_tensorrt_are_reported(
-    fake: Any, engine_path: Path, model: Model, method: str, message: str
+    fake: Any, engine_path: Path, exported: Model, method: str, message: str
 ) -> None:
     fake.fails.add(method)
     with pytest.raises(EngineError, match=message):
-        open_engine(engine_path, model.network, model.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint)
 
 
 @both_versions

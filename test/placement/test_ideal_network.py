@@ -28,6 +28,8 @@ from pear_ros.placement import reprojection as placement
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.system.installed import shared_file
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float64]
 
 STANDIN = shared_file("standin/body.npz")
@@ -220,21 +222,20 @@ def test_far_away_the_rotation_removes_almost_all_of_the_error() -> None:
 # --- The translation -----------------------------------------------------------------------------
 
 
-# Distance, m, and degrees off the axis; the values of `medians`.
-@pytest.mark.parametrize(
-    ("place", "least_squares", "closed"),
-    [
-        ((1, 0), (0.048, 0.106, 72.5), (0.060, 0.088, 73)),
-        ((1, 30), (0.075, 0.146, 118), (0.117, 0.211, 196)),
-        ((1.5, 0), (0.021, 0.056, 26.6), (0.055, 0.066, 26.1)),
-        ((1.5, 30), (0.052, 0.102, 51.1), (0.135, 0.221, 100.3)),
-        ((3, 0), (0.014, 0.026, 5.6), (0.047, 0.051, 5.7)),
-        ((3, 30), (0.084, 0.098, 14.4), (0.197, 0.267, 46.0)),
-        ((6, 0), (0.011, 0.015, 1.1), (0.040, 0.041, 1.2)),
-        ((6, 30), (0.127, 0.148, 5.5), (0.418, 0.484, 23.6)),
-    ],
-    ids="{0[0]} m away, {0[1]} degrees off".format,
-)
+# Distance, m, and degrees off the axis; the values of `medians`, by least squares and closed form.
+MEDIANS = {
+    "1 m away, on the axis": ((1, 0), (0.048, 0.106, 72.5), (0.060, 0.088, 73)),
+    "1 m away, 30 degrees off": ((1, 30), (0.075, 0.146, 118), (0.117, 0.211, 196)),
+    "1.5 m away, on the axis": ((1.5, 0), (0.021, 0.056, 26.6), (0.055, 0.066, 26.1)),
+    "1.5 m away, 30 degrees off": ((1.5, 30), (0.052, 0.102, 51.1), (0.135, 0.221, 100.3)),
+    "3 m away, on the axis": ((3, 0), (0.014, 0.026, 5.6), (0.047, 0.051, 5.7)),
+    "3 m away, 30 degrees off": ((3, 30), (0.084, 0.098, 14.4), (0.197, 0.267, 46.0)),
+    "6 m away, on the axis": ((6, 0), (0.011, 0.015, 1.1), (0.040, 0.041, 1.2)),
+    "6 m away, 30 degrees off": ((6, 30), (0.127, 0.148, 5.5), (0.418, 0.484, 23.6)),
+}
+
+
+@pytest.mark.parametrize(("place", "least_squares", "closed"), MEDIANS.values(), ids=MEDIANS)
 def test_placement_against_the_closed_form(
     place: tuple[float, float],
     least_squares: tuple[float, float, float],
@@ -246,15 +247,14 @@ def test_placement_against_the_closed_form(
 
 
 # Largest distance to the solution of COUNT people, m, after 0, 1, 2, ... Gauss-Newton steps.
-@pytest.mark.parametrize(
-    ("place", "moved_m"),
-    [
-        ((1, 30), (0.2, 0.05, 0.02, 0.006, 0.003)),
-        ((3, 30), (0.1, 1e-3, 1e-4, 1e-6, 1e-6)),
-        ((6, 0), (0.1, 1e-3, 1e-5, 1e-6, 1e-6)),
-    ],
-    ids="{0[0]} m away, {0[1]} degrees off".format,
-)
+CONVERGENCE = {
+    "1 m away, 30 degrees off": ((1, 30), (0.2, 0.05, 0.02, 0.006, 0.003)),
+    "3 m away, 30 degrees off": ((3, 30), (0.1, 1e-3, 1e-4, 1e-6, 1e-6)),
+    "6 m away, on the axis": ((6, 0), (0.1, 1e-3, 1e-5, 1e-6, 1e-6)),
+}
+
+
+@pytest.mark.parametrize(("place", "moved_m"), CONVERGENCE.values(), ids=CONVERGENCE)
 def test_gauss_newton_converges(
     monkeypatch: pytest.MonkeyPatch, place: tuple[float, float], moved_m: tuple[float, ...]
 ) -> None:

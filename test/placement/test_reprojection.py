@@ -271,7 +271,7 @@ def test_c_forgets_the_people_of_earlier_calls() -> None:
     torch.testing.assert_close(placement._place_on_cpu(*few), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_c_accepts_any_strides(dtype: torch.dtype) -> None:
     people = [rows.to(dtype) for rows in (*random_people(6), torch.rand(6, 4) * 500 + 300)]
     apart = [rows.transpose(0, -1).contiguous().transpose(0, -1) for rows in people]
@@ -279,7 +279,7 @@ def test_c_accepts_any_strides(dtype: torch.dtype) -> None:
     assert torch.equal(place_in_camera(*apart), place_in_camera(*people))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
     people = [*random_people(2), torch.tensor([[600.0, 600, 320, 240]]).repeat(2, 1)]
     right = place_in_camera(*people)

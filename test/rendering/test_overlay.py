@@ -115,7 +115,7 @@ def test_a_tilted_mesh_is_darker() -> None:
     assert dark[40, 50].sum() > canvas()[40, 50].sum()
 
 
-@pytest.mark.parametrize("opacity", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("opacity", [0.0, 0.25, 1.0], ids="opacity {}".format)
 def test_opacity(opacity: float) -> None:
     full = draw_people(canvas(), people(square()), FACES, CAMERA, 1.0).astype(float)
     picture = draw_people(canvas(), people(square()), FACES, CAMERA, opacity)
@@ -135,7 +135,7 @@ def test_nobody() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["p", "front_p", "back_p"])
-@pytest.mark.parametrize("first", [1, 6, 1000])
+@pytest.mark.parametrize("first", [1, 6, 1000], ids="from {}".format)
 def test_neighbours_have_clearly_different_colors(prefix: str, first: int) -> None:
     """The hues of five people differ by at least 50 degrees."""
     ids = [f"{prefix}{first + i}" for i in range(5)]

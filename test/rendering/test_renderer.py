@@ -121,7 +121,7 @@ SCENES = {
 }
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(5), ids="seed {}".format)
 @pytest.mark.parametrize("scene", SCENES)
 def test_agrees_with_rays(scene: str, seed: int) -> None:
     extent_m, least_z, greatest_z = SCENES[scene]
@@ -186,7 +186,7 @@ def test_a_floor_from_behind_the_camera_has_no_gaps() -> None:
     np.testing.assert_array_equal(count, np.broadcast_to(is_floor[:, None], count.shape))
 
 
-@pytest.mark.parametrize("depth_m", [1.3, 2.5, 8, 40])
+@pytest.mark.parametrize("depth_m", [1.3, 2.5, 8, 40], ids="{} m away".format)
 def test_a_closed_mesh_has_no_holes(depth_m: float) -> None:
     vertices, faces = sphere()
     picture = drawn(vertices + np.array((0.01, 0.02, depth_m)), faces)
@@ -208,7 +208,7 @@ def test_one_triangle_one_pixel() -> None:
 # --- Occlusion ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=str)
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["far first", "near first"])
 def test_the_nearer_person_is_in_front(order: tuple[int, int]) -> None:
     meshes = np.stack((quad(10, 10, 50, 50, 2.0), quad(30, 20, 70, 40, 1.5)))[list(order)]
     near, far = order.index(1), order.index(0)
@@ -360,7 +360,7 @@ def test_nobody(count: int, num_faces: int) -> None:
     assert (picture.people == -1).all()
 
 
-@pytest.mark.parametrize("corner", [-1, 4])
+@pytest.mark.parametrize("corner", [-1, 4], ids="vertex {} of 4".format)
 def test_faces_must_refer_to_vertices(corner: int) -> None:
     with pytest.raises(IndexError, match="not one of the 4 vertices"):
         drawn(quad(10, 10, 50, 40), np.array([[0, 1, corner]]), ROUND)

@@ -286,3 +286,28 @@ def test_images_do_not_wait_for_a_paused_clock(tmp_path: Path, files: dict[str, 
         system.peer.wait(camera.subscribers, "subscription of images")
         system.peer.wait(lambda: camera.publish() and humans, "an answer without camera_info")
         assert not humans[0].humans[0].is_metric
+
+
+def test_removed_cameras_leave_nothing(tmp_path: Path, files: dict[str, Any]) -> None:
+    with running(tmp_path, **{"camera.names": "[a, b]"}, **files) as system:
+        assert system.change("deactivate", "cleanup")
+        assert system.set_parameters(**{"camera.names": ["b"]}) == []
+        assert system.change("configure", "activate")
+        node = system.peer.node
+        system.peer.wait(lambda: node.count_subscribers("/b/image"), "subscription of b")
+        system.peer.wait(lambda: not node.count_subscribers("/a/image"), "no subscription of a")
+        for topic in ("/pear/a/humans", "/pear/a/overlay"):
+            system.peer.wait(lambda t=topic: not node.count_publishers(t), f"no {topic}")
+
+
+def test_a_failed_activation_leaves_the_node_inactive(
+    tmp_path: Path, files: dict[str, Any]
+) -> None:
+    misspelt = {"qos_overrides./camera_info.subscription.reliability": "best_efort"}
+    with running(tmp_path, **files, **misspelt) as system:
+        assert system.state() == "inactive"
+        assert any("cannot activate" in line for line in system.new_log(""))
+        node = system.peer.node
+        system.peer.wait(lambda: not node.count_subscribers("/image"), "no subscription")
+        assert system.change("cleanup")
+        assert system.state() == "unconfigured"

@@ -298,6 +298,7 @@ UPRIGHT_FACING_CAMERA = np.stack((RIGHT, -DOWN, -AWAY), 1)  # columns: left, up,
         ("left_hand", RIGHT, AWAY, -DOWN, ["left_wrist"]),
         ("right_hand", -RIGHT, -AWAY, -DOWN, ["right_wrist"]),
     ],
+    ids=["body", "head", "left hand", "right hand"],
 )
 def test_frames_of_a_person_facing_the_camera(
     frame: str, x: np.ndarray, y: np.ndarray, z: np.ndarray, origin: list[str]

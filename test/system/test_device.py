@@ -30,7 +30,9 @@ def test_named_device() -> None:
 
 
 # `meta` is a device of torch, but its tensors have no values.
-@pytest.mark.parametrize("name", ["", "gpu", "cuda:4096", "cuda:-2", "CPU", "cpu:x", "meta"])
+@pytest.mark.parametrize(
+    "name", ["", "gpu", "cuda:4096", "cuda:-2", "CPU", "cpu:x", "meta"], ids=repr
+)
 def test_unusable_device(name: str) -> None:
     with pytest.raises(SettingError, match=f"{name!r} cannot be used here"):
         choose_device(name)
@@ -72,7 +74,7 @@ def test_dtype(
     assert choose_dtype(name, device) is expected
 
 
-@pytest.mark.parametrize("name", ["", "half", "int8", "Float32"])
+@pytest.mark.parametrize("name", ["", "half", "int8", "Float32"], ids=repr)
 def test_unknown_dtype(name: str) -> None:
     with pytest.raises(SettingError, match="is none of auto, float32, float16, bfloat16"):
         choose_dtype(name, CPU)

@@ -180,6 +180,7 @@ def test_each_stage_has_its_folder() -> None:
     assert options.output == Path("out/stage2")
 
 
+@pytest.mark.slow
 def test_the_log_keeps_columns_of_older_rows(tmp_path: Path) -> None:
     rows = [{"step": 50, "old": 2}, {"step": 100, "new": 3}]
     train.write_log([*rows, {"step": 150, "new": 0}], tmp_path)
