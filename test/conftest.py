@@ -18,6 +18,7 @@ from samples import DATA
 from pear_ros.assets.body_assets import BodyAssets, load_assets
 from pear_ros.assets.downloads import convert_assets
 from pear_ros.body.body_model import BodyModel
+from pear_ros.config import Config
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
@@ -82,6 +83,20 @@ def front_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("front") / "network.pt"
     torch.save(tree, path)
     return path
+
+
+@pytest.fixture
+def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
+    """Settings of a pipeline that places everybody, on the CPU."""
+    return Config.of(
+        {
+            "network.checkpoint": str(front_checkpoint),
+            "network.config": str(DATA / "network_tiny.json"),
+            "body.assets": str(small_assets_path),
+            "network.device": "cpu",
+            "network.dtype": "float32",
+        }
+    )
 
 
 @pytest.fixture(scope="module")

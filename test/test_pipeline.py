@@ -322,19 +322,6 @@ def test_shapes_are_held(setup: Setup, small_body_model: BodyModel) -> None:
 # --- Loading -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
-    return Config.of(
-        {
-            "network.checkpoint": str(front_checkpoint),
-            "network.config": str(DATA / "network_tiny.json"),
-            "body.assets": str(small_assets_path),
-            "network.device": "cpu",
-            "network.dtype": "float32",
-        }
-    )
-
-
 def test_loaded_pipeline(config: Config) -> None:
     problems = Problems(pytest.fail)
     pipeline = load_pipeline(config, problems)

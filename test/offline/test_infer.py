@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from pictures import png
-from samples import DATA
 
 from pear_ros.config import Config
 from pear_ros.errors import PearError
@@ -55,19 +54,6 @@ ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 Run = Callable[..., tuple[int, dict[str, np.ndarray]]]
-
-
-@pytest.fixture
-def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
-    return Config.of(
-        {
-            "network.checkpoint": str(front_checkpoint),
-            "network.config": str(DATA / "network_tiny.json"),
-            "body.assets": str(small_assets_path),
-            "network.device": "cpu",
-            "network.dtype": "float32",
-        }
-    )
 
 
 @pytest.fixture
