@@ -277,7 +277,9 @@ def test_each_implementation_has_its_own_times(
         )
 
 
-@pytest.mark.parametrize("people", [1, 17])
+@pytest.mark.parametrize(
+    "people", [1, pytest.param(17, marks=pytest.mark.slow)], ids="{} people".format
+)
 def test_everybody_is_measured(files: list[str], people: int) -> None:
     """Also more people than detection.max_people has by default."""
     options = BenchOptions(config_of(files), None, ("float32",), (people,), (320, 240), 1, False)

@@ -69,6 +69,7 @@ def test_bodies_agree_with_the_reference(request: pytest.FixtureRequest, size: s
             assert_close(found.rotations[row], expected.rotations)
 
 
+@pytest.mark.slow
 def test_bodies_without_flame_agree_with_smplx(
     assets: BodyAssets, assets_path: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def onnx_path(network: PearNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of the tiny network in float32; must not be changed."""
+    pytest.importorskip("onnxscript")  # not in the modules: it takes seconds to import
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     export(network, hash_files(CHECKPOINT), path)
     return path
@@ -80,6 +81,7 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The small network in float32."""
+    pytest.importorskip("onnxscript")
     network = load_network(small_checkpoint)
     path = tmp_path_factory.mktemp("small_onnx") / "model.onnx"
     export(network, hash_files(small_checkpoint), path)

@@ -14,33 +14,27 @@ import torch
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
 import fake_tensorrt
 from engines import both_versions, flip_a_bit, install
 from exports import Model
-from samples import DATA
 
-from pear_ros.cli.main import main
 from pear_ros.config import Config
-from pear_ros.errors import EngineError, ExportError, PearError, StaleEngineError
-from pear_ros.network import engine as engine_module
-from pear_ros.network import onnx_export
+from pear_ros.errors import EngineError, StaleEngineError
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.engine import (
     SMALL,
     TOLERANCES,
+    TRIED_PEOPLE,
     choose_network,
     deviation,
     fixed_images,
     open_engine,
 )
 from pear_ros.network.network import Network, PearNetwork
-from pear_ros.network.onnx_export import OUTPUTS, read_onnx
+from pear_ros.network.onnx_export import OUTPUTS
 from pear_ros.people import EhmParameters
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems
-
-TINY = DATA / "network_tiny.pt"
 
 # --- Agreement with torch ------------------------------------------------------------------------
 
@@ -120,6 +114,11 @@ def test_the_fixed_images_give_different_people(network: PearNetwork) -> None:
         assert (nearest > TOLERANCES["float16"] * rows.norm(dim=1)).all(), name
 
 
+def test_batches_that_agreement_is_measured_with() -> None:
+    """One person, a padded batch, and the batches that engines are tuned for and limited to."""
+    assert TRIED_PEOPLE == (1, 3, 4, 32)
+
+
 # --- Keys and files ------------------------------------------------------------------------------
 
 
@@ -193,10 +192,6 @@ def test_an_engine_with_other_outputs_is_stale(
 # --- The choice between engine and torch ---------------------------------------------------------
 
 
-def sizes_of(exported: Model) -> Path:
-    return exported.checkpoint.with_name("network.json")
-
-
 def choose(
     path: Path | str, exported: Model, **settings: Any
 ) -> tuple[Network, list[str], dict[str, int]]:
@@ -206,7 +201,7 @@ def choose(
     files = {
         "network.engine": str(path),
         "network.checkpoint": str(exported.checkpoint),
-        "network.config": str(sizes_of(exported)),
+        "network.config": str(exported.sizes),
     }
     config = Config.of(files | settings)
     return choose_network(exported.network, config, problems), messages, problems.counts()
@@ -229,7 +224,7 @@ def test_torch_if_the_engine_is_missing(fake: Any, exported: Model, tmp_path: Pa
     assert counts == {"engine_not_used": 1}
     assert "does not exist" in message
     assert (
-        f"pear-ros build --checkpoint {exported.checkpoint} --network-config {sizes_of(exported)} "
+        f"pear-ros build --checkpoint {exported.checkpoint} --network-config {exported.sizes} "
         f"--device cpu --dtype float32 --output {path}" in message
     )
     assert not list(tmp_path.iterdir())  # engines are built only if `build_engine` is set
@@ -331,83 +326,3 @@ def test_the_pipeline_uses_the_engine(
     )
     pipeline = load_pipeline(config, Problems(pytest.fail))
     assert pipeline.description.startswith("TensorRT 10.3.0 engine")
-
-
-# --- Commands ------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("quick_export")
-def test_build_command(
-    fake: Any, exported: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    engine = tmp_path / "pear.engine"
-    build = ["build", "--checkpoint", str(exported.checkpoint), "--device", "cpu"]
-    build += ["--dtype", "float32", "--output", str(engine)]
-    assert main([*build, "--onnx", str(exported.onnx)]) == 0
-    assert f"wrote {engine}" in capsys.readouterr().out
-    fake.distort = lambda name, x: 1.02 * x
-    assert main(build) == 1
-    assert "not trusted: " in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("quick_export")
-def test_export_command(
-    exported: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "model.onnx"
-    arguments = [
-        "--checkpoint",
-        str(exported.checkpoint),
-        "--network-config",
-        str(sizes_of(exported)),
-    ]
-    assert main(["export", *arguments, "--dtype", "float32", "--output", str(output)]) == 0
-    printed = capsys.readouterr().out
-    assert f"wrote {output}" in printed
-    assert "backbone in float32" in printed
-    assert read_onnx(output) == read_onnx(exported.onnx)
-
-
-@pytest.mark.slow
-def test_the_export_is_in_float16_by_default(
-    small_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "model.onnx"
-    assert main(["export", "--checkpoint", str(small_checkpoint), "--output", str(output)]) == 0
-    assert "backbone in float16" in capsys.readouterr().out
-    assert read_onnx(output).precision == "float16"
-
-
-FILES = ["--checkpoint", str(TINY), "--network-config", str(TINY.with_suffix(".json"))]
-ERRORS = {
-    "no checkpoint": (["export", "--checkpoint", "/no/c.pt", "--output", "m"], "no checkpoint at"),
-    "another size": (["export", *FILES[:2], "--output", "m"], "does not fit the network"),
-    "folder": (["export", *FILES, "--output", "/proc/no/m.onnx"], "cannot be written"),
-    "no tensorrt": (["build", *FILES, "--output", "m"], "TensorRT is not installed"),
-}
-
-
-@pytest.mark.parametrize(("arguments", "message"), ERRORS.values(), ids=ERRORS)
-def test_errors_are_reported(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.setattr(onnx_export, "_program", lambda network: None)  # takes ten seconds
-    assert main(arguments) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_errors_are_shown_without_a_traceback() -> None:
-    """`main` prints a PearError as one line."""
-    assert issubclass(EngineError, PearError)
-    assert issubclass(ExportError, PearError)
-
-
-def test_batches_that_agreement_is_measured_with() -> None:
-    """One person, a padded batch, and the batches that engines are tuned for and limited to."""
-    assert engine_module.TRIED_PEOPLE == (1, 3, 4, 32)

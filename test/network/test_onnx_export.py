@@ -24,7 +24,6 @@ from pear_ros.system.files import hash_files
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
 
 CHECKPOINT = DATA / "network_tiny.pt"
 
@@ -36,6 +35,7 @@ def half(network_config: NetworkConfig) -> PearNetwork:
 
 @pytest.fixture(scope="module")
 def half_onnx_path(half: PearNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnxscript")
     path = tmp_path_factory.mktemp("export_half") / "model.onnx"
     export(half, "hash of the checkpoint", path)
     return path

@@ -13,7 +13,6 @@ import torch
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
 import fake_tensorrt
 from engines import GPU, both_versions
 from exports import Model, copy_export

@@ -161,7 +161,9 @@ def jittered_grid(n: int, jitter: float, seed: int) -> tuple[Array, Array]:
     return points / (n - 1), faces
 
 
-@pytest.mark.parametrize("n", [2, 5, 14, 40], ids="{0}x{0} points".format)
+@pytest.mark.parametrize(
+    "n", [2, 5, 14, pytest.param(40, marks=pytest.mark.slow)], ids="{0}x{0} points".format
+)
 def test_adjacent_triangles_cover_each_pixel_once(n: int) -> None:
     points, faces = jittered_grid(n, 0.3, n)
     depth_m = 1 + np.random.default_rng(n).random((len(points), 1))

@@ -17,6 +17,10 @@ class Model:
     checkpoint: Path  # with network.json beside it
     onnx: Path
 
+    @property
+    def sizes(self) -> Path:
+        return self.checkpoint.with_name("network.json")
+
 
 def copy_export(path: Path, folder: Path) -> Path:
     """Copies the files of the export `path` into a folder; returns the path of the new graph."""

@@ -81,6 +81,7 @@ def test_the_truth_has_only_the_loss_of_perspective(
         assert loss < (0.02 if name in perspective else 1e-6), name
 
 
+@pytest.mark.slow
 def test_through_the_true_camera_the_truth_has_no_loss(
     batch: Batch, model: BodyModel, truth_of_true_camera: EhmParameters
 ) -> None:
@@ -89,6 +90,7 @@ def test_through_the_true_camera_the_truth_has_no_loss(
         assert loss < 1e-5, name
 
 
+@pytest.mark.slow
 def test_bodies_are_placed_as_in_the_pipeline(
     batch: Batch, model: BodyModel, truth_of_true_camera: EhmParameters
 ) -> None:
@@ -106,6 +108,7 @@ def test_bodies_are_placed_as_in_the_pipeline(
     torch.testing.assert_close(placed, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_error_increases_its_losses(
     batch: Batch, model: BodyModel, truth: EhmParameters
 ) -> None:
