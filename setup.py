@@ -96,7 +96,7 @@ setup(
     options={"egg_info": {"egg_base": "build"}},
     install_requires=[
         "numpy",
-        "opencv-python-headless>=4.5,<5",  # OpenCV 5 has no HOG people detector
+        "opencv-python-headless>=4.5",
         "scipy",
         "torch>=2.6",
         "tqdm",

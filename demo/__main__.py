@@ -69,7 +69,7 @@ def _node_command(options: argparse.Namespace) -> list[str]:
         "network.checkpoint": checkpoint_or_demo(options.checkpoint, options.network_config),
         "network.config": options.network_config,
         "body.assets": options.assets or shared_file("standin/body.npz"),
-        "detection.detector": options.detector or ("full_frame" if options.video else "topic"),
+        "detection.detector": options.detector,
         "camera.info_timeout_s": "0.0" if options.video else "",  # do not wait for it
     }
     given = [x for name, value in parameters.items() if value for x in ("-p", f"{name}:={value}")]
@@ -147,7 +147,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--detector",
         default="",
-        help="full_frame, hog or topic; default: topic (true boxes), or full_frame with --video",
+        help="nanodet (default), topic (the synthetic camera's true boxes) or full_frame",
     )
     camera = SyntheticCameraConfig
     parser.add_argument(

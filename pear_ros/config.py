@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pear_ros.errors import SettingError
 
-DETECTORS = ("full_frame", "hog", "topic")
+DETECTORS = ("nanodet", "topic", "full_frame")
 
 Value = str | bool | int | float | tuple[str, ...]
 
@@ -184,16 +184,27 @@ class DetectionSettings(Checked):
     group: ClassVar[str] = "detection"
 
     detector: str = setting(
-        "full_frame",
-        "full_frame: the whole image is one person; hog: OpenCV's detector; topic: "
-        "vision_msgs/Detection2DArray on `detections`, matched by stamp",
+        "nanodet",
+        "nanodet: the detector that is installed with pear_ros; topic: "
+        "vision_msgs/Detection2DArray on `detections`, matched by stamp; full_frame: no detector, "
+        "the whole image is one person, even if nobody is there",
         choices=DETECTORS,
+    )
+    input_px: int = setting(
+        320,
+        "longer side of the image that nanodet sees; more finds smaller people and takes longer",
+        unit="px",
+        bounds=(64, 1920),
     )
     person_class: str = setting(
         "", "class_id that a detection on `detections` must have; empty: any", live=True
     )
     min_score: float = setting(
-        0.5, "people with a lower score are ignored", bounds=(0.0, 1.0), live=True
+        0.5,
+        "people with a lower score are ignored; nanodet's scores are scaled so that 0.5 balances "
+        "missed and false people",
+        bounds=(0.0, 1.0),
+        live=True,
     )
     max_people: int = setting(
         16,

@@ -70,7 +70,7 @@ class Pipeline:
         one People per frame, in the order of `frames`. People whose estimate is not finite or who
         cannot be placed in front of the camera are left out and counted as problems.
         """
-        boxes = [self._detect(frame) for frame in frames]  # N boxes in total
+        boxes = self._detect(frames)  # N boxes in total
         ids = self._track(frames, boxes)  # N ids
         squares = squares_of(frames, boxes)  # (N, 4) px, the crops that the network sees
         estimates = self._estimate(frames, squares, ids, mesh)  # network, body model, placement
@@ -86,9 +86,12 @@ class Pipeline:
         if source in self._trackers:
             self._trackers[source].forget()
 
-    def _detect(self, frame: Frame) -> Boxes:
+    def _detect(self, frames: Sequence[Frame]) -> list[Boxes]:
+        found = self._detector(frames)
+        return [self._usable(frame, boxes) for frame, boxes in zip(frames, found, strict=True)]
+
+    def _usable(self, frame: Frame, found: Boxes) -> Boxes:
         """The usable boxes with a sufficient score, at most `detection.max_people`."""
-        found = self._detector(frame)
         height, width = frame.image.shape[:2]
         is_score = (found.scores >= 0) & (found.scores <= 1)
         good = usable(found.xyxy, width, height) & is_score
@@ -197,7 +200,7 @@ def load_pipeline(
     Raises:
         SettingError: If a setting is missing or cannot be used on this machine.
         CheckpointError: If the checkpoint or its configuration cannot be loaded.
-        AssetError: If the body model cannot be loaded.
+        AssetError: If the body model cannot be loaded, or the detector is not installed.
     """
     files = {"network.checkpoint": "PEAR's weights", "body.assets": "the body model"}
     for setting, content in files.items():
@@ -208,7 +211,7 @@ def load_pipeline(
             )
     device = choose_device(config.network.device)
     dtype = choose_dtype(config.network.dtype, device)
-    detector = make_detector(config.detection.detector)
+    detector = make_detector(config.detection, device)
     body_model = BodyModel(load_assets(Path(config.body.assets)), device)
     sizes = NetworkConfig.from_json(Path(config.network.config)) if config.network.config else None
     network = load_network(Path(config.network.checkpoint), sizes, device, dtype)

@@ -87,9 +87,10 @@ def front_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
-    """Settings of a pipeline that places everybody, on the CPU."""
+    """Settings of a pipeline that takes each image as one person and places everybody."""
     return Config.of(
         {
+            "detection.detector": "full_frame",
             "network.checkpoint": str(front_checkpoint),
             "network.config": str(DATA / "network_tiny.json"),
             "body.assets": str(small_assets_path),

@@ -28,14 +28,14 @@ def add_parser(commands: Any) -> None:
         "inputs", type=Path, nargs="+", metavar="INPUT", help="image, folder of images, or video"
     )
     add_model(parser)
-    text = "full_frame: the whole image is one person (default); hog: OpenCV's detector"
     add_settings(
         parser,
         "detection.detector",
         choices=[name for name in DETECTORS if name != "topic"],
-        help=text,
+        help="nanodet: the detector that is installed with pear_ros (default); full_frame: the "
+        "whole image is one person",
     )
-    add_settings(parser, "detection.min_score", "detection.max_people")
+    add_settings(parser, "detection.input_px", "detection.min_score", "detection.max_people")
     parser.add_argument(
         "--boxes",
         action="append",

@@ -1,4 +1,5 @@
-"""Detects people in an image.
+"""Detects people in images.
 
-detector.py  full frame, boxes that came with the frame, HOG
+detector.py  full frame, boxes that came with the frame; chooses the detector
+nanodet.py   NanoDet-g, whose weights are installed with pear_ros
 """

@@ -58,3 +58,15 @@ def boxes_inside(boxes: Boxes, image_size: tuple[int, int]) -> Boxes:
     clipped = boxes.xyxy.clip(0, (width, height, width, height))
     seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))
     return Boxes(clipped, boxes.scores)[seen]
+
+
+def suppress_overlaps(boxes: Boxes, max_iou: float) -> Boxes:
+    """Non-maximum suppression: drops boxes that overlap a better one by more than `max_iou`."""
+    remaining = np.argsort(-boxes.scores, kind="stable")
+    kept = []
+    while len(remaining):
+        best, remaining = remaining[0], remaining[1:]
+        kept.append(best)
+        overlap = box_iou_batch(boxes.xyxy[[best]], boxes.xyxy[remaining])[0]
+        remaining = remaining[overlap <= max_iou]
+    return boxes[np.array(kept, np.int64)]

@@ -113,6 +113,11 @@ class PearNode(LifecycleNode):
             f"loaded {self.config.network.checkpoint} and {self.config.body.assets} "
             f"in {time.monotonic() - started_s:.1f} s: {pipeline.description}"
         )
+        if self.config.detection.detector == "full_frame":
+            self.get_logger().warning(
+                "detection.detector is full_frame: each image counts as one person, even if nobody "
+                "is in it; do not let a robot act on the results"
+            )
         return super().on_configure(state)
 
     def _create_output(self, kind: Any, topic: str, qos: QoSProfile) -> Any:

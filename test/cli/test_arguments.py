@@ -92,8 +92,10 @@ def test_the_help_describes_the_setting(name: str) -> None:
 
 
 def test_changes_override_the_setting() -> None:
-    parser = parser_of("detection.detector", choices=("full_frame", "hog"), default="hog")
-    assert config_from(parser.parse_args([])).detection.detector == "hog"
+    parser = parser_of(
+        "detection.detector", choices=("full_frame", "nanodet"), default="full_frame"
+    )
+    assert config_from(parser.parse_args([])).detection.detector == "full_frame"
     with pytest.raises(SystemExit):
         parser.parse_args(["--detector", "topic"])
 

@@ -200,7 +200,9 @@ def test_cameras(run: Run, image: Path, intrinsics: tuple[float, ...] | None) ->
 def test_nobody(run: Run, tmp_path: Path) -> None:
     blank = tmp_path / "blank.png"
     assert cv2.imwrite(str(blank), np.full((200, 200, 3), 128, np.uint8))
-    code, arrays = run(blank, settings={"detection.detector": "hog"}, overlay=tmp_path / "pictures")
+    code, arrays = run(
+        blank, settings={"detection.detector": "nanodet"}, overlay=tmp_path / "pictures"
+    )
     assert code == 0
     assert_rows(arrays, 0)
     assert arrays["image_names"].tolist() == ["00000_blank"]

@@ -142,7 +142,9 @@ def test_people_are_metric_only_with_a_calibration(node: System, k: Any, text: s
         pytest.param(
             {"network.checkpoint": "x.pt"}, "cleanup", id="not while configured: checkpoint"
         ),
-        pytest.param({"detection.detector": "hog"}, "cleanup", id="not while configured: detector"),
+        pytest.param(
+            {"detection.detector": "nanodet"}, "cleanup", id="not while configured: detector"
+        ),
     ],
 )
 def test_refused_parameters(node: System, values: dict[str, Any], reason: str) -> None:
@@ -153,7 +155,7 @@ def test_refused_parameters(node: System, values: dict[str, Any], reason: str) -
 def test_refused_parameters_while_unconfigured(node: System) -> None:
     assert node.change("deactivate", "cleanup")
     (refusal,) = node.set_parameters(**{"detection.detector": "dog"})
-    assert "detection.detector: 'dog' is not one of full_frame, hog, topic" in refusal
+    assert "detection.detector: 'dog' is not one of nanodet, topic, full_frame" in refusal
     (refusal,) = node.set_parameters(**{"camera.names": ["a", "a"]})
     assert "has the same name twice" in refusal
 
@@ -223,7 +225,7 @@ def bad_starts(
     ("name", "text"),
     [
         ("out of bounds", "min_score"),
-        ("not a choice", "detection.detector: 'dog' is not one of full_frame, hog, topic"),
+        ("not a choice", "detection.detector: 'dog' is not one of nanodet, topic, full_frame"),
         ("of another type", "max_people"),
         ("of a file", "camera.names: '1b' is not a valid name"),
     ],
