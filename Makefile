@@ -88,9 +88,10 @@ clean:  ## delete everything the other targets made
 # An environment is made in three steps, each repeated when one of its inputs changes: the wheels,
 # the message packages without a wheel, pear_ros itself.
 
-.venv/wheels.stamp .venv-colcon/wheels.stamp: requirements-dev.txt
+.venv/wheels.stamp .venv-colcon/wheels.stamp: requirements-dev.txt scripts/requirements-no-deps.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install $(PIP_FLAGS) -r requirements-dev.txt
+	$(@D)/bin/pip install $(PIP_FLAGS) --no-deps -r scripts/requirements-no-deps.txt
 	@touch $@
 
 .venv-jazzy/wheels.stamp: requirements-dev.txt scripts/requirements-jazzy.txt

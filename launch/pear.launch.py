@@ -31,6 +31,7 @@ SETTINGS = {
     "network_config": "network.config",
     "assets": "body.assets",
     "detector": "detection.detector",
+    "detector_model": "detection.model",
     "device": "network.device",
     "engine": "network.engine",
     "image_transport": "camera.image_transport",

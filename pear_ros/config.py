@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from pear_ros.errors import SettingError
 
-DETECTORS = ("nanodet", "topic", "full_frame")
+DETECTORS = ("nanodet", "topic", "full_frame", "onnx")
+FAMILIES = ("auto", "yolox", "rtdetr", "rfdetr")  # of detectors that are ONNX files
 
 Value = str | bool | int | float | tuple[str, ...]
 
@@ -126,12 +127,6 @@ class BodySettings(Checked):
     group: ClassVar[str] = "body"
 
     assets: str = setting("", "body model file written by `pear-ros assets convert`")
-    shape_frames: int = setting(
-        0,
-        "average a person's body shape over this many first frames and then keep it; 0: estimate "
-        "it in every frame, as PEAR does",
-        bounds=(0, 1000),
-    )
 
 
 @dataclass(frozen=True)
@@ -187,7 +182,8 @@ class DetectionSettings(Checked):
         "nanodet",
         "nanodet: the detector that is installed with pear_ros; topic: "
         "vision_msgs/Detection2DArray on `detections`, matched by stamp; full_frame: no detector, "
-        "the whole image is one person, even if nobody is there",
+        "the whole image is one person, even if nobody is there; onnx: the file `model`, run by "
+        "onnxruntime",
         choices=DETECTORS,
     )
     input_px: int = setting(
@@ -195,6 +191,18 @@ class DetectionSettings(Checked):
         "longer side of the image that nanodet sees; more finds smaller people and takes longer",
         unit="px",
         bounds=(64, 1920),
+    )
+    model: str = setting("", "ONNX file of a detector, for the detector onnx")
+    family: str = setting(
+        "auto",
+        "kind of the ONNX file; auto: from its inputs and outputs; rtdetr: RT-DETR, RT-DETRv2 and "
+        "D-FINE",
+        choices=FAMILIES,
+    )
+    person_index: int = setting(
+        -1,
+        "index of the class person of the ONNX file; -1: that of the published weights (COCO)",
+        bounds=(-1, 10000),
     )
     person_class: str = setting(
         "", "class_id that a detection on `detections` must have; empty: any", live=True
@@ -212,6 +220,19 @@ class DetectionSettings(Checked):
         bounds=(1, 64),
         live=True,
     )
+    every_nth: int = setting(
+        1,
+        "the detector runs on every n-th image of a camera; in between, the boxes are those of the "
+        "people who are followed; it also runs if nobody is followed or somebody was lost",
+        bounds=(1, 1000),
+        live=True,
+    )
+    min_plausibility: float = setting(
+        0.2,
+        "people whose estimate is less plausible as a person are ignored; 0: nobody is",
+        bounds=(0.0, 1.0),
+        live=True,
+    )
     timeout_s: float = setting(
         1.0,
         "how long an image waits for its detections on `detections` before it is dropped",
@@ -224,13 +245,83 @@ class DetectionSettings(Checked):
 class TrackingSettings(Checked):
     group: ClassVar[str] = "tracking"
 
-    min_iou: float = setting(
-        0.3,
-        "minimum overlap (intersection over union) of two boxes of the same person",
-        bounds=(0.0, 1.0),
+    confirm_score: float = setting(
+        0.6,
+        "a new person is published when the detector's scores of its sightings add up to this: a "
+        "sure detection at once, an unsure one if it is seen again; 0: everybody at once",
+        bounds=(0.0, 20.0),
+    )
+    predict_s: float = setting(
+        1.0,
+        "how long a person who is not seen is still published, as predicted; less if the person "
+        "was seen for a moment only, or is not hidden by somebody; 0: only who is seen",
+        unit="s",
+        bounds=(0.0, 10.0),
     )
     timeout_s: float = setting(
-        1.0, "a person not seen for this long gets a new id", unit="s", bounds=(0.0, 3600.0)
+        1.8, "a person not seen for this long gets a new id", unit="s", bounds=(0.0, 60.0)
+    )
+    id_prefix: str = setting(
+        "",
+        "beginning of all ids, so that those of several nodes differ; empty: the node draws five "
+        "characters when it is configured",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*)?", self.id_prefix):
+            raise SettingError(
+                f"tracking.id_prefix: {self.id_prefix!r} must start with a letter and contain only "
+                "letters, digits and _"
+            )
+
+
+@dataclass(frozen=True)
+class SmoothingSettings(Checked):
+    group: ClassVar[str] = "smoothing"
+
+    rotation_cutoff_hz: float = setting(
+        0.7,
+        "cutoff frequency of the filter for rotations, at rest; lower is smoother and lags more; "
+        "0: no filter",
+        unit="Hz",
+        bounds=(0.0, 100.0),
+    )
+    rotation_cutoff_per_speed: float = setting(
+        2.0,
+        "how much the cutoff rises with a joint's angular speed; higher lags less in fast motion",
+        unit="Hz/(rad/s)",
+        bounds=(0.0, 100.0),
+    )
+    position_cutoff_hz: float = setting(
+        0.5,
+        "the same for positions across the ray from the camera; 0: no filter",
+        unit="Hz",
+        bounds=(0.0, 100.0),
+    )
+    position_cutoff_per_speed: float = setting(
+        6.0, "how much it rises with the speed", unit="Hz/(m/s)", bounds=(0.0, 100.0)
+    )
+    depth_cutoff_hz: float = setting(
+        0.3,
+        "the same for positions along the ray from the camera, which are less certain; "
+        "0: no filter",
+        unit="Hz",
+        bounds=(0.0, 100.0),
+    )
+    depth_cutoff_per_speed: float = setting(
+        4.5, "how much it rises with the speed", unit="Hz/(m/s)", bounds=(0.0, 100.0)
+    )
+    expression_cutoff_hz: float = setting(
+        3.0,
+        "cutoff frequency of the filter for expressions and eyelids; 0: no filter",
+        unit="Hz",
+        bounds=(0.0, 100.0),
+    )
+    shape: bool = setting(
+        True,
+        "true: a person's body shape is the mean of all images so far; false: as estimated in each "
+        "image",
     )
 
 
@@ -256,6 +347,7 @@ class Config(Checked):
     camera: CameraSettings = CameraSettings()
     detection: DetectionSettings = DetectionSettings()
     tracking: TrackingSettings = TrackingSettings()
+    smoothing: SmoothingSettings = SmoothingSettings()
     visualization: VisualizationSettings = VisualizationSettings()
     autostart: bool = setting(True, "configure and activate when the node starts")
 

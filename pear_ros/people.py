@@ -7,7 +7,7 @@ are in metres, or in pixels if the name says `px`, `xyxy` or `xywh`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -59,6 +59,7 @@ class Frame:
     stamp_s: float
     source: str = ""  # the camera's name
     boxes: Boxes | None = None  # from a detector outside this process
+    is_still: bool = False  # a picture of its own: no other image of this source follows
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ class People:
     rotations: FloatArray  # (N, 55, 3, 3) of each joint, model axes to optical
     vertices: FloatArray | None  # (N, V, 3) m, like `joints`; None if no mesh was requested
     is_metric: bool
+    visible: tuple[bool, ...]  # N; False: not seen in this image, but predicted
+    age_s: FloatArray  # (N,) s, since the person was seen first
+    plausibility: FloatArray  # (N,) of the last estimate, 0 to 1
+    shape_confidence: FloatArray  # (N,) of `betas` and `flame_betas`, 0 to 1
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -136,10 +141,48 @@ class People:
             joints=self.joints[rows],
             rotations=self.rotations[rows],
             vertices=None if self.vertices is None else self.vertices[rows],
+            visible=tuple(self.visible[row] for row in rows),
+            age_s=self.age_s[rows],
+            plausibility=self.plausibility[rows],
+            shape_confidence=self.shape_confidence[rows],
         )
 
 
+def seen_now(count: int) -> dict[str, Any]:
+    """The fields of `People` about tracking, for N people who are known exactly in this image."""
+    return {
+        "visible": (True,) * count,
+        "age_s": np.zeros(count, np.float32),
+        "plausibility": np.ones(count, np.float32),
+        "shape_confidence": np.ones(count, np.float32),
+    }
+
+
+def neutral_parameters(count: int) -> EhmParameters:
+    """N people with the mean shape, upright in the T-pose; `camera_t` is 0."""
+    matrices = {"global_orient": 1, "body_pose": 21, "left_hand_pose": 15, "right_hand_pose": 15}
+    vectors = {
+        "betas": 200, "expression": 50, "hand_scale": 3, "flame_eye_pose": 6,
+        "flame_global_pose": 3, "flame_jaw_pose": 3, "flame_eyelids": 2, "flame_betas": 300,
+        "flame_expression": 50, "camera_t": 3,
+    }  # fmt: skip
+    return EhmParameters(
+        head_scale=torch.ones(count, 3),
+        **{name: torch.zeros(count, size) for name, size in vectors.items()},
+        **{name: torch.eye(3).repeat(count, size, 1, 1) for name, size in matrices.items()},
+    )
+
+
 _Batch = TypeVar("_Batch")
+
+
+def join(batches: Sequence[EhmParameters]) -> EhmParameters:
+    """The parameters of all people of at least one batch."""
+    columns = {f.name: [getattr(batch, f.name) for batch in batches] for f in _FIELDS}
+    return EhmParameters(**{name: torch.cat(column) for name, column in columns.items()})
+
+
+_FIELDS = dataclasses.fields(EhmParameters)
 
 
 def map_tensors(batch: _Batch, function: Callable[[Tensor], Tensor]) -> _Batch:

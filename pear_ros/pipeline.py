@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,11 +13,18 @@ from numpy.typing import NDArray
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.config import Config, value_of
+from pear_ros.detection.cadence import Cadence, Expected
 from pear_ros.detection.detector import Detector, make_detector
 from pear_ros.errors import SettingError
-from pear_ros.estimation.estimator import Estimates, OnStage, ignore_stages
+from pear_ros.estimation.estimator import (
+    Estimates,
+    OnStage,
+    ignore_stages,
+    squares_and_intrinsics,
+)
 from pear_ros.estimation.factory import make_estimator
-from pear_ros.geometry.boxes import usable
+from pear_ros.estimation.plausibility import plausibility
+from pear_ros.geometry.boxes import usable as usable_boxes
 from pear_ros.images.crop import Squares, squares_of
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.engine import choose_network
@@ -27,20 +33,19 @@ from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import (
     Boxes,
     EhmParameters,
+    FloatArray,
     Frame,
-    IntArray,
     People,
+    join,
     map_tensors,
 )
 from pear_ros.problems import Problems
 from pear_ros.system.device import choose_device, choose_dtype
-from pear_ros.tracking.tracker import Tracker
-
-_Batch = TypeVar("_Batch")
+from pear_ros.tracking.follower import Estimated, FollowedPeople, Follower
 
 
 class Pipeline:
-    """PEAR with a person detector and one tracker per camera. Not thread-safe."""
+    """PEAR with a person detector, and tracking and smoothing for each camera. Not thread-safe."""
 
     def __init__(
         self,
@@ -54,27 +59,37 @@ class Pipeline:
         self.config = config  # may be replaced between steps
         self.body_model = body_model
         self.network = network
-        self._detector = detector
         most_people = config.detection.max_people * max(1, len(config.camera.names))
-        self._estimate = make_estimator(
-            network, body_model, config.body.shape_frames, most_people, problems, on_stage
-        )
-        self._trackers: dict[str, Tracker] = {}
+        self._estimate = make_estimator(network, body_model, most_people, problems, on_stage)
+        self._cadence = Cadence(detector)
+        self._followers: dict[str, Follower] = {}  # by camera
+        self._id_prefix = config.tracking.id_prefix
         self._problems = problems
+        self._on_stage = on_stage
 
     @torch.inference_mode()
     def step(self, frames: Sequence[Frame], mesh: bool = False) -> list[People]:
         """Estimates the people in each frame, all of them in one batch.
 
         Each frame is from a different camera. With `mesh` the people have vertices, too. Returns
-        one People per frame, in the order of `frames`. People whose estimate is not finite or who
-        cannot be placed in front of the camera are left out and counted as problems.
+        one People per frame, in the order of `frames`. People whose estimate cannot be used are
+        left out and counted as problems.
         """
-        boxes = self._detect(frames)  # N boxes in total
-        ids = self._track(frames, boxes)  # N ids
+        self._on_stage("detect")
+        boxes, is_detected = self._detect(frames)  # N boxes in total
         squares = squares_of(frames, boxes)  # (N, 4) px, the crops that the network sees
-        estimates = self._estimate(frames, squares, ids, mesh)  # network, body model, placement
-        return self._split_by_frame(frames, boxes, ids, squares, estimates)
+        estimates = self._estimate(frames, squares)  # network, joints, placement
+        self._on_stage("track")
+        usable, scores = self._usable(frames, squares, estimates)  # (N,), (N,)
+        followed = [
+            self._followers[frame.source](people, frame.camera, _size(frame), frame.stamp_s)
+            for frame, people in zip(
+                frames,
+                _by_frame(boxes, squares, estimates, usable, scores, is_detected),
+                strict=True,
+            )
+        ]  # M people in total
+        return self._pose(frames, followed, mesh)
 
     @property
     def description(self) -> str:
@@ -82,19 +97,32 @@ class Pipeline:
         return self.network.description
 
     def forget(self, source: str) -> None:
-        """Drops the tracks of the camera `source`, whose time has jumped back."""
-        if source in self._trackers:
-            self._trackers[source].forget()
+        """Drops the people of the camera `source`, whose time has jumped back."""
+        if source in self._followers:
+            self._followers[source].forget()
 
-    def _detect(self, frames: Sequence[Frame]) -> list[Boxes]:
-        found = self._detector(frames)
-        return [self._usable(frame, boxes) for frame, boxes in zip(frames, found, strict=True)]
+    def _detect(self, frames: Sequence[Frame]) -> tuple[list[Boxes], list[bool]]:
+        """The boxes in each frame, and whether the detector found them, see `Cadence`."""
+        expected = []
+        for frame in frames:
+            people = self._follower(frame).expected(frame.camera, frame.stamp_s)
+            is_seen = people.missed == 0
+            seen = Boxes(people.xyxy, people.scores)[is_seen]
+            seen = seen[usable_boxes(seen.xyxy, *_size(frame)[::-1])]
+            expected.append(Expected(seen, people.xyxy, bool((people.missed == 1).any())))
+        every_nth = self.config.detection.every_nth
+        found, is_detected = self._cadence(frames, expected, every_nth)
+        boxes = [
+            self._selected(frame, in_frame) if detected else in_frame
+            for frame, in_frame, detected in zip(frames, found, is_detected, strict=True)
+        ]
+        return boxes, is_detected
 
-    def _usable(self, frame: Frame, found: Boxes) -> Boxes:
+    def _selected(self, frame: Frame, found: Boxes) -> Boxes:
         """The usable boxes with a sufficient score, at most `detection.max_people`."""
-        height, width = frame.image.shape[:2]
+        height, width = _size(frame)
         is_score = (found.scores >= 0) & (found.scores <= 1)
-        good = usable(found.xyxy, width, height) & is_score
+        good = usable_boxes(found.xyxy, width, height) & is_score
         if not good.all():
             self._problems.count(
                 "bad_boxes",
@@ -108,76 +136,100 @@ class Pipeline:
         best = np.argsort(-found.scores, kind="stable")[: self.config.detection.max_people]
         return found[np.sort(best)]
 
-    def _track(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> tuple[str, ...]:
-        """The ids of the people in all boxes, frame by frame."""
-        ids: list[str] = []
-        for frame, found in zip(frames, boxes, strict=True):
-            ids += self._tracker(frame.source)(found.xyxy, frame.stamp_s)
-        return tuple(ids)
-
-    def _tracker(self, source: str) -> Tracker:
-        if source not in self._trackers:
-            prefix = f"{source}_p" if source else "p"
-            self._trackers[source] = Tracker(
-                prefix, self.config.tracking.min_iou, self.config.tracking.timeout_s
+    def _follower(self, frame: Frame) -> Follower:
+        """The follower of the frame's camera; in a picture of its own everybody is reported."""
+        if frame.source not in self._followers or frame.is_still:
+            camera = f"{frame.source}_" if frame.source else ""
+            settings = self.config.tracking
+            if frame.is_still:
+                settings = replace(settings, confirm_score=0.0)
+            self._followers[frame.source] = Follower(
+                f"{self._id_prefix}{camera}p", settings, self.config.smoothing
             )
-        return self._trackers[source]
+        return self._followers[frame.source]
 
-    def _split_by_frame(
+    def _usable(
+        self, frames: Sequence[Frame], squares: Squares, estimates: Estimates
+    ) -> tuple[NDArray[np.bool_], FloatArray]:
+        """Which estimates can be used, and their plausibility; counts the others as problems."""
+        finite = _finite_rows(estimates.parameters) & _valid_rows(estimates.bodies)  # (N,)
+        placed = estimates.translation.isfinite().all(1).numpy() & finite
+        scores = plausibility(
+            estimates.parameters,
+            estimates.bodies.joints,
+            estimates.translation,
+            *squares_and_intrinsics(frames, squares),
+        ).numpy()
+        plausible = placed & (scores >= self.config.detection.min_plausibility)
+        for i, frame in enumerate(frames):
+            rows = squares.frame_index == i
+            self._count_unusable(frame, *(kind[rows] for kind in (finite, placed, plausible)))
+        return plausible, scores
+
+    def _count_unusable(
         self,
-        frames: Sequence[Frame],
-        boxes: Sequence[Boxes],
-        ids: tuple[str, ...],
-        squares: Squares,
-        estimates: Estimates,
+        frame: Frame,
+        finite: NDArray[np.bool_],
+        placed: NDArray[np.bool_],
+        plausible: NDArray[np.bool_],
+    ) -> None:
+        self._count(
+            "network_not_finite",
+            frame,
+            ~finite,
+            "whose network output is not finite; check the checkpoint, or set network.dtype to "
+            "float32",
+        )
+        self._count(
+            "not_placeable",
+            frame,
+            finite & ~placed,
+            "whom the network places behind the camera or nowhere; if it happens often, check "
+            "that the boxes contain people and that the images are upright",
+        )
+        self._count(
+            "not_plausible",
+            frame,
+            placed & ~plausible,
+            "whose estimate is not plausible as a person; if it happens often, check that the "
+            "boxes contain people, or lower detection.min_plausibility",
+        )
+
+    def _count(self, kind: str, frame: Frame, rows: NDArray[np.bool_], reason: str) -> None:
+        if rows.any():
+            message = f"{frame.source or 'camera'}: ignored a person {reason}"
+            self._problems.count(kind, message, frame.source, times=int(rows.sum()))
+
+    def _pose(
+        self, frames: Sequence[Frame], followed: Sequence[FollowedPeople], mesh: bool
     ) -> list[People]:
-        """Leaves out and counts unusable estimates."""
-        parameters, bodies = estimates.parameters, estimates.bodies
-        translation = estimates.translation.numpy()  # (N, 3)
-        finite = _finite_rows(parameters) & _valid_rows(bodies)  # (N,)
-        is_placed = np.isfinite(translation).all(1) & finite
-        people = []
-        for i, (frame, found) in enumerate(zip(frames, boxes, strict=True)):
-            rows = np.flatnonzero(squares.frame_index == i)
-            placed = is_placed[rows]
-            self._count_unusable(frame, finite[rows], placed)
-            kept = rows[placed]
-            posed = _rows(bodies, kept, len(ids))
-            people.append(
+        """Poses the bodies of all people in one batch."""
+        if not frames:
+            return []
+        ids = tuple(id_ for people in followed for id_ in people.ids)
+        bodies = self._estimate.pose(ids, join([people.parameters for people in followed]), mesh)
+        ends = np.cumsum([len(people) for people in followed])
+        everyone = []
+        for frame, people, end in zip(frames, followed, ends, strict=True):
+            posed = map_tensors(bodies, lambda rows, p=people, e=end: rows[e - len(p) : e])  # type: ignore[misc]
+            everyone.append(
                 People(
-                    ids=tuple(ids[row] for row in kept),
-                    boxes=found[placed],
-                    crop_xywh=squares.xywh[kept],
-                    parameters=_rows(parameters, kept, len(ids)),
-                    translation=translation[kept],
+                    ids=people.ids,
+                    boxes=people.boxes,
+                    crop_xywh=people.crop_xywh,
+                    parameters=people.parameters,
+                    translation=people.translation,
                     joints=posed.joints.numpy(),
                     rotations=posed.rotations.numpy(),
                     vertices=None if posed.vertices is None else posed.vertices.numpy(),
                     is_metric=frame.camera.is_metric,
+                    visible=people.visible,
+                    age_s=people.age_s,
+                    plausibility=people.plausibility,
+                    shape_confidence=people.shape_confidence,
                 )
             )
-        return people
-
-    def _count_unusable(
-        self, frame: Frame, finite: NDArray[np.bool_], placed: NDArray[np.bool_]
-    ) -> None:
-        if not finite.all():
-            self._problems.count(
-                "network_not_finite",
-                f"{frame.source or 'camera'}: ignored a person whose network output is not finite; "
-                "check the checkpoint, or set network.dtype to float32",
-                frame.source,
-                times=int((~finite).sum()),
-            )
-        if (finite & ~placed).any():
-            self._problems.count(
-                "not_placeable",
-                f"{frame.source or 'camera'}: ignored a person whom the network places behind the "
-                "camera or nowhere; if it happens often, check that the boxes contain people and "
-                "that the images are upright",
-                frame.source,
-                times=int((finite & ~placed).sum()),
-            )
+        return everyone
 
 
 def load_pipeline(
@@ -211,7 +263,7 @@ def load_pipeline(
             )
     device = choose_device(config.network.device)
     dtype = choose_dtype(config.network.dtype, device)
-    detector = make_detector(config.detection, device)
+    detector = make_detector(config.detection, device, dtype)
     body_model = BodyModel(load_assets(Path(config.body.assets)), device)
     sizes = NetworkConfig.from_json(Path(config.network.config)) if config.network.config else None
     network = load_network(Path(config.network.checkpoint), sizes, device, dtype)
@@ -220,12 +272,37 @@ def load_pipeline(
     return Pipeline(chosen, body_model, detector, config, problems, on_stage)
 
 
-def _rows(batch: _Batch, rows: IntArray, count: int) -> _Batch:
-    """Selects ascending `rows` of a dataclass of tensors (count, ...)."""
-    if len(rows) == count:  # all of them, which is the usual case: no copy
-        return batch
-    index = torch.from_numpy(rows)
-    return map_tensors(batch, lambda tensor: tensor[index])
+def _size(frame: Frame) -> tuple[int, int]:
+    """Height and width, px."""
+    height, width = frame.image.shape[:2]
+    return height, width
+
+
+def _by_frame(
+    boxes: Sequence[Boxes],
+    squares: Squares,
+    estimates: Estimates,
+    usable: NDArray[np.bool_],
+    scores: FloatArray,
+    is_detected: Sequence[bool],
+) -> list[Estimated]:
+    """The usable people of each frame."""
+    people = []
+    for i, (in_frame, detected) in enumerate(zip(boxes, is_detected, strict=True)):
+        of_frame = squares.frame_index == i
+        rows = np.flatnonzero(of_frame & usable)
+        index = torch.from_numpy(rows)
+        people.append(
+            Estimated(
+                boxes=in_frame[usable[of_frame]],
+                parameters=map_tensors(estimates.parameters, lambda t, r=index: t[r]),  # type: ignore[misc]
+                translation=estimates.translation.numpy()[rows],
+                joints=estimates.bodies.joints.numpy()[rows],
+                plausibility=scores[rows],
+                is_detected=detected,
+            )
+        )
+    return people
 
 
 def _finite_rows(parameters: EhmParameters) -> NDArray[np.bool_]:

@@ -91,6 +91,8 @@ def config(front_checkpoint: Path, small_assets_path: Path) -> Config:
     return Config.of(
         {
             "detection.detector": "full_frame",
+            "detection.min_plausibility": 0.0,
+            "tracking.predict_s": 0.0,
             "network.checkpoint": str(front_checkpoint),
             "network.config": str(DATA / "network_tiny.json"),
             "body.assets": str(small_assets_path),

@@ -29,7 +29,7 @@ ROSDEP_AND_PIP = {
 }
 # ROS packages without a wheel: built into ours, or used only if a ROS install provides them
 WITHOUT_WHEEL = {"cv_bridge", "sensor_msgs_py", "tf2_msgs", "vision_msgs"}
-EXTRAS = {"smplx", "tensorrt"}
+EXTRAS = {"onnxruntime": "onnx", "smplx": "smplx", "tensorrt": "tensorrt"}  # extra by wheel
 
 # as `ros2 topic info --verbose` prints them on a ROS install
 UPSTREAM_HASHES = {
@@ -77,7 +77,7 @@ def test_the_version_agrees_with_package_xml():
 
 def test_package_xml_declares_every_import():
     declared = {tag.text for tag in PACKAGE_XML if tag.tag in ("depend", "exec_depend")}
-    keys = {ROSDEP_AND_PIP.get(name, (name,))[0] for name in imports_of_package() - EXTRAS}
+    keys = {ROSDEP_AND_PIP.get(name, (name,))[0] for name in imports_of_package() - EXTRAS.keys()}
     assert keys - {None} <= declared
 
 
@@ -85,15 +85,15 @@ def test_pip_requirements_cover_every_import():
     required = {pip_name(line) for line in pip_requirements() if "extra ==" not in line}
     wheels = {
         ROSDEP_AND_PIP.get(name, (None, "ros-" + name.replace("_", "-")))[1]
-        for name in imports_of_package() - EXTRAS - WITHOUT_WHEEL
+        for name in imports_of_package() - EXTRAS.keys() - WITHOUT_WHEEL
     }
     assert wheels <= required
 
 
-@pytest.mark.parametrize("name", sorted(EXTRAS))
-def test_extras_are_never_required(name):
+@pytest.mark.parametrize(("name", "extra"), EXTRAS.items())
+def test_extras_are_never_required(name, extra):
     lines = [line for line in pip_requirements() if pip_name(line) == name]
-    assert [line.split(";")[1].strip() for line in lines] == [f'extra == "{name}"']
+    assert [line.split(";")[1].strip() for line in lines] == [f'extra == "{extra}"']
 
 
 def test_torch_has_only_a_lower_bound():

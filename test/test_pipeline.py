@@ -37,6 +37,15 @@ from pear_ros.problems import Problems
 NAN, INF = float("nan"), float("inf")
 CAMERA = Camera(600, 600, 320, 240)
 PEOPLE = random_parameters(8, seed=2)
+# The joints of random people are turned in impossible ways.
+CONFIG = Config.of(
+    {
+        "detection.min_plausibility": 0.0,
+        "tracking.confirm_score": 0.0,
+        "tracking.predict_s": 0.0,
+        "tracking.timeout_s": 1.0,
+    }
+)
 
 
 class FakeNetwork(nn.Module):
@@ -70,7 +79,7 @@ def setup(small_body_model: BodyModel) -> Setup:
     messages: list[str] = []
     problems = Problems(messages.append)
     network = FakeNetwork()
-    pipeline = Pipeline(network, small_body_model, given_boxes, Config(), problems)
+    pipeline = Pipeline(network, small_body_model, given_boxes, CONFIG, problems)
     return Setup(pipeline, network, small_body_model, problems, messages)
 
 
@@ -126,7 +135,7 @@ def test_people_of_each_frame(setup: Setup, counts: list[int], mesh: bool) -> No
         rows = slice(first, first + count)
         first += count
         predicted = map_tensors(PEOPLE, lambda tensor, rows=rows: tensor[rows])
-        assert people.ids == tuple(f"cam{i}_p{k + 1}" for k in range(count))
+        assert people.ids == tuple(f"cam{i}_p{k + 1:04d}" for k in range(count))
         assert len(people) == count
         assert people.is_metric is cameras[i].is_metric
         np.testing.assert_array_equal(people.boxes.xyxy, boxes(*SPOTS[:count]).xyxy)
@@ -136,7 +145,9 @@ def test_people_of_each_frame(setup: Setup, counts: list[int], mesh: bool) -> No
             np.testing.assert_array_equal(crop, cut_crop(IMAGE, square))
         expected = in_cameras_axes(predicted, squares, cameras[i])
         for name in (f.name for f in dataclasses.fields(EhmParameters)):
-            assert torch.equal(getattr(people.parameters, name), getattr(expected, name)), name
+            torch.testing.assert_close(
+                getattr(people.parameters, name), getattr(expected, name), rtol=0, atol=2e-6
+            )
         bodies = setup.body_model(expected, mesh=True)
         translation = place_in_camera(
             bodies.joints,
@@ -192,7 +203,7 @@ BAD_BOXES = {
 @pytest.mark.parametrize("bad", BAD_BOXES.values(), ids=BAD_BOXES)
 def test_bad_boxes_are_counted(setup: Setup, bad: Sequence[float]) -> None:
     people = step(setup, boxes(bad, SPOTS[1], bad))
-    assert people.ids == ("p1",)
+    assert people.ids == ("p0001",)
     np.testing.assert_array_equal(people.boxes.xyxy, [SPOTS[1]])
     assert setup.problems.counts() == {"bad_boxes": 2}
     assert "640x480 image" in setup.messages[0]
@@ -218,7 +229,9 @@ SELECTED = {
 
 @pytest.mark.parametrize(("scores", "most", "rows"), SELECTED.values(), ids=SELECTED)
 def test_selection(setup: Setup, scores: list[float], most: int, rows: list[int]) -> None:
-    setup.pipeline.config = Config.of({"detection.min_score": 0.5, "detection.max_people": most})
+    setup.pipeline.config = CONFIG.replaced(
+        {"detection.min_score": 0.5, "detection.max_people": most}
+    )
     people = step(setup, boxes(*SPOTS, scores=scores))
     np.testing.assert_array_equal(people.boxes.xyxy, boxes(*(SPOTS[i] for i in rows)).xyxy)
     np.testing.assert_array_equal(people.boxes.scores, np.array(scores, np.float32)[rows])
@@ -246,7 +259,7 @@ def test_lost_people_are_counted(setup: Setup, values: dict, kind: str, row: int
     setup.network.people = replaced(PEOPLE, row, **values)
     people = step(setup, boxes(*SPOTS[:3]), mesh=True)
     kept = [i for i in range(3) if i != row]
-    assert people.ids == tuple(f"p{i + 1}" for i in kept)
+    assert people.ids == ("p0001", "p0002")
     np.testing.assert_array_equal(people.boxes.xyxy, boxes(*(SPOTS[i] for i in kept)).xyxy)
     assert torch.equal(people.parameters.betas, PEOPLE.betas[kept])
     expected = map_tensors(PEOPLE, lambda rows: rows[kept])
@@ -263,8 +276,8 @@ def test_lost_people_are_counted_in_their_frame(setup: Setup) -> None:
     left, right = setup.pipeline.step(
         [frame(boxes(*SPOTS[:2]), "left"), frame(boxes(*SPOTS[:3]), "right")]
     )
-    assert left.ids == ("left_p2",)
-    assert right.ids == ("right_p1", "right_p3")
+    assert left.ids == ("left_p0001",)
+    assert right.ids == ("right_p0001", "right_p0002")
     assert setup.problems.counts() == {"not_placeable": 1, "network_not_finite": 1}
     assert [message.startswith("left: ") for message in setup.messages] == [True, False]
 
@@ -272,7 +285,7 @@ def test_lost_people_are_counted_in_their_frame(setup: Setup) -> None:
 def test_each_lost_person_is_counted_once(setup: Setup) -> None:
     changed = replaced(PEOPLE, 0, camera_t=(0, 0, -1))
     setup.network.people = replaced(changed, 1, camera_t=(NAN, 0, -1))
-    assert step(setup, boxes(*SPOTS[:3])).ids == ("p3",)
+    assert step(setup, boxes(*SPOTS[:3])).ids == ("p0001",)
     assert setup.problems.counts() == {"not_placeable": 1, "network_not_finite": 1}
 
 
@@ -281,13 +294,15 @@ def test_a_person_who_is_estimated_again_keeps_its_id(setup: Setup) -> None:
     setup.network.people = replaced(PEOPLE, 0, betas=NAN)
     assert step(setup, boxes(SPOTS[0])).ids == ()
     setup.network.people = PEOPLE
-    assert step(setup, boxes(SPOTS[0])).ids == ("p1",)
+    assert step(setup, boxes(SPOTS[0])).ids == ("p0001",)
 
 
 # --- Sequences of images -------------------------------------------------------------------------
 
 
 def test_each_camera_has_ids_of_its_own(setup: Setup) -> None:
+    """Everybody looks the same, so the places tell who is who."""
+    setup.network.people = map_tensors(PEOPLE, lambda rows: rows[:1].expand_as(rows))
     pipeline = setup.pipeline
 
     def ids(stamp_s: float, left: Boxes, right: Boxes) -> list[tuple[str, ...]]:
@@ -295,28 +310,16 @@ def test_each_camera_has_ids_of_its_own(setup: Setup) -> None:
         return [people.ids for people in pipeline.step(frames)]
 
     one, two = boxes(SPOTS[0]), boxes(SPOTS[1], SPOTS[0])
-    assert ids(0.0, one, two) == [("left_p1",), ("right_p1", "right_p2")]
-    assert ids(0.1, two, one) == [("left_p2", "left_p1"), ("right_p2",)]
+    assert ids(0.0, one, two) == [("left_p0001",), ("right_p0001", "right_p0002")]
+    assert ids(0.1, two, one) == [("left_p0002", "left_p0001"), ("right_p0002",)]
     pipeline.forget("left")
-    assert ids(0.0, one, one) == [("left_p3",), ("right_p2",)]
-    assert ids(9.0, one, one) == [("left_p4",), ("right_p3",)]  # tracking.timeout_s is 1
+    assert ids(0.0, one, one) == [("left_p0003",), ("right_p0002",)]
+    assert ids(9.0, one, one) == [("left_p0004",), ("right_p0003",)]  # tracking.timeout_s is 1
 
 
 def test_forgetting_an_unknown_camera(setup: Setup) -> None:
     setup.pipeline.forget("left")
-    assert step(setup, boxes(SPOTS[0])).ids == ("p1",)
-
-
-def test_shapes_are_held(setup: Setup, small_body_model: BodyModel) -> None:
-    config = Config.of({"body.shape_frames": 2})
-    pipeline = Pipeline(setup.network, small_body_model, given_boxes, config, setup.problems)
-    seen = []
-    for shift in (0.0, 1.0, 5.0):
-        setup.network.people = dataclasses.replace(PEOPLE, betas=PEOPLE.betas + shift)
-        (people,) = pipeline.step([frame(boxes(SPOTS[0]))])
-        seen.append(people.parameters.betas - PEOPLE.betas[:1])
-    for found, mean in zip(seen, (0.0, 0.5, 0.5), strict=True):
-        torch.testing.assert_close(found, torch.full_like(found, mean), rtol=0, atol=1e-5)
+    assert step(setup, boxes(SPOTS[0])).ids == ("p0001",)
 
 
 # --- Loading -------------------------------------------------------------------------------------
@@ -326,7 +329,7 @@ def test_loaded_pipeline(config: Config) -> None:
     problems = Problems(pytest.fail)
     pipeline = load_pipeline(config, problems)
     (people,) = pipeline.step([frame(boxes())], mesh=True)
-    assert people.ids == ("p1",)  # full_frame
+    assert people.ids == ("p0001",)  # full_frame
     assert people.vertices is not None
     assert people.vertices.shape == (1, 150, 3)
     assert people.parameters.camera_t[0].tolist() == pytest.approx([0, 0, 16])

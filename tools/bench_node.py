@@ -240,6 +240,9 @@ def node_process(options: argparse.Namespace, cameras: Sequence[str], log: Path)
         "body.assets": options.assets or shared_file("standin/body.npz"),
         "network.device": options.device,
         "detection.detector": "topic",
+        # Everybody counts who is in the image, and nobody else.
+        "detection.min_plausibility": "0.0",
+        "tracking.predict_s": "0.0",
         "camera.names": f"[{', '.join(cameras)}]" if any(cameras) else "",
     }
     given = [x for name, value in parameters.items() if value for x in ("-p", f"{name}:={value}")]

@@ -27,7 +27,7 @@ from pear_ros.assets.body_assets import BodyAssets, load_assets
 from pear_ros.body.body_model import BodyModel
 from pear_ros.geometry.camera import intrinsics_of
 from pear_ros.network.checkpoint import load_network
-from pear_ros.people import Boxes, Camera, EhmParameters, People
+from pear_ros.people import Boxes, Camera, EhmParameters, People, seen_now
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.rendering.renderer import render
 from pear_ros.ros.dds import allow_large_images
@@ -217,6 +217,7 @@ def _people(vertices: Any) -> People:
         rotations=np.zeros((1, 55, 3, 3), np.float32),
         vertices=vertices,
         is_metric=True,
+        **seen_now(1),
     )
 
 

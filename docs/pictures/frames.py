@@ -17,7 +17,7 @@ from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import BodyModel
 from pear_ros.body.frames import Poses, body_frames
 from pear_ros.geometry.camera import project
-from pear_ros.people import Boxes, Camera, FloatArray, ImageArray, People
+from pear_ros.people import Boxes, Camera, FloatArray, ImageArray, People, seen_now
 from pear_ros.rendering.renderer import Light, Lighting, render
 from pear_ros.synthetic.appearance import Wardrobe
 from pear_ros.synthetic.controls import STANDING, vector
@@ -80,6 +80,7 @@ def person() -> tuple[People, BodyModel, FloatArray]:
         rotations=bodies.rotations.numpy(),
         vertices=bodies.vertices.numpy(),
         is_metric=True,
+        **seen_now(1),
     )
     return people, model, PALE + (1 - PALE) * colors
 

@@ -5,6 +5,9 @@ baseline (`baseline.py`, a reference implementation of the published code) alter
 frames, so that their ratio is meaningful on a busy machine, too. Stages are timed in additional
 steps, which wait for the GPU after each stage. This prevents stages from overlapping, so the sum of
 the stages is longer than a step.
+
+The pipeline follows people from step to step, as the images of a camera, but publishes them as
+estimated in each image: see AS_ESTIMATED.
 """
 
 from __future__ import annotations
@@ -39,6 +42,19 @@ from pear_ros.system.hardware import hardware
 
 MOST_PEOPLE = 64  # per step
 WARM_UP = 3  # steps before the timed ones
+# With these settings the results are those of the baseline, which neither smooths nor predicts
+# people, and leaves out nobody; random weights give hardly any plausible person. Filters without
+# effect take as long as others.
+AS_ESTIMATED = {
+    "detection.min_plausibility": 0.0,
+    "tracking.confirm_score": 0.0,
+    "tracking.predict_s": 0.0,
+    "smoothing.rotation_cutoff_hz": 0.0,
+    "smoothing.position_cutoff_hz": 0.0,
+    "smoothing.depth_cutoff_hz": 0.0,
+    "smoothing.expression_cutoff_hz": 0.0,
+    "smoothing.shape": False,
+}
 
 
 def bench(options: BenchOptions, output: Path | None) -> int:
@@ -91,7 +107,7 @@ def measure(config: Config, options: BenchOptions) -> Run:
     memory, watch, reference_watch = Memory(device), Stopwatch(device), Stopwatch(device)
     messages: list[str] = []
     problems = Problems(messages.append)
-    pipeline = load_pipeline(config, problems, on_stage=watch)
+    pipeline = load_pipeline(config.replaced(AS_ESTIMATED), problems, on_stage=watch)
     if "engine_not_used" in problems.counts():
         raise EngineError(f"nothing was measured: {messages[0]}")
     make_messages = message_maker(pipeline.body_model, options.image_size)
@@ -101,14 +117,18 @@ def measure(config: Config, options: BenchOptions) -> Run:
         return people
 
     def step_in_stages(frame: Frame) -> None:
-        people = step(frame)
+        # Another camera, as a camera's images are later and later, but this one was processed.
+        people = step(dataclasses.replace(frame, source=f"{frame.source}_stages"))
         if len(people) != len(frame.boxes or ()):
             problems.count("people_missing", "not everybody was estimated")
         if make_messages is not None:
             watch("publish")
             make_messages(people)
 
-    workloads = [Workload(people, options.image_size) for people in options.batches]
+    workloads = [
+        Workload(people, options.image_size, source=f"batch{i}")
+        for i, people in enumerate(options.batches)
+    ]
     peaks_mib = [memory.peak_mib(partial(warm_up, step, workload)) for workload in workloads]
     held_mib = memory.now_mib() - memory.start_mib
     baseline = load_baseline(config, device, reference_watch)

@@ -11,7 +11,8 @@ from pear_ros.config import Config
 class BenchOptions:
     """The pipeline's settings and what to measure."""
 
-    config: Config  # detection.detector, network.dtype and detection.max_people are ignored
+    # Ignored: detection.detector, network.dtype, detection.max_people, and measure.AS_ESTIMATED.
+    config: Config
     random: str | None  # file for random weights; empty: temporary; None: config's checkpoint
     dtypes: tuple[str, ...]  # precisions of the backbone
     batches: tuple[int, ...]  # people per step

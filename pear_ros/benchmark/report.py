@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STAGES = ("crop", "upload", "network", "body", "download", "placement", "publish")
+STAGES = (
+    *("detect", "crop", "upload", "network", "body", "download", "placement", "track", "pose"),
+    "publish",
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def markdown(run: Run) -> str:
         f"| stage | implementation | {' | '.join(counts)} |",
         "|---|---|" + "---|" * len(counts),
     ]
-    for stage in STAGES:
+    measured_stages = {stage for row in run.rows for stage in row.pear_ros.stages_ms}
+    for stage in (stage for stage in STAGES if stage in measured_stages):
         for name in ("pear_ros", "baseline"):
             times = [getattr(row, name).stages_ms.get(stage) for row in run.rows]
             cells = ["not measured" if t is None else str(t) for t in times]

@@ -63,9 +63,10 @@ def _write_random(sizes: NetworkConfig, file: Any) -> None:
 class Workload:
     """Frames of one camera with N people, whose boxes move a little in each step."""
 
-    def __init__(self, people: int, image_size: tuple[int, int]) -> None:
-        """`image_size` is (width, height), px."""
+    def __init__(self, people: int, image_size: tuple[int, int], source: str = "") -> None:
+        """`image_size` is (width, height), px; `source` is the camera's name."""
         self.people = people
+        self._source = source
         self._random = np.random.default_rng(people)
         width, height = image_size
         coarse = self._random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -84,4 +85,4 @@ class Workload:
         sides = self._xyxy[:, 2:] - self._xyxy[:, :2]  # (N, 2)
         moved = self._xyxy + np.tile(sides, 2) * self._random.normal(0, BOX_JITTER, (1, 4))
         boxes = Boxes(moved.astype(np.float32), np.ones(self.people, np.float32))
-        return Frame(self._image, self._camera, self._steps * FRAME_S, boxes=boxes)
+        return Frame(self._image, self._camera, self._steps * FRAME_S, self._source, boxes)

@@ -33,9 +33,11 @@ def add_parser(commands: Any) -> None:
         "detection.detector",
         choices=[name for name in DETECTORS if name != "topic"],
         help="nanodet: the detector that is installed with pear_ros (default); full_frame: the "
-        "whole image is one person",
+        "whole image is one person; onnx: the file of --model",
     )
+    add_settings(parser, "detection.model", "detection.family", "detection.person_index")
     add_settings(parser, "detection.input_px", "detection.min_score", "detection.max_people")
+    add_settings(parser, "detection.min_plausibility", "detection.every_nth")
     parser.add_argument(
         "--boxes",
         action="append",
@@ -76,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError(
             "--checkpoint needs --assets, the body model that the network was trained with"
         )
+    if model["detection.model"] and model["detection.detector"] != "onnx":
+        raise SettingError("--model is the file of --detector onnx; give both")
     detector = {"detection.detector": "topic"} if options.boxes else {}
     config = config_from(options, **model_or_demo(options), **detector)
     code = infer(

@@ -9,33 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pear_ros.errors import SettingError
-from pear_ros.geometry.boxes import suppress_overlaps
-from pear_ros.people import Boxes, Frame, ImageArray
 
 WEIGHTS_SHA256 = "613b8140acbeceb66342780f42f5b53188362eefae793c875281fffaecacf91a"
 STRIDES = (8, 16, 32)  # px of the input per cell
 NUM_CLASSES = 80  # of COCO
 PERSON = 0
 NUM_BINS = 11  # of a distance's distribution: 0 to 10 strides
-MULTIPLE = 32  # the input's sides are multiples of it
-MEAN_BGR = (103.53, 116.28, 123.675)
-STD_BGR = (57.375, 57.12, 58.395)
-# NanoDet's score is trained to be the box's IoU, so it is lower than a probability. At this score
-# precision and recall balance (docs/detection_and_tracking.md); it is mapped to 0.5.
-WORKING_POINT = 0.4
-LEAST_SCORE = 0.08  # NanoDet's; weaker boxes are not people
-NMS_IOU = 0.6
 
 
 class Convolution(nn.Conv2d):
@@ -93,6 +80,8 @@ class Head(nn.Module):
         feature = self.feature(level)
         weight, bias = self.output.weight, self.output.bias
         assert bias is not None
+        # From here in float32: in bfloat16, a score of 0.5 has steps of 0.004.
+        feature, weight, bias = feature.float(), weight.float(), bias.float()
         scores = F.conv2d(feature, weight[[PERSON]], bias[[PERSON]])[:, 0].sigmoid()  # (N, h, w)
         image, row, column = (scores >= least_score).nonzero(as_tuple=True)  # K cells
         sides = F.linear(
@@ -141,72 +130,6 @@ class NanoDet(nn.Module):
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
-
-
-def calibrated(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps NanoDet's scores, in the same order, so that 0.5 is the working point."""
-    below = 0.5 * scores / WORKING_POINT
-    above = 0.5 + 0.5 * (scores - WORKING_POINT) / (1 - WORKING_POINT)
-    mapped: NDArray[np.float32] = np.where(scores < WORKING_POINT, below, above)
-    return mapped.astype(np.float32)
-
-
-class NanoDetDetector:
-    """Finds people with NanoDet-g; images of the same size are one batch.
-
-    Args:
-        weights: File of the weights, assets/detector/nanodet_g.npz.
-        input_px: Longer side of the images that the network sees.
-        device: Where it runs.
-
-    Raises:
-        SettingError: If the file is missing or damaged.
-    """
-
-    def __init__(self, weights: Path, input_px: int, device: torch.device) -> None:
-        network = load_nanodet(weights).to(device)
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._input_px = input_px
-        self._device = device
-        self._mean = torch.tensor(MEAN_BGR, device=device)
-        self._scale = 1 / torch.tensor(STD_BGR, device=device)
-
-    @torch.inference_mode()
-    def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
-        """Returns the boxes in each frame, with scores mapped by `calibrated`."""
-        inputs = [resized_and_padded(frame.image, self._input_px) for frame in frames]
-        found: list[Boxes] = [Boxes.empty() for _ in frames]
-        for size in {image.shape for image, _ in inputs}:
-            batch = [i for i, (image, _) in enumerate(inputs) if image.shape == size]
-            cells = self._infer(np.stack([inputs[i][0] for i in batch]))  # (K, 6)
-            for k, i in enumerate(batch):
-                xyxy, scores = np.split(cells[cells[:, 0] == k, 1:], (4,), 1)
-                boxes = Boxes(xyxy / inputs[i][1], calibrated(scores[:, 0]))
-                found[i] = suppress_overlaps(boxes, NMS_IOU)
-        return found
-
-    def _infer(self, images: ImageArray) -> NDArray[np.float32]:  # (N, H, W, 3)
-        bgr = torch.from_numpy(images).to(self._device).flip(-1)
-        normalised = (bgr - self._mean) * self._scale
-        cells = self._network(normalised.permute(0, 3, 1, 2), LEAST_SCORE)
-        as_array: NDArray[np.float32] = cells.cpu().numpy()
-        return as_array
-
-
-def resized_and_padded(image: ImageArray, input_px: int) -> tuple[ImageArray, float]:
-    """Scales the longer side to `input_px` and pads right and bottom with black.
-
-    Returns the image, whose sides are multiples of 32, and the scale.
-    """
-    height, width = image.shape[:2]
-    scale = input_px / max(height, width)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(image, size, interpolation=method)
-    padded = [-(-side // MULTIPLE) * MULTIPLE for side in small.shape[:2]]
-    canvas = np.zeros((*padded, 3), np.uint8)
-    canvas[: small.shape[0], : small.shape[1]] = small
-    return canvas, scale
 
 
 def load_nanodet(path: Path) -> NanoDet:

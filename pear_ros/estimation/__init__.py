@@ -1,7 +1,8 @@
 """The middle of a step: crop, network, body model, placement.
 
-estimator.py  eager execution, on CPU or GPU
-recorded.py   the same on a GPU, recorded as CUDA graphs
-staging.py    buffers on device and host for recorded.py
-factory.py    chooses one; falls back to eager execution if recording fails
+estimator.py     eager execution, on CPU or GPU
+recorded.py      the same on a GPU, recorded as CUDA graphs
+staging.py       buffers on device and host for recorded.py
+factory.py       chooses one; falls back to eager execution if recording fails
+plausibility.py  how plausible an estimate is as a person
 """

@@ -1,9 +1,14 @@
-"""What PEAR computes: crop, network, body model, placement; executed eagerly."""
+"""What PEAR computes: crop, network, body model, placement; executed eagerly.
+
+An estimator has two parts: from images to parameters and places, and, after these were smoothed,
+from parameters to posed bodies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,40 +35,31 @@ class Estimates:
     """The estimates of N people, on the CPU."""
 
     parameters: EhmParameters  # global_orient in the axes of the real camera
-    bodies: Bodies
+    bodies: Bodies  # without meshes
     translation: Tensor  # (N, 3) m, from body to optical frame; NaN: not placeable
 
 
-Estimate = Callable[[Sequence[Frame], Squares, tuple[str, ...], bool], Estimates]
-"""(frames, squares, ids, mesh) -> Estimates: an Estimator or RecordedEstimator."""
+class Estimate(Protocol):
+    """The interface of Estimator and RecordedEstimator."""
+
+    def __call__(self, frames: Sequence[Frame], squares: Squares) -> Estimates: ...
+
+    def pose(self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool) -> Bodies: ...
 
 
 class Estimator:
     """Estimates the people of all frames in one batch. Not thread-safe."""
 
     def __init__(
-        self,
-        network: Network,
-        body_model: BodyModel,
-        hold_shapes_after: int,
-        on_stage: OnStage = ignore_stages,
+        self, network: Network, body_model: BodyModel, on_stage: OnStage = ignore_stages
     ) -> None:
         self._network = network
         self._body_model = body_model
-        self._shapes = ShapeCache(body_model, hold_shapes_after)
+        self._shapes = ShapeCache(body_model)
         self._on_stage = on_stage
 
-    def __call__(
-        self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
-    ) -> Estimates:
-        """Estimates the people in N squares.
-
-        Args:
-            frames: The images and cameras.
-            squares: The crops of N people, and the frame of each.
-            ids: N ids; a body shape computed for an id may be reused in later calls.
-            mesh: Compute vertices, too.
-        """
+    def __call__(self, frames: Sequence[Frame], squares: Squares) -> Estimates:
+        """Estimates the people in N squares of the frames, without meshes."""
         device = self._network.device
         self._on_stage("crop")
         crops = torch.from_numpy(cut_crops(frames, squares))  # (N, 256, 256, 3) uint8
@@ -74,14 +70,28 @@ class Estimator:
         parameters = self._network(crops)  # of N people, global_orient in crop cameras' axes
         self._on_stage("body")
         parameters = rotated(parameters, camera_from_crop(xywh, intrinsics).to(device))
-        parameters, shape = self._shapes(ids, parameters, mesh)
-        bodies = self._body_model(parameters, shape, mesh)  # (N, 55, 3), (N, V, 3) m
+        bodies = self._body_model(parameters)  # joints (N, 55, 3) m
         self._on_stage("download")
         parameters, bodies = map_tensors(parameters, Tensor.cpu), map_tensors(bodies, Tensor.cpu)
         self._on_stage("placement")
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         self._on_stage("")
         return Estimates(parameters, bodies, translation)
+
+    def pose(self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool) -> Bodies:
+        """Poses the bodies of M people from `parameters` on the CPU; returns them on the CPU.
+
+        Args:
+            ids: M ids; a body shape computed for an id may be reused in later calls.
+            parameters: Smoothed parameters.
+            mesh: Compute vertices, too.
+        """
+        self._on_stage("pose")
+        parameters = map_tensors(parameters, lambda rows: rows.to(self._network.device))
+        shape = self._shapes(ids, parameters, mesh)
+        bodies = map_tensors(self._body_model(parameters, shape, mesh), Tensor.cpu)
+        self._on_stage("")
+        return bodies
 
 
 def squares_and_intrinsics(frames: Sequence[Frame], squares: Squares) -> tuple[Tensor, Tensor]:

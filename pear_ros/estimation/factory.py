@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from pear_ros.body.body_model import BodyModel
+from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.estimation.estimator import Estimate, Estimates, Estimator, OnStage, ignore_stages
 from pear_ros.estimation.recorded import RecordedEstimator
 from pear_ros.images.crop import Squares
 from pear_ros.network.network import Network
-from pear_ros.people import Frame
+from pear_ros.people import EhmParameters, Frame
 from pear_ros.problems import Problems
 from pear_ros.system.cuda_graphs import CudaStream
+
+T = TypeVar("T")
 
 
 def make_estimator(
     network: Network,
     body_model: BodyModel,
-    hold_shapes_after: int,
     most_people: int,
     problems: Problems,
     on_stage: OnStage = ignore_stages,
 ) -> Estimate:
     """Returns the estimator for the network's device: recorded on CUDA, eager elsewhere.
 
-    On CUDA the batch sizes for up to `most_people` are recorded now. `hold_shapes_after` is the
-    setting body.shape_frames.
+    On CUDA the batch sizes for up to `most_people` are recorded now.
     """
-    eager = Estimator(network, body_model, hold_shapes_after, on_stage)
+    eager = Estimator(network, body_model, on_stage)
     if network.device.type != "cuda":
         return eager
 
     def recorded() -> Estimate:
         stream = CudaStream(network.device)
-        return RecordedEstimator(
-            network, body_model, hold_shapes_after, stream, most_people, on_stage
-        )
+        return RecordedEstimator(network, body_model, stream, most_people, on_stage)
 
     return RecordedWherePossible(recorded, eager, problems)
 
@@ -59,16 +58,20 @@ class RecordedWherePossible:
         except RuntimeError as error:  # CUDA errors, for example out of memory
             self._give_up(error)
 
-    def __call__(
-        self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
-    ) -> Estimates:
+    def __call__(self, frames: Sequence[Frame], squares: Squares) -> Estimates:
+        return self._attempt(lambda estimate: estimate(frames, squares))
+
+    def pose(self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool) -> Bodies:
+        return self._attempt(lambda estimate: estimate.pose(ids, parameters, mesh))
+
+    def _attempt(self, work: Callable[[Estimate], T]) -> T:
         if self._recorded is not None:
             try:
-                return self._recorded(frames, squares, ids, mesh)
+                return work(self._recorded)
             except RuntimeError as error:
                 self._give_up(error)
             gc.collect()  # the error and its traceback are a reference cycle that holds GPU memory
-        return self._eager(frames, squares, ids, mesh)
+        return work(self._eager)
 
     def _give_up(self, error: RuntimeError) -> None:
         self._recorded = None

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from pear_ros.body.body_model import Bodies, BodyModel
-from pear_ros.body.shape_cache import ShapeTable
 from pear_ros.estimation.estimator import (
     Estimates,
     OnStage,
@@ -37,16 +36,18 @@ from pear_ros.estimation.staging import (
 from pear_ros.geometry.crop_camera import camera_from_crop, rotated
 from pear_ros.images.crop import Squares, cut_on_device
 from pear_ros.network.network import Network
-from pear_ros.people import EhmParameters, Frame, ImageArray, map_tensors
+from pear_ros.people import (
+    EhmParameters,
+    Frame,
+    ImageArray,
+    map_tensors,
+    neutral_parameters,
+)
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.system.cuda_graphs import BATCHES, Recorded
 
 PIXELS = 1 << 23  # initial capacity for the images of a step: one of 3840x2160
-# Columns of a row with a person's pose inputs.
-CAMERA_FROM_CROP = slice(0, 9)  # rotation matrix, row-major
-SHAPE_ROW = slice(9, 10)  # row in ShapeTable
-SHAPE_WEIGHT = slice(10, 11)  # weight of the new prediction in the mean shape
-POSE_PADDING_ROW = (1, 0, 0, 0, 1, 0, 0, 0, 1, *ShapeTable.PADDING)
+TURN_PADDING_ROW = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # no turn between crop and camera
 
 TensorShapes = tuple[torch.Size, ...]
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class _Posed:
+class _Packed:
     """All results of B people in one tensor, so that one copy brings them to the host."""
 
     packed: Tensor  # (B, K)
@@ -79,13 +80,13 @@ class _Step:
     people: int  # B
     crops: Recorded[Tensor]  # (B, 256, 256, 3) uint8
     network: Recorded[EhmParameters]
-    posed: Recorded[_Posed]
+    estimates: Recorded[_Packed]
 
 
 class RecordedEstimator:
     """Computes the same as Estimator, on the network's device. Not thread-safe.
 
-    A step replays three recordings: crop, network, and body model with or without meshes.
+    An estimate replays three recordings: crop, network, and body model. Posing replays one.
 
     Raises:
         RuntimeError: If CUDA cannot record or run the work, for example for lack of memory. Calls
@@ -96,7 +97,6 @@ class RecordedEstimator:
         self,
         network: Network,
         body_model: BodyModel,
-        hold_shapes_after: int,
         stream: Stream,
         most_people: int = 1,
         on_stage: OnStage = ignore_stages,
@@ -106,44 +106,71 @@ class RecordedEstimator:
         self._stream = stream
         self._on_stage = on_stage
         self._device = network.device
-        self._shapes = ShapeTable(self._device, hold_shapes_after)
         # float64 represents every pixel index exactly
         self._crop_rows = StagedTable(BATCHES[-1], CROP_PADDING_ROW, torch.float64, self._device)
-        self._pose_rows = StagedTable(BATCHES[-1], POSE_PADDING_ROW, torch.float32, self._device)
-        self._steps: dict[tuple[int, bool], _Step] = {}  # by people and mesh
+        self._turns = StagedTable(BATCHES[-1], TURN_PADDING_ROW, torch.float32, self._device)
+        at_rest = _tensors(neutral_parameters(1))
+        self._parameter_shapes = tuple(tensor.shape[1:] for tensor in at_rest)
+        parameters_row = tuple(_flat(at_rest)[0].tolist())
+        self._parameters = StagedTable(BATCHES[-1], parameters_row, torch.float32, self._device)
+        self._steps: dict[int, _Step] = {}  # by people
+        self._bodies: dict[tuple[int, bool], Recorded[_Packed]] = {}  # by people and mesh
         self._allocate(PIXELS)
         for people in reversed(BATCHES[: BATCHES.index(_batch_of(most_people)) + 1]):
-            self._step(people, mesh=False)  # largest first, so that the others reuse its memory
+            self._step(people)  # largest first, so that the others reuse its memory
+            self._posed(people, mesh=False)
 
-    def __call__(
-        self, frames: Sequence[Frame], squares: Squares, ids: tuple[str, ...], mesh: bool
-    ) -> Estimates:
+    def __call__(self, frames: Sequence[Frame], squares: Squares) -> Estimates:
         """Estimates the people in N squares; see `Estimator`."""
         images, crop_rows = crop_sources(frames, squares)  # (H W, 3) each, (N, 7)
         xywh, intrinsics = squares_and_intrinsics(frames, squares)  # (N, 4), (N, 4) px
         pixels = sum(map(len, images))
         if pixels > len(self._pixels):
             self._allocate(2 * pixels)
-        limit = BATCHES[-1]
-        batches = [slice(start, start + limit) for start in range(0, max(len(ids), 1), limit)]
-        steps = [self._step(_batch_of(len(ids[rows])), mesh) for rows in batches]
+        batches = _batches(len(xywh))
+        steps = [self._step(_batch_of(len(xywh[rows]))) for rows in batches]
         packed = []
         with self._stream.current():
             self._upload(images)
             for rows, step in zip(batches, steps, strict=True):
-                if ids:
-                    self._enqueue(step, crop_rows[rows], xywh[rows], intrinsics[rows], ids[rows])
-                packed.append(self._download(step, len(ids[rows])))
+                if len(xywh):
+                    self._enqueue(step, crop_rows[rows], xywh[rows], intrinsics[rows])
+                packed.append(self._download(step.estimates.result, len(xywh[rows])))
         # torch.cat copies, even a single tensor: callers may keep results for long, and the pinned
         # memory is needed for the next step.
-        tensor_shapes = steps[0].posed.result.tensor_shapes
-        parameters, bodies = _unpack(torch.cat(packed), tensor_shapes)
+        tensors = _unpack(torch.cat(packed), steps[0].estimates.result.tensor_shapes)
+        count = len(fields(EhmParameters))
+        joints, rotations = tensors[count:]
+        parameters, bodies = EhmParameters(*tensors[:count]), Bodies(joints, rotations, None)
         self._on_stage("placement")
         # Not recorded: for so few numbers the CPU should finish before a GPU has launched the
         # kernels (not measured).
         translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
         self._on_stage("")
         return Estimates(parameters, bodies, translation)
+
+    def pose(self, ids: tuple[str, ...], parameters: EhmParameters, mesh: bool) -> Bodies:
+        """Poses the bodies of M people; see `Estimator`.
+
+        Shapes are blended again each time: checking whether they have changed would require
+        waiting for the device.
+        """
+        rows_of_all = _flat(_tensors(parameters))  # (M, K)
+        batches = _batches(len(rows_of_all))
+        recordings = [self._posed(_batch_of(len(rows_of_all[rows])), mesh) for rows in batches]
+        packed = []
+        with self._stream.current():
+            for rows, posed in zip(batches, recordings, strict=True):
+                self._on_stage("pose")
+                count = len(rows_of_all[rows])
+                if count:
+                    self._parameters.send(rows_of_all[rows], _batch_of(count))
+                    posed.replay()
+                packed.append(self._download(posed.result, count))
+        tensors = _unpack(torch.cat(packed), recordings[0].result.tensor_shapes)
+        self._on_stage("")
+        joints, rotations, *vertices = tensors
+        return Bodies(joints, rotations, vertices[0] if vertices else None)
 
     # --- Parts of a step; before the download they only enqueue work on the stream ---
 
@@ -160,7 +187,6 @@ class RecordedEstimator:
         crop_rows: Tensor,  # (B, 7)
         xywh: Tensor,  # (B, 4) px
         intrinsics: Tensor,  # (B, 4) px
-        ids: tuple[str, ...],
     ) -> None:
         self._on_stage("crop")
         self._crop_rows.send(crop_rows, step.people)
@@ -170,14 +196,13 @@ class RecordedEstimator:
         self._on_stage("body")
         # The host computes this while the device runs the network.
         rotation = camera_from_crop(xywh, intrinsics)  # (B, 3, 3)
-        shapes = torch.tensor(self._shapes.enter(ids))  # (B, 2)
-        self._pose_rows.send(torch.cat((rotation.flatten(1), shapes), 1), step.people)
-        step.posed.replay()
+        self._turns.send(rotation.flatten(1), step.people)
+        step.estimates.replay()
 
-    def _download(self, step: _Step, count: int) -> Tensor:
+    def _download(self, result: _Packed, count: int) -> Tensor:
         """Waits for the device; returns the packed results (count, K) on the CPU."""
         self._on_stage("download")
-        packed = step.posed.result.packed[:count]
+        packed = result.packed[:count]
         on_host = torch.empty_like(packed, device="cpu", pin_memory=self._device.type == "cuda")
         if count:
             on_host.copy_(packed, non_blocking=True)
@@ -186,26 +211,31 @@ class RecordedEstimator:
 
     def _allocate(self, pixels: int) -> None:
         self._steps.clear()  # recordings hold the addresses of the old buffer
+        self._bodies.clear()  # the stream forgets their memory, too
         self._stream.forget()
         self._pixels, self._host_pixels = device_and_host(pixels, 3, torch.uint8, self._device)
 
     # --- Recordings ---
 
-    def _step(self, people: int, mesh: bool) -> _Step:
-        if (people, mesh) not in self._steps:
+    def _step(self, people: int) -> _Step:
+        if people not in self._steps:
             # Recording runs each part once, so its input must be valid.
             self._crop_rows.clear()
-            self._pose_rows.clear()
+            self._turns.clear()
             crop_rows = self._crop_rows.on_device[:people]
-            pose_rows = self._pose_rows.on_device[:people]
-            if (other := self._steps.get((people, not mesh))) is not None:
-                crops, network = other.crops, other.network
-            else:
-                crops = self._stream.record(lambda: self._crop(crop_rows))
-                network = self._record_network(crops)
-            posed = self._stream.record(lambda: self._pose(pose_rows, network.result, mesh))
-            self._steps[people, mesh] = _Step(people, crops, network, posed)
-        return self._steps[people, mesh]
+            turns = self._turns.on_device[:people]
+            crops = self._stream.record(lambda: self._crop(crop_rows))
+            network = self._record_network(crops)
+            estimates = self._stream.record(lambda: self._estimates(turns, network.result))
+            self._steps[people] = _Step(people, crops, network, estimates)
+        return self._steps[people]
+
+    def _posed(self, people: int, mesh: bool) -> Recorded[_Packed]:
+        if (people, mesh) not in self._bodies:
+            self._parameters.clear()
+            rows = self._parameters.on_device[:people]
+            self._bodies[people, mesh] = self._stream.record(lambda: self._pose(rows, mesh))
+        return self._bodies[people, mesh]
 
     def _crop(self, rows: Tensor) -> Tensor:  # (B, 7) -> (B, 256, 256, 3)
         first_pixel = rows[:, FIRST_PIXEL][:, 0]
@@ -225,12 +255,19 @@ class RecordedEstimator:
 
         return Recorded(infer, result)
 
-    def _pose(self, rows: Tensor, predicted: EhmParameters, mesh: bool) -> _Posed:  # (B, 11)
-        parameters = rotated(predicted, rows[:, CAMERA_FROM_CROP].unflatten(1, (3, 3)))
-        parameters = self._shapes(parameters, rows[:, SHAPE_ROW][:, 0], rows[:, SHAPE_WEIGHT][:, 0])
-        tensors = _tensors(parameters, self._body_model(parameters, mesh=mesh))
-        packed = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
-        return _Posed(packed, tuple(tensor.shape[1:] for tensor in tensors))
+    def _estimates(self, turns: Tensor, predicted: EhmParameters) -> _Packed:  # (B, 9)
+        parameters = rotated(predicted, turns.unflatten(1, (3, 3)))
+        return _pack((*_tensors(parameters), *_tensors(self._body_model(parameters))))
+
+    def _pose(self, rows: Tensor, mesh: bool) -> _Packed:  # (B, K)
+        parameters = EhmParameters(*_unpack(rows, self._parameter_shapes))
+        return _pack(_tensors(self._body_model(parameters, mesh=mesh)))
+
+
+def _batches(people: int) -> list[slice]:
+    """The rows of each batch; one empty batch for nobody."""
+    limit = BATCHES[-1]
+    return [slice(start, start + limit) for start in range(0, max(people, 1), limit)]
 
 
 def _batch_of(people: int) -> int:
@@ -238,17 +275,21 @@ def _batch_of(people: int) -> int:
     return next((size for size in BATCHES if size >= people), BATCHES[-1])
 
 
-def _tensors(parameters: EhmParameters, bodies: Bodies) -> list[Tensor]:
-    """All tensors; the vertices, if there are any, are last."""
-    parts = (parameters, bodies)
-    values = [getattr(part, field.name) for part in parts for field in fields(part)]
+def _tensors(batch: EhmParameters | Bodies) -> list[Tensor]:
+    """All tensors, in the order of the fields."""
+    values = [getattr(batch, field.name) for field in fields(batch)]
     return [value for value in values if value is not None]
 
 
-def _unpack(packed: Tensor, shapes: TensorShapes) -> tuple[EhmParameters, Bodies]:  # (N, K)
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors (B, ...) -> (B, K)."""
+    return torch.cat([tensor.flatten(1) for tensor in tensors], 1)
+
+
+def _pack(tensors: Sequence[Tensor]) -> _Packed:
+    return _Packed(_flat(tensors), tuple(tensor.shape[1:] for tensor in tensors))
+
+
+def _unpack(packed: Tensor, shapes: TensorShapes) -> list[Tensor]:  # (N, K)
     pieces = packed.split([math.prod(shape) for shape in shapes], 1)
-    tensors = [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes, strict=True)]
-    count = len(fields(EhmParameters))
-    joints, rotations, *vertices = tensors[count:]
-    bodies = Bodies(joints, rotations, vertices[0] if vertices else None)
-    return EhmParameters(*tensors[:count]), bodies
+    return [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes, strict=True)]

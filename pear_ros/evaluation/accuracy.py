@@ -229,12 +229,12 @@ def compare(
     with tqdm(total=total, unit="frame", disable=None) as progress:
         while batch := [(shot, detections(shot, random)) for shot in islice(shots, BATCH)]:
             frames = [
-                Frame(shot.image, shot.camera, 0.0, f"view{i}", boxes)
+                # Shots are not consecutive: nobody is followed.
+                Frame(shot.image, shot.camera, 0.0, f"view{i}", boxes, is_still=True)
                 for i, (shot, boxes) in enumerate(batch)
             ]
             people_by_frame = pipeline.step(frames, mesh=True)
-            for frame, (shot, boxes), found in zip(frames, batch, people_by_frame, strict=True):
-                pipeline.forget(frame.source)  # shots are not consecutive: do not track
+            for (shot, boxes), found in zip(batch, people_by_frame, strict=True):
                 rows = rows_of(found, boxes)
                 evaluated = np.flatnonzero(counted(shot))
                 matched = evaluated[rows[evaluated] >= 0]
@@ -272,7 +272,9 @@ def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int
     problems = Problems(lambda message: tqdm.write(message))
     if output is not None:  # fails now rather than after the work
         _make_folder(output)
-    pipeline = load_pipeline(config.replaced({"detection.detector": "topic"}), problems)
+    # Everybody is evaluated, also those whose estimates are bad.
+    everybody = {"detection.detector": "topic", "detection.min_plausibility": 0.0}
+    pipeline = load_pipeline(config.replaced(everybody), problems)
     assets = load_assets(Path(config.body.assets))
     shots = held_out_shots(Cast(assets), frames, seed)
     found = compare(pipeline, shots, Judge(assets), frames, seed)

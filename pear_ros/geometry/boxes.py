@@ -62,11 +62,34 @@ def boxes_inside(boxes: Boxes, image_size: tuple[int, int]) -> Boxes:
 
 def suppress_overlaps(boxes: Boxes, max_iou: float) -> Boxes:
     """Non-maximum suppression: drops boxes that overlap a better one by more than `max_iou`."""
-    remaining = np.argsort(-boxes.scores, kind="stable")
-    kept = []
-    while len(remaining):
-        best, remaining = remaining[0], remaining[1:]
-        kept.append(best)
-        overlap = box_iou_batch(boxes.xyxy[[best]], boxes.xyxy[remaining])[0]
-        remaining = remaining[overlap <= max_iou]
-    return boxes[np.array(kept, np.int64)]
+    order = np.argsort(-boxes.scores, kind="stable")
+    left, top, right, bottom = boxes.xyxy[order].astype(np.float64).T.copy()
+    area = (right - left) * (bottom - top)
+    kept = np.ones(len(order), bool)
+    for i in range(len(order)):
+        if kept[i]:
+            rest = slice(i + 1, None)
+            width = np.minimum(right[rest], right[i]) - np.maximum(left[rest], left[i])
+            height = np.minimum(bottom[rest], bottom[i]) - np.maximum(top[rest], top[i])
+            shared = width.clip(0) * height.clip(0)
+            kept[rest] &= shared <= max_iou * (area[rest] + area[i] - shared)
+    return boxes[order[kept]]
+
+
+def boxes_around(joints_xyxy: FloatArray, margins: FloatArray) -> FloatArray:
+    """Boxes (T, 4), px, around the extent of people's joints (T, 4), px.
+
+    `margins` (T, 4) are the distances of the sides, relative to the extent's longer side, from
+    `margins_of`.
+    """
+    size = (joints_xyxy[:, 2:] - joints_xyxy[:, :2]).max(1, keepdims=True)
+    return (joints_xyxy + margins * size).astype(np.float32)
+
+
+def margins_of(xyxy: FloatArray, joints_xyxy: FloatArray) -> FloatArray:
+    """The margins (T, 4) of detected boxes (T, 4), px, around the extent of people's joints.
+
+    A detector sees hair and clothes, and not the legs behind a desk, which have joints as well.
+    """
+    size = (joints_xyxy[:, 2:] - joints_xyxy[:, :2]).max(1, keepdims=True)
+    return ((xyxy - joints_xyxy) / np.maximum(size, 1e-6)).astype(np.float32)

@@ -73,3 +73,64 @@ def axis_angle_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
     factor = np.where(sin > 1e-12, angle / np.maximum(sin, 1e-12), 2)
     scaled: NDArray[np.float64] = axis * factor[..., None]
     return scaled
+
+
+# --- Quaternions (..., 4) x, y, z, w --------------------------------------------------------------
+
+
+def quaternion_from_rotvec(rotvec: NDArray[Any]) -> NDArray[np.float64]:
+    """Axis-angle vectors (..., 3) rad -> quaternions (..., 4)."""
+    angle = _length(rotvec)
+    # np.sinc(x) is sin(pi x) / (pi x), which is 1 at 0.
+    return np.concatenate((rotvec * (0.5 * np.sinc(angle / (2 * np.pi))), np.cos(angle / 2)), -1)
+
+
+def rotvec_from_quaternion(quat_xyzw: NDArray[Any]) -> NDArray[np.float64]:
+    """Unit quaternions (..., 4) -> axis-angle vectors (..., 3) rad, of length pi or less."""
+    xyz, w = quat_xyzw[..., :3], quat_xyzw[..., 3:]
+    sin = _length(xyz)
+    angle = 2 * np.arctan2(sin, np.abs(w))
+    # Below 1e-12 the axis is undetermined, and sin(angle / 2) equals angle / 2.
+    factor = np.where(sin > 1e-12, angle / np.maximum(sin, 1e-12), 2)
+    rotvec: NDArray[np.float64] = np.copysign(factor, w) * xyz
+    return rotvec
+
+
+def multiplied(a_xyzw: NDArray[Any], b_xyzw: NDArray[Any]) -> NDArray[np.float64]:
+    """The product of quaternions (..., 4): the rotation b, then a."""
+    ax, ay, az, aw = (a_xyzw[..., i] for i in range(4))
+    bx, by, bz, bw = (b_xyzw[..., i] for i in range(4))
+    product = np.empty(np.broadcast_shapes(a_xyzw.shape, b_xyzw.shape))
+    product[..., 0] = aw * bx + ax * bw + ay * bz - az * by
+    product[..., 1] = aw * by - ax * bz + ay * bw + az * bx
+    product[..., 2] = aw * bz + ax * by - ay * bx + az * bw
+    product[..., 3] = aw * bw - ax * bx - ay * by - az * bz
+    return product
+
+
+def conjugated(quat_xyzw: NDArray[Any]) -> NDArray[np.float64]:
+    """The inverses of unit quaternions (..., 4)."""
+    inverse: NDArray[np.float64] = quat_xyzw * (-1.0, -1.0, -1.0, 1.0)
+    return inverse
+
+
+def matrix_from_quaternion(quat_xyzw: NDArray[Any]) -> NDArray[np.float64]:
+    """Unit quaternions (..., 4) -> rotation matrices (..., 3, 3)."""
+    x, y, z, w = (quat_xyzw[..., i] for i in range(4))
+    matrix = np.empty((*quat_xyzw.shape[:-1], 3, 3))
+    for i, row in enumerate(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    ):
+        for k, values in enumerate(row):
+            matrix[..., i, k] = values
+    return matrix
+
+
+def _length(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """(..., 3) -> (..., 1). einsum is several times as fast as a sum over an axis this short."""
+    length: NDArray[np.float64] = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
+    return length

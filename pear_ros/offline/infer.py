@@ -45,6 +45,7 @@ class NamedImage:
     image: ImageArray | None  # (H, W, 3) RGB
     stamp_s: float
     source: str = ""  # images of the same source are in order of time
+    is_still: bool = False  # not of a video
 
 
 def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
@@ -78,7 +79,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
                 unreadable += 1
                 continue
             camera = _camera(entry.image, config, options)
-            frame = Frame(entry.image, camera, entry.stamp_s, entry.source, boxes)
+            frame = Frame(entry.image, camera, entry.stamp_s, entry.source, boxes, entry.is_still)
             wants_mesh = options.vertices or options.overlay is not None
             (people,) = pipeline.step([frame], wants_mesh)
             if options.overlay is not None:
@@ -128,8 +129,9 @@ def read_images(paths: Iterable[Path]) -> Iterator[NamedImage]:
     """Yields every image of the files; videos frame by frame."""
     for index, path in enumerate(paths):
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            # A source of its own: people are not tracked from one picture to the next.
-            yield NamedImage(f"{index:05d}_{path.stem}", _read_picture(path), 0.0, f"i{index}")
+            # A source of its own: people are not followed from one picture to the next.
+            name = f"{index:05d}_{path.stem}"
+            yield NamedImage(name, _read_picture(path), 0.0, f"i{index}", is_still=True)
         else:
             yield from _read_video(index, path)
 
@@ -182,6 +184,10 @@ def write_people(
         "joints": np.concatenate([p.joints for p in people]),
         "translation": np.concatenate([p.translation for p in people]),
         "is_metric": np.array([p.is_metric for p in people for _ in p.ids], dtype=np.bool_),
+        "visible": np.array([seen for p in people for seen in p.visible], dtype=np.bool_),
+        "age_s": np.concatenate([p.age_s for p in people]),
+        "plausibility": np.concatenate([p.plausibility for p in people]),
+        "shape_confidence": np.concatenate([p.shape_confidence for p in people]),
     }
     for field in dataclasses.fields(EhmParameters):
         arrays[field.name] = np.concatenate([getattr(p.parameters, field.name) for p in people])

@@ -154,4 +154,8 @@ def people_from_message(
         rotations=bodies.rotations.numpy(),
         vertices=None if bodies.vertices is None else bodies.vertices.numpy(),
         is_metric=all(human.is_metric for human in humans),
+        visible=tuple(human.visible for human in humans),
+        age_s=np.array([human.age for human in humans], np.float32),
+        plausibility=np.array([human.plausibility for human in humans], np.float32),
+        shape_confidence=np.array([human.shape_confidence for human in humans], np.float32),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 from geometry_msgs.msg import Point
@@ -18,6 +18,7 @@ from pear_ros.ros.cdr import MARK, splice_points
 
 MARKER_LIFETIME = Duration(seconds=2.0)  # how long RViz shows a person after the node has stopped
 SKELETON_WIDTH_M = 0.015
+PREDICTED_OPACITY = 0.35  # of people who are not seen in the image
 
 
 def mesh_markers(
@@ -31,7 +32,7 @@ def mesh_markers(
     assert people.vertices is not None
     placed = people.vertices + people.translation[:, None]  # (N, V, 3) m, optical frame
     triangles = placed.astype(np.float64)[:, faces.reshape(-1)]  # (N, 3 F, 3)
-    return _spliced_markers(people.ids, triangles, Marker.TRIANGLE_LIST, 1.0, header, deleted_ids)
+    return _spliced_markers(people, triangles, Marker.TRIANGLE_LIST, 1.0, header, deleted_ids)
 
 
 def skeleton_markers(
@@ -43,13 +44,11 @@ def skeleton_markers(
     """
     joints = (people.joints + people.translation[:, None]).astype(np.float64)  # (N, 55, 3)
     lines = joints[:, bones.reshape(-1)]  # (N, 2 B, 3)
-    return _spliced_markers(
-        people.ids, lines, Marker.LINE_LIST, SKELETON_WIDTH_M, header, deleted_ids
-    )
+    return _spliced_markers(people, lines, Marker.LINE_LIST, SKELETON_WIDTH_M, header, deleted_ids)
 
 
 def _spliced_markers(
-    ids: Sequence[str],
+    people: People,
     points: NDArray[np.float64],  # (N, P, 3)
     kind: int,
     scale: float,
@@ -57,15 +56,20 @@ def _spliced_markers(
     deleted_ids: Collection[str],
 ) -> bytes:
     mark = [Point(x=x, y=y, z=z) for x, y, z in MARK]
-    markers = [_marker(id_, kind, scale, header, mark) for id_ in ids]
+    markers = [
+        _marker(id_, 1.0 if visible else PREDICTED_OPACITY, kind, scale, header, mark)
+        for id_, visible in zip(people.ids, people.visible, strict=True)
+    ]
     markers += [Marker(header=header, ns=id_, action=Marker.DELETE) for id_ in deleted_ids]
     return splice_points(serialize_message(MarkerArray(markers=markers)), list(points))
 
 
-def _marker(id_: str, kind: int, scale: float, header: Header, points: list[Point]) -> Marker:
+def _marker(
+    id_: str, opacity: float, kind: int, scale: float, header: Header, points: list[Point]
+) -> Marker:
     marker = Marker(header=header, ns=id_, type=kind, action=Marker.ADD, points=points)
     marker.color.r, marker.color.g, marker.color.b = person_color(id_)
-    marker.color.a = 1.0
+    marker.color.a = opacity
     marker.scale.x = marker.scale.y = marker.scale.z = scale
     marker.pose.orientation.w = 1.0
     marker.lifetime = MARKER_LIFETIME.to_msg()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import secrets
 import signal
+import string
 import threading
 import time
 import traceback
@@ -101,7 +103,9 @@ class PearNode(LifecycleNode):
             if self.config.detection.detector == "topic":
                 detections_type()
             started_s = time.monotonic()
-            self._pipeline = pipeline = self._load(self.config, self._problems)
+            prefix = self.config.tracking.id_prefix or _random_prefix()
+            config = self.config.replaced({"tracking.id_prefix": prefix})
+            self._pipeline = pipeline = self._load(config, self._problems)
             tf = self._create_output(TFMessage, "/tf", QoSProfile(depth=100))
             for name in self.config.camera.names or ("",):
                 self._cameras[name] = self._make_camera(name, pipeline, tf)
@@ -256,6 +260,13 @@ class PearNode(LifecycleNode):
             if self._attempt(partial(camera.publish, *result)):
                 del jobs[name]
             self._attempt(partial(camera.publish_pictures, *result))
+
+
+def _random_prefix() -> str:
+    """Five characters and "_": ids differ between nodes, and after a restart."""
+    letters = string.ascii_lowercase
+    others = (secrets.choice(letters + string.digits) for _ in range(4))
+    return f"{secrets.choice(letters)}{''.join(others)}_"
 
 
 def main(args: list[str] | None = None, load: LoadPipeline = load_pipeline) -> int:

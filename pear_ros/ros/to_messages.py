@@ -38,7 +38,11 @@ def humans_message(
     humans = [
         msg.Human(
             id=people.ids[i],
+            visible=people.visible[i],
+            age=float(people.age_s[i]),
             score=float(people.boxes.scores[i]),
+            plausibility=float(people.plausibility[i]),
+            shape_confidence=float(people.shape_confidence[i]),
             region=regions[i],
             parameters=msg.EhmParameters(**{name: rows[i] for name, rows in parameters.items()}),
             translation=people.translation[i],

@@ -28,6 +28,7 @@ from pear_ros.people import (
     FloatArray,
     ImageArray,
     People,
+    seen_now,
 )
 from pear_ros.rendering.renderer import Light, Lighting, Rendering, render
 from pear_ros.synthetic.actions import Repertoire
@@ -267,6 +268,7 @@ class Scene:
             rotations=bodies.rotations.numpy(),
             vertices=vertices,
             is_metric=True,
+            **seen_now(len(boxes)),
         )
 
 

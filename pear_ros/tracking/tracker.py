@@ -1,61 +1,355 @@
-"""Assigns the boxes of an image to the people of the previous images."""
+"""Follows the people of one camera: sightings in, people with ids out.
+
+Each image brings sightings, the people estimated in it. They are assigned to the people who are
+followed (association.py), whose motion is modelled in metres and seconds (motion.py), so low and
+uneven image rates need no other settings. A new person is reported after sure sightings; who is
+not seen in an image is reported as predicted for some time, and forgotten later.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from numpy.typing import NDArray
 
-from pear_ros.geometry.boxes import box_iou_batch
-from pear_ros.people import FloatArray
+from pear_ros.config import TrackingSettings
+from pear_ros.geometry.boxes import box_iou_batch, boxes_around, margins_of
+from pear_ros.geometry.camera import project
+from pear_ros.people import Camera, FloatArray
+from pear_ros.tracking import motion
+from pear_ros.tracking.association import (
+    OVERLAP,
+    POSITION_GATE,
+    Likeness,
+    assigned,
+    costs,
+    pose_distances,
+    shape_distances,
+)
+from pear_ros.tracking.motion import Motion
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+SHAPE_COEFFICIENTS = 10  # of the betas, those with the largest effect
+SHAPE_MEMORY = 45  # number of sightings that enter the mean shape and its noise
+SHAPE_NOISE = 0.3  # root mean square error of an estimated coefficient, before it is known better
+POSE_JOINTS = 22  # of the body without head and hands
+# A candidate may miss this many images, or this time, between its first sightings.
+CANDIDATE_MISSES = 1
+CANDIDATE_TIMEOUT_S = 0.4
+# A person who is not seen is predicted for `predict_s` if somebody nearer covers this share of the
+# box, else for this time; not if less than this share is in the image: the person has left.
+COVERED = 0.25
+NEARER = 1.3  # more than 1, as distances are not certain
+UNEXPLAINED_S = 0.3
+UNEXPLAINED_MISSES = 2  # images; a detector may miss anybody now and then
+LEAST_INSIDE = 0.7
 
 
 @dataclass(frozen=True)
-class Track:
-    """One person's last box."""
+class Sightings:
+    """The N people estimated in an image."""
 
-    id: str
-    xyxy: FloatArray  # (4,) px
-    seen_s: float
+    xyxy: FloatArray  # (N, 4) px
+    scores: FloatArray  # (N,) of the detector, 0 to 1
+    joints_xyxy: FloatArray  # (N, 4) px, extent of the projected joints
+    position: Array  # (N, 3) m, of the pelvis, optical
+    joints: FloatArray  # (N, 22, 3) m, relative to the pelvis
+    betas: FloatArray  # (N, 10)
+    is_detected: bool = True  # False: `xyxy` are boxes that the tracker expected
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, rows: Rows) -> Sightings:
+        if np.array_equal(rows, np.arange(len(self))):
+            return self
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        is_detected = arrays.pop("is_detected")
+        return Sightings(
+            **{name: values[rows] for name, values in arrays.items()}, is_detected=is_detected
+        )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Where T people should be in the next image."""
+
+    xyxy: FloatArray  # (T, 4) px
+    scores: FloatArray  # (T,) of the last detections
+    missed: Rows  # (T,) number of images since each was seen
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The M people to report for an image: first who is seen, in the order of the sightings."""
+
+    ids: tuple[str, ...]
+    sighting: Rows  # (M,) index of the sighting; -1: not seen in this image, but predicted
+    moved: FloatArray  # (M, 3) m, expected motion since the last sighting; 0 for who is seen
+    scores: FloatArray  # (M,) of the last detections
+    xyxy: FloatArray  # (M, 4) px, the expected box where there is no sighting
+    age_s: FloatArray  # (M,) time since the first sighting
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """The state of T people, candidates included, at the time of the last image."""
+
+    number: Rows  # (T,) of the id; 0: a candidate
+    motion: Motion  # (T,)
+    xyxy: FloatArray  # (T, 4) px, the box of the last sighting, moved with the motion
+    margins: FloatArray  # (T, 4) of the last detected box, see `geometry.boxes.margins_of`
+    joints: FloatArray  # (T, 22, 3) m, of the last sighting, relative to the pelvis
+    betas: FloatArray  # (T, 10) mean of the sightings
+    shape_variance: Array  # (T,) usual squared distance of a sighting's betas from the mean
+    score: FloatArray  # (T,) of the last detection
+    evidence: FloatArray  # (T,) sum of the scores of all detections
+    seen_at: Array  # (T, 3) m, position at the last sighting
+    sightings: Rows  # (T,)
+    missed: Rows  # (T,) images since the last sighting
+    first_s: NDArray[np.float64]  # (T,) stamp of the first sighting
+    seen_s: NDArray[np.float64]  # (T,) stamp of the last sighting
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def __getitem__(self, rows: Rows | NDArray[np.bool_]) -> _Tracks:
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if np.array_equal(rows, np.arange(len(self))):
+            return self  # everybody in the same order, which is the usual case
+        return _Tracks(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 class Tracker:
-    """Tracks the people of one camera by the overlap of their boxes.
+    """Follows the people of one camera. Ids are `prefix` and a number, and are never reused."""
 
-    The assignment maximises the sum of the intersections over union; pairs below `min_iou` do not
-    match. A person who was not seen for `timeout_s` is forgotten. Ids are never reused.
-    """
+    def __init__(self, prefix: str, settings: TrackingSettings) -> None:
+        self._prefix = prefix
+        self._settings = settings
+        self._next_number = 1
+        self._stamp_s = 0.0
+        self.forget()
 
-    def __init__(self, prefix: str, min_iou: float, timeout_s: float) -> None:
-        self._min_iou = min_iou
-        self._timeout_s = timeout_s
-        self._tracks: list[Track] = []
-        self._names: Iterator[str] = (f"{prefix}{i}" for i in itertools.count(1))
+    def __call__(
+        self, sightings: Sightings, camera: Camera, size: tuple[int, int], stamp_s: float
+    ) -> Followed:
+        """Assigns N sightings of an image of `size` (height, width), px.
 
-    def __call__(self, xyxy: FloatArray, stamp_s: float) -> tuple[str, ...]:
-        """Returns the ids of N boxes (N, 4), px; stamps must not decrease from call to call."""
-        known = [t for t in self._tracks if stamp_s - t.seen_s <= self._timeout_s]
-        before = np.array([track.xyxy for track in known], np.float32).reshape(-1, 4)
-        overlap = box_iou_batch(before, xyxy)  # (tracks, N)
-        overlap[overlap < self._min_iou] = 0
-        matched: dict[int, int] = {
-            box: track
-            for track, box in zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
-            if overlap[track, box] > 0
-        }
-        seen = [
-            replace(known[matched[i]], xyxy=box, seen_s=stamp_s)
-            if i in matched
-            else Track(next(self._names), box, stamp_s)
-            for i, box in enumerate(xyxy)
-        ]
-        unseen = [track for i, track in enumerate(known) if i not in matched.values()]
-        self._tracks = seen + unseen
-        return tuple(track.id for track in seen)
+        Stamps must not decrease from call to call.
+        """
+        known = self._advanced(camera, stamp_s)
+        matched, rows = assigned(_costs(known, sightings, stamp_s))
+        seen = _corrected(known[matched], sightings[rows], stamp_s)
+        # Expected boxes belong to people who are known: nobody new is in them.
+        others = _without(len(sightings), rows)[: len(sightings) * sightings.is_detected]
+        new = _candidates(sightings[others], stamp_s)
+        unseen = known[_without(len(known), matched)]
+        unseen = replace(unseen, missed=unseen.missed + 1)
+        unseen = unseen[self._is_kept(unseen, camera, stamp_s)]
+
+        tracks = self._confirmed(_joined(seen, new, unseen))
+        self._tracks, self._stamp_s = tracks, stamp_s
+        sighting = np.concatenate((rows, others, np.full(len(unseen), -1)))
+        return self._reported(tracks, sighting, size, stamp_s)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of everybody who is followed, whether reported or not."""
+        return self._names(self._tracks.number[self._tracks.number > 0])
+
+    def _names(self, numbers: Rows) -> tuple[str, ...]:
+        return tuple(f"{self._prefix}{number:04d}" for number in numbers)
+
+    def expected(self, camera: Camera, stamp_s: float) -> Expected:
+        """Where the confirmed people should be in an image at `stamp_s`."""
+        tracks = self._advanced(camera, stamp_s)
+        tracks = tracks[tracks.number > 0]
+        return Expected(tracks.xyxy, tracks.score, tracks.missed)
 
     def forget(self) -> None:
-        """Drops all tracks, for example when time has jumped back; ids continue."""
-        self._tracks = []
+        """Drops all people, for example when time has jumped back; numbers continue."""
+        nobody = Sightings(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((0, 4), np.float32),
+            np.zeros((0, 3)),
+            np.zeros((0, POSE_JOINTS, 3), np.float32),
+            np.zeros((0, SHAPE_COEFFICIENTS), np.float32),
+        )
+        self._tracks = _candidates(nobody, 0.0)
+
+    def _advanced(self, camera: Camera, stamp_s: float) -> _Tracks:
+        """The people who are not forgotten, as expected at `stamp_s`."""
+        tracks = self._tracks
+        tracks = tracks[stamp_s - tracks.seen_s <= self._settings.timeout_s]
+        elapsed_s = np.full(len(tracks), max(stamp_s - self._stamp_s, 0.0))
+        moved = motion.predicted(tracks.motion, elapsed_s)
+        xyxy = _moved_boxes(tracks.xyxy, tracks.motion.position, moved.position, camera)
+        return replace(tracks, motion=moved, xyxy=xyxy)
+
+    def _is_kept(self, unseen: _Tracks, camera: Camera, stamp_s: float) -> NDArray[np.bool_]:
+        """(T,) False for candidates who are not seen again soon, and who is behind the camera."""
+        is_candidate = unseen.number == 0
+        is_late = (unseen.missed > CANDIDATE_MISSES) & (
+            stamp_s - unseen.seen_s > CANDIDATE_TIMEOUT_S
+        )
+        kept: NDArray[np.bool_] = ~(is_candidate & is_late) & (
+            unseen.motion.position[:, 2] > motion.LEAST_DEPTH_M
+        )
+        return kept
+
+    def _confirmed(self, tracks: _Tracks) -> _Tracks:
+        """Gives numbers to the candidates whose sightings have a sufficient sum of scores."""
+        ready = np.flatnonzero(
+            (tracks.number == 0) & (tracks.evidence >= self._settings.confirm_score)
+        )
+        number = tracks.number.copy()
+        number[ready] = self._next_number + np.arange(len(ready))
+        self._next_number += len(ready)
+        return replace(tracks, number=number)
+
+    def _reported(
+        self, tracks: _Tracks, sighting: Rows, size: tuple[int, int], stamp_s: float
+    ) -> Followed:
+        unseen_s = stamp_s - tracks.seen_s
+        # Who was seen for a moment only is predicted for a moment only.
+        seen_for_s = tracks.seen_s - tracks.first_s
+        limit_s = np.minimum(self._settings.predict_s, seen_for_s + UNEXPLAINED_S)
+        is_explained = _hidden(tracks) | (tracks.missed <= UNEXPLAINED_MISSES)
+        limit_s = np.where(is_explained, limit_s, np.minimum(limit_s, UNEXPLAINED_S))
+        is_expected = (unseen_s < limit_s) & (_share_inside(tracks.xyxy, size) > LEAST_INSIDE)
+        is_reported = (tracks.number > 0) & ((sighting >= 0) | is_expected)
+        rows = np.flatnonzero(is_reported)
+        rows = rows[np.argsort(np.where(sighting < 0, len(tracks), sighting)[rows], kind="stable")]
+        reported = tracks[rows]
+        return Followed(
+            ids=self._names(reported.number),
+            sighting=sighting[rows],
+            moved=(reported.motion.position - reported.seen_at).astype(np.float32),
+            scores=reported.score,
+            xyxy=reported.xyxy,
+            age_s=(stamp_s - reported.first_s).astype(np.float32),
+        )
+
+
+def _costs(known: _Tracks, sightings: Sightings, stamp_s: float) -> Array:
+    """The cost (T, N) of each pair; infinite if it cannot match."""
+    cost = np.full((len(known), len(sightings)), np.inf)
+    position, volume = motion.squared_distances(known.motion, sightings.position)
+    iou = box_iou_batch(known.xyxy, sightings.xyxy)
+    # Only pairs that can match are compared: P of T x N.
+    rows, columns = np.nonzero((position < POSITION_GATE**2) | (iou > OVERLAP))
+    cost[rows, columns] = costs(
+        Likeness(
+            position=position[rows, columns],
+            volume=volume[rows],
+            iou=iou[rows, columns],
+            shape=shape_distances(known.betas[rows], sightings.betas[columns])
+            / known.shape_variance[rows],
+            pose_m=pose_distances(known.joints[rows], sightings.joints[columns]),
+            unseen_s=stamp_s - known.seen_s[rows],
+        )
+    )
+    return cost
+
+
+def _candidates(sightings: Sightings, stamp_s: float) -> _Tracks:
+    count = len(sightings)
+    return _Tracks(
+        number=np.zeros(count, np.int64),
+        motion=motion.started(sightings.position),
+        xyxy=sightings.xyxy,
+        margins=margins_of(sightings.xyxy, sightings.joints_xyxy),
+        joints=sightings.joints,
+        betas=sightings.betas,
+        shape_variance=np.full(count, SHAPE_NOISE**2),
+        score=sightings.scores,
+        evidence=sightings.scores,
+        seen_at=sightings.position,
+        sightings=np.ones(count, np.int64),
+        missed=np.zeros(count, np.int64),
+        first_s=np.full(count, stamp_s),
+        seen_s=np.full(count, stamp_s),
+    )
+
+
+def _corrected(known: _Tracks, sightings: Sightings, stamp_s: float) -> _Tracks:
+    """The state of T people after a sighting of each."""
+    count = known.sightings + 1
+    share = 1 / np.minimum(count, SHAPE_MEMORY)[:, None].astype(np.float32)
+    moved = motion.corrected(known.motion, sightings.position)
+    if sightings.is_detected:
+        xyxy, evidence = sightings.xyxy, known.evidence + sightings.scores
+        margins = margins_of(xyxy, sightings.joints_xyxy)
+    else:
+        margins, evidence = known.margins, known.evidence
+        xyxy = boxes_around(sightings.joints_xyxy, margins)
+    return replace(
+        known,
+        motion=moved,
+        xyxy=xyxy,
+        margins=margins,
+        joints=sightings.joints,
+        betas=known.betas + share * (sightings.betas - known.betas),
+        shape_variance=known.shape_variance
+        + (shape_distances(known.betas, sightings.betas) - known.shape_variance)
+        / (SHAPE_MEMORY + np.minimum(count, SHAPE_MEMORY)),
+        score=sightings.scores,
+        evidence=evidence,
+        seen_at=moved.position,
+        sightings=count,
+        missed=np.zeros_like(known.missed),
+        seen_s=np.full(len(known), stamp_s),
+    )
+
+
+def _joined(*parts: _Tracks) -> _Tracks:
+    parts = tuple(part for part in parts if len(part)) or parts[:1]
+    if len(parts) == 1:
+        return parts[0]
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(_Tracks)}
+    joined = motion.joined(columns.pop("motion"))
+    return _Tracks(motion=joined, **{name: np.concatenate(rows) for name, rows in columns.items()})
+
+
+def _hidden(tracks: _Tracks) -> NDArray[np.bool_]:
+    """(T,) whether somebody nearer, who was seen later, covers a part of a person's box."""
+    xyxy, depth = tracks.xyxy.astype(np.float64), tracks.motion.position[:, 2]
+    corner = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
+    shared = (corner - np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])).clip(0).prod(-1)  # (T, T)
+    area = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).prod(1), 1e-9)
+    covers = (depth[None] < NEARER * depth[:, None]) & (tracks.missed <= tracks.missed[:, None])
+    np.fill_diagonal(covers, False)
+    hidden: NDArray[np.bool_] = (covers & (shared / area[:, None] > COVERED)).any(1)
+    return hidden
+
+
+def _share_inside(xyxy: FloatArray, size: tuple[int, int]) -> Array:
+    """(T,) the share of each box (T, 4), px, that is inside of an image (height, width)."""
+    height, width = size
+    clipped = xyxy.clip(0, (width, height, width, height)).astype(np.float64)
+    area = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).astype(np.float64).prod(1), 1e-9)
+    inside: Array = (clipped[:, 2:] - clipped[:, :2]).prod(1) / area
+    return inside
+
+
+def _without(count: int, rows: Rows) -> Rows:
+    """The numbers from 0 to count - 1 that are not in `rows`."""
+    is_other = np.ones(count, bool)
+    is_other[rows] = False
+    return np.flatnonzero(is_other)
+
+
+def _moved_boxes(xyxy: FloatArray, before_m: Array, after_m: Array, camera: Camera) -> FloatArray:
+    """Boxes (T, 4), px, of people who move from one position (T, 3), m, to another."""
+    is_visible = np.minimum(before_m[:, 2], after_m[:, 2])[:, None] > motion.LEAST_DEPTH_M
+    with np.errstate(divide="ignore", invalid="ignore"):
+        before_px, after_px = (
+            project(position.astype(np.float32), camera) for position in (before_m, after_m)
+        )  # (T, 2)
+        scale = before_m[:, 2:] / after_m[:, 2:]
+    corners = [(xyxy[:, i : i + 2] - before_px) * scale + after_px for i in (0, 2)]
+    return np.where(is_visible, np.concatenate(corners, 1), xyxy).astype(np.float32)

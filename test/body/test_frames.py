@@ -8,7 +8,7 @@ from samples import random_parameters
 from scipy.spatial.transform import Rotation
 
 from pear_ros.body.frames import Poses, body_frames
-from pear_ros.people import JOINT, Boxes, People
+from pear_ros.people import JOINT, Boxes, People, seen_now
 
 LEFT, UP, FORWARD = np.eye(3)  # a person's directions at rest, in SMPL-X's axes
 X, Y, Z = np.eye(3)
@@ -27,6 +27,7 @@ def people(count: int) -> People:
         rotations=rotations.astype(np.float32),
         vertices=None,
         is_metric=True,
+        **seen_now(count),
     )
 
 

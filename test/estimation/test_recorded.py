@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -14,8 +13,17 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICES, NO_CUDA
-from estimators import Setup, Tiny, assert_same, estimated, frames_of
+from estimators import (
+    Setup,
+    Tiny,
+    assert_same,
+    assert_same_tensors,
+    estimated,
+    frames_of,
+    posed,
+)
 from host_stream import HostStream
+from samples import random_parameters
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from waits import Operations, Waits
@@ -26,7 +34,7 @@ from pear_ros.estimation import recorded as recorded_module
 from pear_ros.estimation.estimator import Estimator
 from pear_ros.estimation.recorded import RecordedEstimator
 from pear_ros.people import Boxes, Camera, EhmParameters, Frame
-from pear_ros.system.cuda_graphs import BATCHES, CudaStream, Recorded
+from pear_ros.system.cuda_graphs import BATCHES, CudaStream
 
 COUNTS = {
     "no frame": [],
@@ -38,6 +46,7 @@ COUNTS = {
     "more than the largest batch": [3, 4],
 }
 SMALL_BATCHES = (1, 2, 4)
+TOLERANCE = {"cpu": 2e-5, "cuda": 1e-3}
 
 
 @pytest.fixture
@@ -46,21 +55,35 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_module, "BATCHES", SMALL_BATCHES)
 
 
-@pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
 @pytest.mark.parametrize("recorded", [True, False], ids=["torch", "engine"])
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.usefixtures("_small_batches")
-def test_recordings_agree_with_the_estimator(
-    small_assets: BodyAssets, device: str, recorded: bool, mesh: bool
+def test_estimates_agree_with_the_estimator(
+    small_assets: BodyAssets, device: str, recorded: bool
 ) -> None:
     """The steps of each batch size after the first replay its recordings."""
     setup = Setup(small_assets, device, recorded)
     for seed, counts in enumerate((*COUNTS.values(), [2], [1])):
         frames = frames_of(counts, seed=seed)
-        expected = estimated(setup.expected, frames, mesh)
-        found = estimated(setup.found, frames, mesh)
-        assert_same(found, expected, 2e-5 if device == "cpu" else 1e-3)
+        expected = estimated(setup.expected, frames)
+        assert_same(estimated(setup.found, frames), expected, TOLERANCE[device])
     assert set(setup.network.batches) == set(SMALL_BATCHES)
+
+
+@pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.usefixtures("_small_batches")
+def test_posed_bodies_agree_with_the_estimator(
+    small_assets: BodyAssets, device: str, mesh: bool
+) -> None:
+    """Nobody, batches that are padded and several batches; those that follow replay recordings."""
+    setup = Setup(small_assets, device, recorded=True)
+    for seed, people in enumerate((0, 1, 2, 3, 7, 2, 1, 0)):
+        parameters = random_parameters(people, seed)
+        expected = posed(setup.expected, parameters, mesh)
+        found = posed(setup.found, parameters, mesh)
+        assert_same_tensors(found, expected, TOLERANCE[device])
+    assert set(setup.found._bodies) == {(1, False), *((n, mesh) for n in SMALL_BATCHES)}
 
 
 @pytest.mark.slow
@@ -70,63 +93,48 @@ def test_more_people_than_the_largest_batch(small_assets: BodyAssets, device: st
     setup = Setup(small_assets, device, recorded=True)
     for seed in (1, 2):
         frames = frames_of([20, 21], seed=seed)
-        expected = estimated(setup.expected, frames, mesh=True)
-        found = estimated(setup.found, frames, mesh=True)
-        assert_same(found, expected, 2e-5 if device == "cpu" else 1e-3)
+        expected = estimated(setup.expected, frames)
+        assert_same(estimated(setup.found, frames), expected, TOLERANCE[device])
+        bodies = posed(setup.expected, expected.parameters, mesh=True)
+        found = posed(setup.found, expected.parameters, mesh=True)
+        assert_same_tensors(found, bodies, TOLERANCE[device])
     assert set(setup.network.batches) == {1, 16, 32}
     assert {1, 16, 32} <= set(BATCHES)
+    assert set(setup.found._bodies) == {(1, False), (16, True), (32, True)}
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_larger_images_get_a_larger_buffer(
     small_assets: BodyAssets, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And everything is recorded again, as the stream has forgotten the recordings' memory."""
     monkeypatch.setattr(recorded_module, "PIXELS", 1000)
     setup = Setup(small_assets, device, recorded=True)
+    recorded = setup.count_recordings()
+    counts = []
     for seed, scale in enumerate((0.2, 1, 3, 0.5)):
         frames = frames_of([1, 2], scale, seed)
-        expected = estimated(setup.expected, frames, mesh=False)
-        assert_same(estimated(setup.found, frames, mesh=False), expected, 1e-3)
+        expected = estimated(setup.expected, frames)
+        assert_same(estimated(setup.found, frames), expected, 1e-3)
+        counts.append(len(recorded))
+        for mesh in (False, True):
+            bodies = posed(setup.expected, expected.parameters, mesh)
+            found = posed(setup.found, expected.parameters, mesh)
+            assert_same_tensors(found, bodies, 1e-3)
+        counts.append(len(recorded))
+    assert counts == [3, 5, 8, 10, 13, 15, 15, 15]
 
 
-@pytest.mark.parametrize(
-    "counts",
-    [
-        pytest.param([3], id="three"),
-        pytest.param([3, 4], id="more than the largest batch", marks=pytest.mark.slow),
-    ],
-)
-@pytest.mark.parametrize("hold", [1, 2, 3], ids="after {} frames".format)
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.usefixtures("_small_batches")
-def test_shapes_are_held(
-    small_assets: BodyAssets,
-    device: str,
-    hold: int,
-    counts: list[int],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Also if a mesh or a larger image needs new recordings in between."""
-    monkeypatch.setattr(recorded_module, "PIXELS", 1000)
-    setup = Setup(small_assets, device, recorded=True, hold=hold)
-    used = []
-    for i in range(6):
-        frames = frames_of(counts, scale=2 if i == 2 else 0.5, seed=i)
-        mesh = i in (1, 3)
-        expected = estimated(setup.expected, frames, mesh)
-        found = estimated(setup.found, frames, mesh)
-        assert_same(found, expected, 1e-4)
-        used.append(found.parameters.betas)
-    for i in range(1, 6):
-        assert torch.equal(used[i - 1], used[i]) == (i >= hold), i
-
-
-def test_the_next_step_does_not_change_estimates(small_assets: BodyAssets) -> None:
+def test_the_next_step_does_not_change_results(small_assets: BodyAssets) -> None:
     setup = Setup(small_assets, "cpu", recorded=True)
-    first = estimated(setup.found, frames_of([3], seed=1), mesh=True)
-    kept = copy.deepcopy(first)
-    estimated(setup.found, frames_of([3], seed=2), mesh=True)
-    assert_same(first, kept, atol=0)
+    estimates = estimated(setup.found, frames_of([3], seed=1))
+    bodies = [posed(setup.found, random_parameters(3, 1), mesh) for mesh in (False, True)]
+    kept = copy.deepcopy((estimates, bodies))
+    estimated(setup.found, frames_of([3], seed=2))
+    for before, after, mesh in zip(bodies, kept[1], (False, True), strict=True):
+        posed(setup.found, random_parameters(3, 2), mesh)
+        assert_same_tensors(before, after, atol=0)
+    assert_same(estimates, kept[0], atol=0)
 
 
 class Enqueued(TorchDispatchMode):
@@ -143,35 +151,57 @@ class Enqueued(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-def test_a_step_waits_once_at_its_end(small_assets: BodyAssets) -> None:
+def test_an_estimate_waits_once_at_its_end(small_assets: BodyAssets) -> None:
     """Five people are one batch; everything before the wait is only enqueued."""
     setup = Setup(small_assets, "cpu", recorded=True)
-    estimated(setup.found, frames_of([2, 3]), mesh=False)
+    estimated(setup.found, frames_of([2, 3]))
     done: list[str] = []
     setup.stream.wait = lambda: done.append("wait")  # type: ignore[method-assign]
-    step = setup.found._steps[8, False]
-    for name in ("crops", "network", "posed"):
-        recorded = getattr(step, name)
-        recorded.replay = partial(done.append, name)
+    step = setup.found._steps[8]
+    for name in ("crops", "network", "estimates"):
+        getattr(step, name).replay = partial(done.append, name)
     with Enqueued(done):
-        estimated(setup.found, frames_of([2, 3]), mesh=False)
-    image, crop_rows, pose_rows, results = ["copy"] * 4
-    assert done == [image, crop_rows, "crops", "network", pose_rows, "posed", results, "wait"]
+        estimated(setup.found, frames_of([2, 3]))
+    image, crop_rows, turns, results = ["copy"] * 4
+    assert done == [image, crop_rows, "crops", "network", turns, "estimates", results, "wait"]
 
 
-def test_joints_and_mesh_share_the_recording_of_the_network(small_assets: BodyAssets) -> None:
+@pytest.mark.parametrize("mesh", [False, True], ids=["joints", "mesh"])
+def test_a_pose_waits_once_at_its_end(small_assets: BodyAssets, mesh: bool) -> None:
     setup = Setup(small_assets, "cpu", recorded=True)
-    recorded, record = [], setup.stream.record
+    posed(setup.found, random_parameters(5), mesh)
+    done: list[str] = []
+    setup.stream.wait = lambda: done.append("wait")  # type: ignore[method-assign]
+    setup.found._bodies[8, mesh].replay = partial(done.append, "bodies")
+    with Enqueued(done):
+        posed(setup.found, random_parameters(5), mesh)
+    assert done == ["copy", "bodies", "copy", "wait"]
 
-    def count(work: Callable[[], Any]) -> Recorded[Any]:
-        recorded.append(work)
-        return record(work)
 
-    setup.stream.record = count  # type: ignore[method-assign]
-    frames = frames_of([2])
-    for mesh, expected in ((False, 3), (True, 4), (False, 4), (True, 4)):
-        estimated(setup.found, frames, mesh)
-        assert len(recorded) == expected
+def test_the_start_records_what_most_people_need(small_assets: BodyAssets) -> None:
+    """Except for meshes, which few outputs need."""
+    setup = Setup(small_assets, "cpu", recorded=True, most_people=3)
+    recorded = setup.count_recordings()
+    for people in (1, 2, 3):
+        estimated(setup.found, frames_of([people]))
+        posed(setup.found, random_parameters(people), mesh=False)
+    assert not recorded
+    posed(setup.found, random_parameters(5), mesh=False)
+    assert len(recorded) == 1
+
+
+def test_each_part_is_recorded_once(small_assets: BodyAssets) -> None:
+    """Estimates as crops, network and body model; bodies with and without a mesh."""
+    setup = Setup(small_assets, "cpu", recorded=True)
+    recorded = setup.count_recordings()
+    parameters = random_parameters(2)
+    for expected in ((3, 4, 5), (5, 5, 5)):
+        estimated(setup.found, frames_of([2]))
+        counts = [len(recorded)]
+        for mesh in (False, True):
+            posed(setup.found, parameters, mesh)
+            counts.append(len(recorded))
+        assert tuple(counts) == expected
 
 
 def test_pixels_beyond_2_to_the_24_are_found(small_assets: BodyAssets) -> None:
@@ -180,8 +210,7 @@ def test_pixels_beyond_2_to_the_24_are_found(small_assets: BodyAssets) -> None:
     large = np.zeros((4101, 4099, 3), np.uint8)  # an odd number of pixels
     box = Boxes(np.array([[10, 10, 99, 200]], np.float32), np.ones(1, np.float32))
     frames = [Frame(large, Camera(4000, 4000, 2000, 2000), 0.0, "large", box), *frames_of([2])]
-    found = estimated(setup.found, frames, mesh=False)
-    assert_same(found, estimated(setup.expected, frames, mesh=False))
+    assert_same(estimated(setup.found, frames), estimated(setup.expected, frames))
 
 
 class ReadsAValue(Tiny):
@@ -247,45 +276,50 @@ def test_a_recorded_step_neither_copies_nor_waits(
     refused = []
     for device in ("meta", "cpu"):
         found = RecordedEstimator(
-            Tiny(device), BodyModel(small_assets, device), 0, HostStream(None), 2
+            Tiny(device), BodyModel(small_assets, device), HostStream(None), 2
         )
         found._network = network(device, width=160).halve()
         with Waits() as waits, torch.no_grad():
             try:
                 answer = found._network(found._crop(found._crop_rows.on_device[:2]))
+                found._estimates(found._turns.on_device[:2], answer)
                 for mesh in (False, True):
-                    found._pose(found._pose_rows.on_device[:2], answer, mesh)
+                    found._pose(found._parameters.on_device[:2], mesh)
             except RuntimeError as error:
                 refused.append(str(error))
         refused += waits.found
     assert bool(refused) == is_refused, refused
 
 
-@pytest.mark.parametrize(("mesh", "most"), [(False, 80), (True, 110)], ids=["joints", "mesh"])
-def test_a_recorded_step_has_few_operations(
-    small_assets: BodyAssets, mesh: bool, most: int
-) -> None:
+@pytest.mark.parametrize(("part", "most"), [("estimates", 80), ("joints", 50), ("mesh", 82)])
+def test_a_recorded_step_has_few_operations(small_assets: BodyAssets, part: str, most: int) -> None:
     """Without the network's. A GPU takes longer to launch most of them than to run them.
 
-    With torch 2.13 there are 75 for joints and 105 with a mesh.
+    With torch 2.13 there are 75 for estimates, 48 for posed joints and 78 for a mesh.
     """
     network = Tiny("meta")
-    found = RecordedEstimator(network, BodyModel(small_assets, "meta"), 0, HostStream(None))
-    crop_rows, pose_rows = found._crop_rows.on_device[:2], found._pose_rows.on_device[:2]
+    found = RecordedEstimator(network, BodyModel(small_assets, "meta"), HostStream(None))
+    crop_rows, turns, parameters = (
+        table.on_device[:2] for table in (found._crop_rows, found._turns, found._parameters)
+    )
     with torch.no_grad():
         answer = network(torch.zeros(2, 256, 256, 3, dtype=torch.uint8, device="meta"))
         with Operations() as operations:
-            found._crop(crop_rows)
-            found._pose(pose_rows, answer, mesh)
+            if part == "estimates":
+                found._crop(crop_rows)
+                found._estimates(turns, answer)
+            else:
+                found._pose(parameters, mesh=part == "mesh")
     assert 0 < operations.count <= most
 
 
 @NO_CUDA
 def test_cuda_graphs_do_not_wait(small_assets: BodyAssets) -> None:
-    """Torch raises an error if the host waits for the device before the end of the step."""
+    """Torch raises an error if the host waits for the device before the end of a part."""
     setup = Setup(small_assets, "cuda", recorded=True)
-    frames = frames_of([3])
-    estimated(setup.found, frames, mesh=True)
+    frames, parameters = frames_of([3]), random_parameters(3)
+    estimated(setup.found, frames)
+    posed(setup.found, parameters, mesh=True)
     wait = setup.stream.wait
 
     def last_wait() -> None:
@@ -297,7 +331,8 @@ def test_cuda_graphs_do_not_wait(small_assets: BodyAssets) -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(torch.cuda.set_sync_debug_mode, "default")
         torch.cuda.set_sync_debug_mode("error")
-        estimated(setup.found, frames, mesh=True)
+        estimated(setup.found, frames)
+        posed(setup.found, parameters, mesh=True)
 
 
 @NO_CUDA
@@ -305,10 +340,12 @@ def test_recordings_are_made_in_a_worker_thread(small_assets: BodyAssets) -> Non
     """The node's worker records meshes when they are first needed. In float16, like PEAR."""
     network = Tiny("cuda", width=160).halve()
     body_model = BodyModel(small_assets, "cuda")
-    found = RecordedEstimator(network, body_model, 0, CudaStream(network.device), most_people=4)
-    expected = Estimator(network, body_model, 0)
+    found = RecordedEstimator(network, body_model, CudaStream(network.device), most_people=4)
+    expected = Estimator(network, body_model)
     frames = frames_of([3])
     with ThreadPoolExecutor(1) as worker:
         for mesh in (False, True, False):
-            estimates = worker.submit(estimated, found, frames, mesh).result()
-            assert_same(estimates, estimated(expected, frames, mesh), 3e-2)
+            estimates = worker.submit(estimated, found, frames).result()
+            assert_same(estimates, estimated(expected, frames), 3e-2)
+            bodies = worker.submit(posed, found, estimates.parameters, mesh).result()
+            assert_same_tensors(bodies, posed(expected, estimates.parameters, mesh), 1e-3)

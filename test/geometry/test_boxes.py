@@ -1,6 +1,8 @@
-"""Boxes: clipping, squares, overlap."""
+"""Boxes: clipping, squares, overlap, margins around joints."""
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import pytest
@@ -8,9 +10,12 @@ from samples import golden
 
 from pear_ros.geometry.boxes import (
     box_iou_batch,
+    boxes_around,
     boxes_inside,
     clip_boxes,
+    margins_of,
     square_boxes,
+    suppress_overlaps,
     usable,
 )
 from pear_ros.people import Boxes
@@ -141,3 +146,94 @@ def test_overlaps_of_batches(n: int, m: int) -> None:
     for i in range(n):
         for k in range(m):
             assert overlaps[i, k] == box_iou_batch(a[i : i + 1], b[k : k + 1])[0, 0]
+
+
+# --- Overlapping boxes are suppressed -------------------------------------------------------------
+
+# Left sides of boxes 10 px wide and their scores -> the rows that are kept; at most a third.
+SUPPRESSED = {
+    "nobody": ([], [], []),
+    "one": ([0], [0.5], [0]),
+    "apart, the best first": ([0, 50, 90], [0.5, 0.9, 0.7], [1, 2, 0]),
+    "the better of two": ([0, 2], [0.5, 0.9], [1]),
+    "the same twice": ([0, 0], [0.5, 0.5], [0]),
+    "equal scores keep their order": ([90, 0, 50], [0.5, 0.5, 0.5], [0, 1, 2]),
+    "an overlap of the limit": ([0, 5], [0.9, 0.5], [0, 1]),
+    "who is suppressed suppresses nobody": ([0, 4, 8], [0.9, 0.8, 0.7], [0, 2]),
+    "a worse one between": ([0, 4, 8], [0.8, 0.7, 0.9], [2, 0]),
+    "two groups": ([0, 51, 1, 50], [0.6, 0.7, 0.9, 0.8], [2, 3]),
+}
+
+
+@pytest.mark.parametrize(("lefts", "scores", "kept"), SUPPRESSED.values(), ids=SUPPRESSED)
+def test_suppress_overlaps(lefts: list[float], scores: list[float], kept: list[int]) -> None:
+    boxes = Boxes(xyxy(*((x, 0, x + 10, 20) for x in lefts)), np.array(scores, np.float32))
+    found = suppress_overlaps(boxes, 1 / 3)
+    np.testing.assert_array_equal(found.xyxy, boxes.xyxy[kept])
+    np.testing.assert_array_equal(found.scores, boxes.scores[kept])
+
+
+def random_boxes(count: int, size_px: float) -> Boxes:
+    """Boxes of about 100x100 px in an image of `size_px`."""
+    random = np.random.default_rng(0)
+    corner, size = random.uniform(0, size_px, (count, 2)), random.uniform(80, 120, (count, 2))
+    scores = random.random(count).astype(np.float32)
+    return Boxes(np.concatenate((corner, corner + size), 1).astype(np.float32), scores)
+
+
+def test_who_is_kept_overlaps_nobody_and_who_is_not_overlaps_a_better_one() -> None:
+    boxes = random_boxes(300, 300)
+    found = suppress_overlaps(boxes, 0.5)
+    assert 10 < len(found) < 290
+    assert (np.diff(found.scores) <= 0).all()
+    overlaps = box_iou_batch(found.xyxy, found.xyxy) - np.eye(len(found))
+    assert overlaps.max() <= 0.5
+    is_kept = np.isin(boxes.scores, found.scores)
+    better = found.scores[:, None] > boxes.scores[None, ~is_kept]
+    overlaps = box_iou_batch(found.xyxy, boxes.xyxy[~is_kept])
+    assert ((overlaps > 0.5) & better).any(0).all()
+
+
+@pytest.mark.parametrize("size_px", [500, 20_000], ids=["crowded", "sparse"])
+def test_ten_thousand_boxes_are_suppressed_quickly(size_px: float) -> None:
+    """The bound is one that a loaded machine keeps."""
+    boxes = random_boxes(10_000, size_px)
+    began_s = time.process_time()
+    suppress_overlaps(boxes, 0.6)
+    assert time.process_time() - began_s < 3
+
+
+# --- Margins around joints ------------------------------------------------------------------------
+
+JOINTS = xyxy((100, 50, 140, 250), (300, 200, 420, 260))
+DETECTED = xyxy((90, 40, 160, 255), (310, 205, 400, 230))  # the second hides behind a desk
+
+
+def test_margins_give_the_boxes_again() -> None:
+    margins = margins_of(DETECTED, JOINTS)
+    np.testing.assert_allclose(boxes_around(JOINTS, margins), DETECTED, atol=1e-3)
+
+
+def test_margins_are_relative_to_the_longer_side() -> None:
+    np.testing.assert_allclose(
+        margins_of(DETECTED, JOINTS)[0], [-10 / 200, -10 / 200, 20 / 200, 5 / 200], rtol=1e-6
+    )
+
+
+def test_margins_move_and_grow_with_the_person() -> None:
+    margins = margins_of(DETECTED, JOINTS)
+    np.testing.assert_allclose(
+        boxes_around(1.5 * JOINTS + 30, margins), 1.5 * DETECTED + 30, atol=1e-3
+    )
+
+
+def test_joints_at_one_point_do_no_harm() -> None:
+    point = xyxy((10, 10, 10, 10))
+    margins = margins_of(xyxy((0, 0, 20, 20)), point)
+    assert np.isfinite(margins).all()
+    np.testing.assert_array_equal(boxes_around(point, margins), point)
+
+
+def test_margins_of_nobody() -> None:
+    assert margins_of(xyxy(), xyxy()).shape == (0, 4)
+    assert boxes_around(xyxy(), xyxy()).shape == (0, 4)

@@ -12,9 +12,14 @@ from torch import Tensor
 
 from pear_ros.geometry.rotation import (
     axis_angle_from_matrix,
+    conjugated,
     matrix_from_6d,
     matrix_from_axis_angle,
+    matrix_from_quaternion,
+    multiplied,
     quaternion_from_matrix,
+    quaternion_from_rotvec,
+    rotvec_from_quaternion,
 )
 
 SHAPES = [(), (0,), (7,), (2, 0, 3), (4, 5)]
@@ -158,3 +163,86 @@ def test_axis_angles_of_float32_matrices() -> None:
     # Rotations are compared, not vectors: near pi the axis may flip.
     turned = (Rotation.from_rotvec(found) * ANY.inv()).magnitude()
     assert turned.max() < 1e-6
+
+
+# --- Quaternions ----------------------------------------------------------------------------------
+
+
+def quaternions() -> np.ndarray:
+    """(N, 4): those of `turns`, with both signs."""
+    canonical = Rotation.from_matrix(turns()).as_quat(canonical=True)
+    return np.concatenate((canonical, -canonical))
+
+
+def test_quaternions_of_axis_angles_agree_with_scipy() -> None:
+    vectors = np.concatenate((ANY.as_rotvec(), 3 * ANY.as_rotvec(), 1e-9 * ANY.as_rotvec()))
+    found = quaternion_from_rotvec(vectors)
+    expected = Rotation.from_rotvec(vectors).as_quat()
+    same_sign = found * np.sign((found * expected).sum(1, keepdims=True))
+    np.testing.assert_allclose(same_sign, expected, rtol=0, atol=1e-14)
+
+
+def test_small_axis_angles_are_not_rounded() -> None:
+    vectors = np.array([(0, 0, 0), (1e-300, 0, 0), (0, -1e-20, 0), (1e-9, 1e-9, 1e-9)])
+    found = quaternion_from_rotvec(vectors)
+    np.testing.assert_allclose(found[:, :3], vectors / 2, rtol=1e-15)
+    np.testing.assert_array_equal(found[:, 3], 1)
+    np.testing.assert_allclose(rotvec_from_quaternion(found), vectors, rtol=1e-15)
+
+
+def test_axis_angles_of_quaternions_agree_with_scipy() -> None:
+    """Near half a turn the axis may flip, so rotations are compared; else vectors, too."""
+    quat_xyzw = quaternions()
+    found, expected = rotvec_from_quaternion(quat_xyzw), Rotation.from_quat(quat_xyzw)
+    length = np.linalg.norm(found, axis=1)
+    assert (length <= math.pi + 1e-15).all()
+    np.testing.assert_allclose(
+        Rotation.from_rotvec(found).as_matrix(), expected.as_matrix(), rtol=0, atol=1e-14
+    )
+    is_clear = length < 3.14
+    assert is_clear.sum() > 3000
+    np.testing.assert_allclose(found[is_clear], expected.as_rotvec()[is_clear], rtol=0, atol=1e-12)
+
+
+def test_products_agree_with_scipy() -> None:
+    a, b = quaternions(), np.random.default_rng(1).permutation(quaternions())
+    found = Rotation.from_quat(multiplied(a, b))
+    expected = Rotation.from_quat(a) * Rotation.from_quat(b)
+    np.testing.assert_allclose(found.as_matrix(), expected.as_matrix(), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(multiplied(a, b), axis=1), 1, rtol=0, atol=1e-14)
+
+
+def test_one_quaternion_multiplies_many() -> None:
+    one, many = quaternions()[7], quaternions()
+    expected = multiplied(np.broadcast_to(one, many.shape), many)
+    np.testing.assert_array_equal(multiplied(one, many), expected)
+
+
+def test_conjugated_quaternions_are_the_inverses() -> None:
+    quat_xyzw = quaternions()
+    expected = Rotation.from_quat(quat_xyzw).inv().as_matrix()
+    found = Rotation.from_quat(conjugated(quat_xyzw)).as_matrix()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+    identity = np.broadcast_to((0.0, 0.0, 0.0, 1.0), quat_xyzw.shape)
+    product = multiplied(conjugated(quat_xyzw), quat_xyzw)
+    np.testing.assert_allclose(product, identity, rtol=0, atol=1e-14)
+
+
+def test_matrices_of_quaternions_agree_with_scipy() -> None:
+    quat_xyzw = quaternions()
+    expected = Rotation.from_quat(quat_xyzw).as_matrix()
+    np.testing.assert_allclose(matrix_from_quaternion(quat_xyzw), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes_of_quaternions(shape: tuple[int, ...]) -> None:
+    vectors = normal(*shape, 3).numpy()
+    quat_xyzw = quaternion_from_rotvec(vectors)
+    assert quat_xyzw.shape == conjugated(quat_xyzw).shape == (*shape, 4)
+    assert multiplied(quat_xyzw, quat_xyzw).shape == (*shape, 4)
+    assert matrix_from_quaternion(quat_xyzw).shape == (*shape, 3, 3)
+    assert rotvec_from_quaternion(quat_xyzw).shape == (*shape, 3)
+    for i in np.ndindex(*shape):
+        np.testing.assert_array_equal(quat_xyzw[i], quaternion_from_rotvec(vectors[i]))
+        matrix = matrix_from_quaternion(quat_xyzw[i])
+        np.testing.assert_array_equal(matrix_from_quaternion(quat_xyzw)[i], matrix)

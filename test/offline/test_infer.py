@@ -36,6 +36,10 @@ ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
     "vertices": ("f4", (150, 3)),
     "translation": ("f4", (3,)),
     "is_metric": ("b1", ()),
+    "visible": ("b1", ()),
+    "age_s": ("f4", ()),
+    "plausibility": ("f4", ()),
+    "shape_confidence": ("f4", ()),
     "global_orient": ("f4", (1, 3, 3)),
     "body_pose": ("f4", (21, 3, 3)),
     "left_hand_pose": ("f4", (15, 3, 3)),
@@ -145,13 +149,34 @@ def test_a_video(run: Run, video: Path) -> None:
     assert_rows(arrays, FRAMES)
     names = [f"00000_clip_{i:06d}" for i in range(FRAMES)]
     assert arrays["image_names"].tolist() == names
-    assert len(set(arrays["id"])) == 1  # frames are tracked
+    assert all(id_.startswith("v0_p0") for id_ in arrays["id"])
     assert list_inputs([video]) == [(video, FRAMES)]
     for i, entry in enumerate(read_images([video])):
         assert entry.stamp_s == pytest.approx(i / RATE_HZ)
         assert entry.image is not None
         # The codecs change a grey image by 2 (MJPG) and 4 (mp4v) levels; libraries differ.
         assert np.abs(entry.image.astype(int) - 40 * i).max() <= 6
+
+
+def test_a_person_of_a_video_keeps_the_id(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "still.avi"
+    fourcc = cv2.VideoWriter_fourcc(*"MJPG")  # type: ignore[attr-defined]
+    writer = cv2.VideoWriter(str(path), fourcc, RATE_HZ, (WIDTH, HEIGHT))
+    for _ in range(FRAMES):
+        writer.write(noise(0))
+    writer.release()
+    _, arrays = run(path)
+    assert arrays["id"].tolist() == ["v0_p0001"] * FRAMES
+    assert arrays["visible"].all()
+    np.testing.assert_allclose(arrays["age_s"], np.arange(FRAMES) / RATE_HZ, rtol=1e-6)
+    assert (np.diff(arrays["shape_confidence"]) > 0).all()
+
+
+def test_pictures_are_not_of_the_same_person(run: Run, folder: Path) -> None:
+    """Not smoothed either: each picture is the first of its people."""
+    _, arrays = run(folder)
+    assert len(set(arrays["id"])) == 3
+    assert not arrays["age_s"].any()
 
 
 def test_colors_are_rgb(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from samples import random_parameters
 
-from pear_ros.people import Boxes, Camera, FloatArray, ImageArray, People
+from pear_ros.people import Boxes, Camera, FloatArray, ImageArray, People, seen_now
 from pear_ros.rendering.overlay import draw_people, person_color
 from pear_ros.rendering.renderer import NEAR_PLANE_M
 
@@ -36,6 +36,7 @@ def people(*vertices: FloatArray, ids: tuple[str, ...] = ()) -> People:
         rotations=np.zeros((count, 55, 3, 3), np.float32),
         vertices=np.stack(vertices) if vertices else np.zeros((0, 4, 3), np.float32),
         is_metric=True,
+        **seen_now(count),
     )
 
 

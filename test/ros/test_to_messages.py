@@ -28,7 +28,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import BodyModel
-from pear_ros.people import JOINT, JOINT_NAMES, Boxes, Camera, People
+from pear_ros.people import JOINT, JOINT_NAMES, Boxes, Camera, People, seen_now
 from pear_ros.rendering.overlay import person_color
 from pear_ros.ros.ehm_fields import smplx_keywords
 from pear_ros.ros.from_messages import boxes_from_detections, camera_from_info, people_from_message
@@ -68,6 +68,7 @@ def some_people(ids: tuple[str, ...], num_vertices: int = 30, seed: int = 0) -> 
         rotations=rotations.astype(np.float32),
         vertices=normal(num_vertices, 3),
         is_metric=True,
+        **seen_now(n),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from host_stream import HostStream
 from torch import Tensor
 
 from pear_ros.assets.body_assets import BodyAssets
-from pear_ros.body.body_model import BodyModel
+from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.estimation.estimator import Estimate, Estimates, Estimator
 from pear_ros.estimation.recorded import RecordedEstimator, Stream
 from pear_ros.images.crop import squares_of
@@ -20,8 +21,10 @@ from pear_ros.network.head import HeadConfig
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import Boxes, Camera, EhmParameters, Frame
-from pear_ros.system.cuda_graphs import CudaStream
+from pear_ros.system.cuda_graphs import CudaStream, Recorded
 from pear_ros.system.device import forbid_reduced_precision
+
+T = TypeVar("T", EhmParameters, Bodies)
 
 
 class Tiny:
@@ -71,36 +74,57 @@ def frames_of(counts: Sequence[int], scale: float = 1, seed: int = 3) -> list[Fr
     return frames
 
 
-def estimated(estimator: Estimate, frames: list[Frame], mesh: bool) -> Estimates:
+def estimated(estimator: Estimate, frames: list[Frame]) -> Estimates:
     boxes = [frame.boxes or Boxes.empty() for frame in frames]
-    squares = squares_of(frames, boxes)
-    ids = tuple(f"p{i}" for i in range(len(squares)))
     with torch.inference_mode():
-        return estimator(frames, squares, ids, mesh)
+        return estimator(frames, squares_of(frames, boxes))
+
+
+def posed(estimator: Estimate, parameters: EhmParameters, mesh: bool) -> Bodies:
+    ids = tuple(f"p{i}" for i in range(len(parameters.betas)))
+    with torch.inference_mode():
+        return estimator.pose(ids, parameters, mesh)
 
 
 def assert_same(found: Estimates, expected: Estimates, atol: float = 2e-5) -> None:
-    for part in ("parameters", "bodies"):
-        for field in dataclasses.fields(getattr(expected, part)):
-            a, b = (
-                getattr(getattr(estimates, part), field.name) for estimates in (found, expected)
-            )
-            if b is None:
-                assert a is None
-            else:
-                torch.testing.assert_close(a, b, rtol=1e-5, atol=atol)
+    assert_same_tensors(found.parameters, expected.parameters, atol)
+    assert_same_tensors(found.bodies, expected.bodies, atol)
     torch.testing.assert_close(found.translation, expected.translation, rtol=1e-4, atol=atol)
+
+
+def assert_same_tensors(found: T, expected: T, atol: float = 2e-5) -> None:
+    """`found` and `expected` are EhmParameters or Bodies."""
+    for field in dataclasses.fields(expected):  # type: ignore[arg-type]
+        a, b = (getattr(batch, field.name) for batch in (found, expected))
+        if b is None:
+            assert a is None
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=atol)
 
 
 class Setup:
     """A RecordedEstimator (`found`) and the Estimator that it must agree with (`expected`)."""
 
-    def __init__(self, assets: BodyAssets, device: str, recorded: bool, hold: int = 0) -> None:
+    def __init__(
+        self, assets: BodyAssets, device: str, recorded: bool, most_people: int = 1
+    ) -> None:
         forbid_reduced_precision()
         self.network = Tiny(device, recorded)
         self.stream: Stream = (
             HostStream(None) if device == "cpu" else CudaStream(self.network.device)
         )
         body_model = BodyModel(assets, device)
-        self.found = RecordedEstimator(self.network, body_model, hold, self.stream)
-        self.expected = Estimator(Tiny("cpu"), BodyModel(assets), hold)
+        self.found = RecordedEstimator(self.network, body_model, self.stream, most_people)
+        self.expected = Estimator(Tiny("cpu"), BodyModel(assets))
+
+    def count_recordings(self) -> list[Any]:
+        """Returns a list that gets an entry for each recording from now on."""
+        recorded: list[Any] = []
+        record = self.stream.record
+
+        def counting(work: Callable[[], Any]) -> Recorded[Any]:
+            recorded.append(work)
+            return record(work)
+
+        self.stream.record = counting  # type: ignore[method-assign]
+        return recorded

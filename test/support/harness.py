@@ -270,11 +270,19 @@ def stamp_ns(message: Any) -> int:
     return stamp.sec * 10**9 + stamp.nanosec
 
 
+# Each image is one person, whatever the network with random weights makes of it.
+AS_SEEN = {
+    "detection.detector": "full_frame",
+    "detection.min_plausibility": 0.0,
+    "tracking.predict_s": 0.0,
+}
+
+
 @contextmanager
 def running(folder: Path, *arguments: str, **parameters: Any) -> Iterator[System]:
-    """A System in its own domain."""
+    """A System in its own domain; the settings are AS_SEEN, unless changed by `parameters`."""
     with own_domain() as domain:
-        system = System(folder, domain, [*arguments_of(parameters), *arguments])
+        system = System(folder, domain, [*arguments_of(AS_SEEN | parameters), *arguments])
         try:
             yield system
         finally:

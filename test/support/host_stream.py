@@ -16,20 +16,23 @@ class HostStream:
 
     def __init__(self, device: Any) -> None:
         self.handle = 0x5EA
+        self._pool = object()
 
     def record(self, work: Callable[[], Any]) -> Recorded[Any]:
         with self.current():
             recorded = Recorded(lambda: None, work())
+        pool = self._pool
 
         def replay() -> None:
             assert HostStream.is_current, "the graph is replayed on another stream"
+            assert pool is self._pool, "the graph is replayed after its memory was given up"
             recorded.result = work()
 
         recorded.replay = replay
         return recorded
 
     def forget(self) -> None:
-        pass
+        self._pool = object()
 
     def wait(self) -> None:
         pass

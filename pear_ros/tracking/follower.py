@@ -1,0 +1,126 @@
+"""Follows and smooths the people of one camera: estimates in, people with ids out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pear_ros.config import SmoothingSettings, TrackingSettings
+from pear_ros.geometry.boxes import square_boxes
+from pear_ros.geometry.camera import project
+from pear_ros.people import Boxes, Camera, EhmParameters, FloatArray, IntArray, map_tensors
+from pear_ros.tracking.pose_filter import PoseFilter
+from pear_ros.tracking.tracker import (
+    POSE_JOINTS,
+    SHAPE_COEFFICIENTS,
+    Expected,
+    Sightings,
+    Tracker,
+)
+
+NEAREST_M = 0.05  # depth at which a joint's projection is limited
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """The N people estimated in an image."""
+
+    boxes: Boxes  # (N,)
+    parameters: EhmParameters
+    translation: FloatArray  # (N, 3) m, optical
+    joints: FloatArray  # (N, 55, 3) m, without the translation
+    plausibility: FloatArray  # (N,) 0 to 1
+    is_detected: bool  # False: the boxes are those that were expected
+
+
+@dataclass(frozen=True)
+class FollowedPeople:
+    """The M people to publish for an image, not posed yet; fields as in `People`."""
+
+    ids: tuple[str, ...]
+    boxes: Boxes
+    crop_xywh: FloatArray
+    parameters: EhmParameters
+    translation: FloatArray
+    visible: tuple[bool, ...]
+    age_s: FloatArray
+    plausibility: FloatArray
+    shape_confidence: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Follower:
+    """The tracker and the filters of one camera. Not thread-safe."""
+
+    def __init__(
+        self, prefix: str, tracking: TrackingSettings, smoothing: SmoothingSettings
+    ) -> None:
+        self._tracker = Tracker(prefix, tracking)
+        self._filter = PoseFilter(smoothing)
+        self._plausibility: dict[str, float] = {}  # at the last sighting, by id
+
+    def expected(self, camera: Camera, stamp_s: float) -> Expected:
+        """Where the people who are followed should be in an image at `stamp_s`."""
+        return self._tracker.expected(camera, stamp_s)
+
+    def forget(self) -> None:
+        """Drops all people; ids continue."""
+        self._tracker.forget()
+        self._filter.keep(())
+
+    def __call__(
+        self, people: Estimated, camera: Camera, size: tuple[int, int], stamp_s: float
+    ) -> FollowedPeople:
+        """Takes in the people of an image of `size` (height, width), px."""
+        followed = self._tracker(_sightings(people, camera), camera, size, stamp_s)
+        is_seen = followed.sighting >= 0
+        rows = followed.sighting[is_seen]
+        seen_ids = tuple(id_ for id_, seen in zip(followed.ids, is_seen, strict=True) if seen)
+        everybody = set(self._tracker.ids)
+        self._filter.keep(everybody)
+        self._filter(seen_ids, _rows(people.parameters, rows), people.translation[rows], stamp_s)
+        scores = dict(zip(seen_ids, people.plausibility[rows].tolist(), strict=True))
+        self._plausibility = {
+            id_: score for id_, score in (self._plausibility | scores).items() if id_ in everybody
+        }
+        smoothed = self._filter.smoothed(followed.ids)
+        xyxy = followed.xyxy.copy()
+        xyxy[is_seen] = people.boxes.xyxy[rows]
+        height, width = size
+        return FollowedPeople(
+            ids=followed.ids,
+            boxes=Boxes(xyxy, followed.scores),
+            crop_xywh=square_boxes(xyxy, width, height),
+            parameters=smoothed.parameters,
+            translation=smoothed.translation + followed.moved * ~is_seen[:, None],
+            visible=tuple(is_seen.tolist()),
+            age_s=followed.age_s,
+            plausibility=np.array([self._plausibility[id_] for id_ in followed.ids], np.float32),
+            shape_confidence=smoothed.shape_confidence,
+        )
+
+
+def _sightings(people: Estimated, camera: Camera) -> Sightings:
+    placed = people.joints + people.translation[:, None]  # (N, 55, 3) m
+    placed[..., 2] = np.maximum(placed[..., 2], NEAREST_M)
+    pixels = project(placed, camera)
+    return Sightings(
+        xyxy=people.boxes.xyxy,
+        scores=people.boxes.scores,
+        joints_xyxy=np.concatenate((pixels.min(1), pixels.max(1)), 1),
+        position=placed[:, 0].astype(np.float64),
+        joints=people.joints[:, :POSE_JOINTS] - people.joints[:, :1],
+        betas=people.parameters.betas.numpy()[:, :SHAPE_COEFFICIENTS],
+        is_detected=people.is_detected,
+    )
+
+
+def _rows(parameters: EhmParameters, rows: IntArray) -> EhmParameters:
+    if np.array_equal(rows, np.arange(len(parameters.betas))):
+        return parameters  # everybody in the same order, which is the usual case
+    index = torch.from_numpy(rows)
+    return map_tensors(parameters, lambda values: values[index])
