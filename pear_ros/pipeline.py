@@ -109,7 +109,8 @@ class Pipeline:
             is_seen = people.missed == 0
             seen = Boxes(people.xyxy, people.scores)[is_seen]
             seen = seen[usable_boxes(seen.xyxy, *_size(frame)[::-1])]
-            expected.append(Expected(seen, people.xyxy, bool((people.missed == 1).any())))
+            is_unclear = people.has_candidates or bool((people.missed == 1).any())
+            expected.append(Expected(seen, people.xyxy, is_unclear))
         every_nth = self.config.detection.every_nth
         found, is_detected = self._cadence(frames, expected, every_nth)
         boxes = [

@@ -255,7 +255,7 @@ def measure_cadence(scenes: int = 8, images: int = 60) -> dict[str, dict[str, fl
             answers = iter(reported)
             truth = [np.flatnonzero(shot.visible > 0.4) for shot in scene_shots]
             boxes = [s.people.boxes.xyxy[r] for s, r in zip(scene_shots, truth, strict=True)]
-            unused: list[Sightings] = [None] * images
+            unused: list[Sightings] = [None] * images  # type: ignore[list-item]
             stamps_s = [i / 15 for i in range(images)]
             sequence = Simulated(stamps_s, [r + 1 for r in truth], boxes, unused)
             rows.append(scores(sequence, lambda *_, answers=answers: next(answers)))

@@ -15,14 +15,14 @@ class Expected:
 
     seen: Boxes  # of those seen in the last image, with their last scores
     all_xyxy: FloatArray  # (T, 4) px, of everybody
-    is_lost: bool  # the last image was the first in which somebody was not seen
+    is_unclear: bool  # in the last image somebody was lost, or somebody new is to be confirmed
 
 
 class Cadence:
     """A detector that is not needed for each image. Not thread-safe.
 
-    The detector runs if nobody is followed, if somebody was lost in the last image, and otherwise
-    on every n-th image of a camera. In the other images the boxes are those of the people who are
+    The detector runs if nobody is followed, if somebody was lost or somebody new was seen in the
+    last image, and otherwise on every n-th image of a camera. In the other images the boxes are those of the people who are
     followed, where they are expected, so no image waits for the detector.
     """
 
@@ -48,6 +48,6 @@ class Cadence:
             self._since[frame.source] = -(len(self._since) % every_nth)
             return True
         since = self._since[frame.source] + 1
-        is_due = since >= every_nth or not len(expected.seen) or expected.is_lost
+        is_due = since >= every_nth or not len(expected.seen) or expected.is_unclear
         self._since[frame.source] = 0 if is_due else since
         return is_due

@@ -41,19 +41,12 @@ def prepare(images: Sequence[ImageArray], size: Size) -> list[NDArray[np.float32
 
 @dataclass(frozen=True)
 class YoloxDecoder:
-    """The cells of one image -> the boxes of its people.
+    """The cells of one image -> the boxes of its people."""
 
-    Attributes:
-        size: Height and width of the input, px.
-        strides: Of its cells, px.
-        person: Index of the class person.
-        is_decoded: Whether the file computes boxes in px of the input itself.
-    """
-
-    size: Size
-    strides: tuple[int, ...]
-    person: int
-    is_decoded: bool
+    size: Size  # height and width of the input, px
+    strides: tuple[int, ...]  # of its cells, px
+    person: int  # index of the class person
+    is_decoded: bool  # whether the file computes boxes in px of the input itself
 
     def __call__(self, outputs: Sequence[FloatArray], image_size: Size) -> Boxes:
         """Decodes the output (N, 5 + classes) of an image of `image_size` (height, width) px.

@@ -80,6 +80,7 @@ class Expected:
     xyxy: FloatArray  # (T, 4) px
     scores: FloatArray  # (T,) of the last detections
     missed: Rows  # (T,) number of images since each was seen
+    has_candidates: bool  # somebody new was seen in the last image who is not confirmed yet
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,9 @@ class Tracker:
     def expected(self, camera: Camera, stamp_s: float) -> Expected:
         """Where the confirmed people should be in an image at `stamp_s`."""
         tracks = self._advanced(camera, stamp_s)
+        is_new = (tracks.number == 0) & (tracks.missed == 0)
         tracks = tracks[tracks.number > 0]
-        return Expected(tracks.xyxy, tracks.score, tracks.missed)
+        return Expected(tracks.xyxy, tracks.score, tracks.missed, bool(is_new.any()))
 
     def forget(self) -> None:
         """Drops all people, for example when time has jumped back; numbers continue."""

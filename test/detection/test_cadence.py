@@ -22,8 +22,8 @@ def boxes(*lefts: float) -> Boxes:
     return Boxes(xyxy, np.full(len(lefts), 0.7, np.float32))
 
 
-def expected(*lefts: float, hidden: Sequence[float] = (), is_lost: bool = False) -> Expected:
-    return Expected(boxes(*lefts), boxes(*lefts, *hidden).xyxy, is_lost)
+def expected(*lefts: float, hidden: Sequence[float] = (), is_unclear: bool = False) -> Expected:
+    return Expected(boxes(*lefts), boxes(*lefts, *hidden).xyxy, is_unclear)
 
 
 class Recorder:
@@ -57,7 +57,7 @@ def test_all_images_are_detected_while_nobody_is_followed() -> None:
 
 
 def test_the_next_image_is_detected_after_somebody_was_lost() -> None:
-    followed, lost = expected(1), expected(1, hidden=[2], is_lost=True)
+    followed, lost = expected(1), expected(1, hidden=[2], is_unclear=True)
     found = detections([followed, followed, lost, *[followed] * 4], 4)
     assert found == [True, False, True, False, False, False, True]  # and counts from there
 
@@ -89,7 +89,7 @@ def test_only_due_frames_are_detected() -> None:
     frames = [frame(source, stamp_s) for stamp_s, source in enumerate("abc")]
     cadence(frames, [expected(1)] * 3, 1000)
     detector.seen.clear()
-    people = [expected(1), expected(is_lost=True), expected(3)]
+    people = [expected(1), expected(is_unclear=True), expected(3)]
     found, is_detected = cadence(frames, people, 1000)
     assert is_detected == [False, True, False]
     assert detector.seen == [frames[1]]
@@ -117,7 +117,7 @@ def test_no_camera_waits_long() -> None:
     every_nth, since = 4, dict.fromkeys("abcde", 0)
     for _ in range(300):
         frames = [frame(source) for source in since if random.random() < 0.6]
-        people = [expected(1, is_lost=bool(random.random() < 0.1)) for _ in frames]
+        people = [expected(1, is_unclear=bool(random.random() < 0.1)) for _ in frames]
         found, is_detected = cadence(frames, people, every_nth)
         assert len(found) == len(is_detected) == len(frames)
         for image, is_due in zip(frames, is_detected, strict=True):
