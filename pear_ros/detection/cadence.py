@@ -22,8 +22,9 @@ class Cadence:
     """A detector that is not needed for each image. Not thread-safe.
 
     The detector runs if nobody is followed, if somebody was lost or somebody new was seen in the
-    last image, and otherwise on every n-th image of a camera. In the other images the boxes are those of the people who are
-    followed, where they are expected, so no image waits for the detector.
+    last image, and otherwise on every n-th image of a camera. In the other images the boxes are
+    those of the people who are followed, where they are expected, so no image waits for the
+    detector.
     """
 
     def __init__(self, detector: Detector) -> None:

@@ -42,12 +42,32 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
 def quaternion_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
     """Rotation matrices (..., 3, 3) -> quaternions (..., 4) x, y, z, w with w >= 0.
 
-    The result is the column of q q^T with the largest diagonal element, which avoids a division by
-    a small number: Shepperd, Quaternion from Rotation Matrix, 1978. scipy takes several times as
-    long, because it first makes the matrices orthogonal; those of bodies already are.
+    scipy takes several times as long, because it first makes the matrices orthogonal; those of
+    bodies already are.
     """
-    by_entry = np.moveaxis(matrices.reshape(-1, 3, 3).astype(np.float64), 0, -1)  # (3, 3, N)
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = by_entry
+    m = matrices.reshape(-1, 3, 3).astype(np.float64)
+    four_w_squared = 1 + m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2]
+    two_w = np.sqrt(np.maximum(four_w_squared, 1e-12))
+    quat_xyzw = np.empty((len(m), 4))
+    quat_xyzw[:, 0] = m[:, 2, 1] - m[:, 1, 2]
+    quat_xyzw[:, 1] = m[:, 0, 2] - m[:, 2, 0]
+    quat_xyzw[:, 2] = m[:, 1, 0] - m[:, 0, 1]
+    quat_xyzw[:, :3] *= (0.5 / two_w)[:, None]
+    quat_xyzw[:, 3] = 0.5 * two_w
+    large = np.flatnonzero(four_w_squared < 1)  # more than 120 degrees: w is small, or 0
+    if len(large):
+        quat_xyzw[large] = _by_largest_product(m[large])
+    quat_xyzw /= np.sqrt(np.einsum("ni,ni->n", quat_xyzw, quat_xyzw))[:, None]
+    return quat_xyzw.reshape(*matrices.shape[:-2], 4)
+
+
+def _by_largest_product(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation matrices (N, 3, 3) -> quaternions (N, 4) x, y, z, w with w >= 0, not normalised.
+
+    The result is the column of q q^T with the largest diagonal element, which avoids a division by
+    a small number: Shepperd, Quaternion from Rotation Matrix, 1978.
+    """
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = np.moveaxis(matrices, 0, -1)  # (3, 3, N)
     products = np.array(
         [
             [1 + xx - yy - zz, xy + yx, xz + zx, zy - yz],
@@ -57,10 +77,8 @@ def quaternion_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
         ]
     )  # (4, 4, N), 4 q q^T
     largest = products.diagonal().argmax(1)  # (N,)
-    quat_xyzw = products[largest, :, np.arange(len(largest))]  # (N, 4)
-    length = np.linalg.norm(quat_xyzw, axis=1)
-    quat_xyzw /= np.copysign(length, quat_xyzw[:, 3])[:, None]
-    return quat_xyzw.reshape(*matrices.shape[:-2], 4)
+    quat_xyzw: NDArray[np.float64] = products[largest, :, np.arange(len(largest))]
+    return quat_xyzw * np.copysign(1, quat_xyzw[:, 3])[:, None]
 
 
 def axis_angle_from_matrix(matrices: NDArray[Any]) -> NDArray[np.float64]:
@@ -112,6 +130,22 @@ def conjugated(quat_xyzw: NDArray[Any]) -> NDArray[np.float64]:
     """The inverses of unit quaternions (..., 4)."""
     inverse: NDArray[np.float64] = quat_xyzw * (-1.0, -1.0, -1.0, 1.0)
     return inverse
+
+
+def interpolated(
+    a_xyzw: NDArray[Any], b_xyzw: NDArray[Any], weight: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Unit quaternions (..., 4) on the shortest way from a to b: a at weight (..., 1) 0, b at 1.
+
+    Shoemake, Animating Rotation with Quaternion Curves, SIGGRAPH 1985 (slerp).
+    """
+    cos = np.einsum("...i,...i->...", a_xyzw, b_xyzw)[..., None]
+    angle = np.arccos(np.minimum(np.abs(cos), 1))  # half of the rotation between them
+    sin = np.maximum(np.sin(angle), 1e-12)
+    is_near = angle < 1e-6  # there the ratios of sines are those of the angles
+    of_a = np.where(is_near, 1 - weight, np.sin((1 - weight) * angle) / sin)
+    of_b = np.where(is_near, weight, np.sin(weight * angle) / sin)
+    return of_a * a_xyzw + np.copysign(of_b, cos) * b_xyzw
 
 
 def matrix_from_quaternion(quat_xyzw: NDArray[Any]) -> NDArray[np.float64]:

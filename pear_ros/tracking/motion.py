@@ -84,10 +84,11 @@ def corrected(motion: Motion, position: Array) -> Motion:
     """
     spread = motion.covariance[:, :3, :3]
     innovation = spread + motion.noise[:, None, None] * sighting_noise(position)
-    gain = np.swapaxes(np.linalg.solve(innovation, motion.covariance[:, :3]), 1, 2)  # (T, 6, 3)
+    inverse = np.linalg.inv(innovation)
+    gain = motion.covariance[:, :, :3] @ inverse  # (T, 6, 3)
     difference = position - motion.position
     mean: Array = motion.mean + (gain @ difference[..., None])[..., 0]
-    squared: Array = np.einsum("ti,ti->t", difference, _solved(innovation, difference))
+    squared = np.einsum("ti,tij,tj->t", difference, inverse, difference)
     growth = (np.minimum(squared / 3, MOST_SURPRISING) - 1) / NOISE_MEMORY
     noise = np.clip(motion.noise * (1 + growth), 1, MOST_NOISE).astype(np.float64)
     covariance = motion.covariance - gain @ motion.covariance[:, :3]
@@ -104,13 +105,8 @@ def squared_distances(motion: Motion, position: Array) -> tuple[Array, Array]:
     noise = motion.noise[:, None, None] * sighting_noise(motion.position)
     spread = motion.covariance[:, :3, :3] + noise
     difference = position[None] - motion.position[:, None]  # (T, N, 3)
-    squared = np.einsum("tni,tij,tnj->tn", difference, np.linalg.inv(spread), difference)
+    squared = np.einsum("tni,tni->tn", difference @ np.linalg.inv(spread), difference)
     return squared, np.sqrt(np.linalg.det(spread) / np.linalg.det(noise))
-
-
-def _solved(matrices: Array, vectors: Array) -> Array:
-    """The (T, 3) x of A x = b for matrices A (T, 3, 3) and vectors b (T, 3)."""
-    return np.linalg.solve(matrices, vectors[..., None])[..., 0].astype(np.float64)
 
 
 def sighting_noise(position: Array) -> Array:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pear_ros.geometry.rotation import (
     conjugated,
+    interpolated,
     multiplied,
-    quaternion_from_rotvec,
     rotvec_from_quaternion,
 )
 
@@ -57,6 +57,9 @@ def started(measured: Array, dimensions: int) -> Filtered:
 def filtered(state: Filtered, measured: Array, elapsed_s: Array, filter_: OneEuro) -> Filtered:
     """Filters vectors (N, K, D), each with a cutoff of its own, `elapsed_s` (N,) after the last."""
     elapsed_s = elapsed_s[:, None, None]
+    if filter_.cutoff_per_speed == 0:  # the speed does not matter
+        weight = weight_of_new(filter_.cutoff_hz, elapsed_s)
+        return Filtered(_mixed(state.value, measured, weight), measured, state.velocity)
     velocity = (measured - state.measured) / np.maximum(elapsed_s, 1e-9)
     velocity = _mixed(state.velocity, velocity, weight_of_new(SPEED_CUTOFF_HZ, elapsed_s))
     cutoff_hz = filter_.cutoff_at(_norm(velocity))  # (N, K, 1)
@@ -101,9 +104,7 @@ def filtered_rotations(
     velocity = _difference(state.measured, measured) / np.maximum(elapsed_s, 1e-9)
     velocity = _mixed(state.velocity, velocity, weight_of_new(SPEED_CUTOFF_HZ, elapsed_s))
     cutoff_hz = filter_.cutoff_at(_norm(velocity))  # (N, K, 1)
-    step = weight_of_new(cutoff_hz, elapsed_s) * _difference(state.value, measured)
-    value = multiplied(state.value, quaternion_from_rotvec(step))
-    value /= _norm(value)
+    value = interpolated(state.value, measured, weight_of_new(cutoff_hz, elapsed_s))
     return Filtered(value, measured, velocity)
 
 

@@ -220,7 +220,9 @@ class Tracker:
         # Who was seen for a moment only is predicted for a moment only.
         seen_for_s = tracks.seen_s - tracks.first_s
         limit_s = np.minimum(self._settings.predict_s, seen_for_s + UNEXPLAINED_S)
-        is_explained = _hidden(tracks) | (tracks.missed <= UNEXPLAINED_MISSES)
+        is_explained = tracks.missed <= UNEXPLAINED_MISSES
+        unclear = np.flatnonzero(~is_explained & (tracks.number > 0))
+        is_explained[unclear] = _hidden(tracks, unclear)
         limit_s = np.where(is_explained, limit_s, np.minimum(limit_s, UNEXPLAINED_S))
         is_expected = (unseen_s < limit_s) & (_share_inside(tracks.xyxy, size) > LEAST_INSIDE)
         is_reported = (tracks.number > 0) & ((sighting >= 0) | is_expected)
@@ -317,15 +319,17 @@ def _joined(*parts: _Tracks) -> _Tracks:
     return _Tracks(motion=joined, **{name: np.concatenate(rows) for name, rows in columns.items()})
 
 
-def _hidden(tracks: _Tracks) -> NDArray[np.bool_]:
-    """(T,) whether somebody nearer, who was seen later, covers a part of a person's box."""
+def _hidden(tracks: _Tracks, rows: Rows) -> NDArray[np.bool_]:
+    """(U,) whether somebody nearer, seen later, covers a part of each box of `rows` (U,)."""
     xyxy, depth = tracks.xyxy.astype(np.float64), tracks.motion.position[:, 2]
-    corner = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
-    shared = (corner - np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])).clip(0).prod(-1)  # (T, T)
-    area = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).prod(1), 1e-9)
-    covers = (depth[None] < NEARER * depth[:, None]) & (tracks.missed <= tracks.missed[:, None])
-    np.fill_diagonal(covers, False)
-    hidden: NDArray[np.bool_] = (covers & (shared / area[:, None] > COVERED)).any(1)
+    own = xyxy[rows, None]  # (U, 1, 4)
+    corner = np.minimum(own[..., 2:], xyxy[None, :, 2:])
+    shared = (corner - np.maximum(own[..., :2], xyxy[None, :, :2])).clip(0).prod(-1)  # (U, T)
+    area = np.maximum((own[..., 2:] - own[..., :2]).prod(-1), 1e-9)  # (U, 1)
+    is_nearer = depth[None] < NEARER * depth[rows, None]
+    covers = is_nearer & (tracks.missed[None] <= tracks.missed[rows, None])
+    covers[np.arange(len(rows)), rows] = False
+    hidden: NDArray[np.bool_] = (covers & (shared / area > COVERED)).any(1)
     return hidden
 
 
