@@ -216,20 +216,22 @@ class DetectionSettings(Checked):
     )
     max_people: int = setting(
         16,
-        "maximum number of people per image; those with the highest scores are kept",
+        "maximum number of detected people per image; those with the highest scores are kept",
         bounds=(1, 64),
         live=True,
     )
     every_nth: int = setting(
         1,
         "the detector runs on every n-th image of a camera; in between, the boxes are those of the "
-        "people who are followed; it also runs if nobody is followed or somebody was lost",
-        bounds=(1, 1000),
+        "people who are followed, so who comes or leaves is noticed up to n - 1 images late; it "
+        "also runs if nobody is followed or somebody was lost; without effect on given boxes",
+        bounds=(1, 30),
         live=True,
     )
     min_plausibility: float = setting(
         0.2,
-        "people whose estimate is less plausible as a person are ignored; 0: nobody is",
+        "people whose estimate is less plausible are ignored; this rejects impossible bodies, not "
+        "boxes around nothing; 0: nobody is ignored",
         bounds=(0.0, 1.0),
         live=True,
     )
@@ -304,8 +306,7 @@ class SmoothingSettings(Checked):
     )
     depth_cutoff_hz: float = setting(
         0.3,
-        "the same for positions along the ray from the camera, which are less certain; "
-        "0: no filter",
+        "the same along the ray, where positions are less certain; 0: no filter",
         unit="Hz",
         bounds=(0.0, 100.0),
     )

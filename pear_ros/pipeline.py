@@ -71,9 +71,10 @@ class Pipeline:
     def step(self, frames: Sequence[Frame], mesh: bool = False) -> list[People]:
         """Estimates the people in each frame, all of them in one batch.
 
-        Each frame is from a different camera. With `mesh` the people have vertices, too. Returns
-        one People per frame, in the order of `frames`. People whose estimate cannot be used are
-        left out and counted as problems.
+        Each frame is from a different camera; the stamps of a camera must not decrease. With `mesh`
+        the people have vertices, too. Returns one People per frame, in the order of `frames`: who
+        is seen, then who is predicted. People whose estimate cannot be used are left out and
+        counted as problems.
         """
         self._on_stage("detect")
         boxes, is_detected = self._detect(frames)  # N boxes in total
@@ -89,6 +90,10 @@ class Pipeline:
                 strict=True,
             )
         ]  # M people in total
+        for frame in frames:
+            if frame.is_still:
+                del self._followers[frame.source]
+                self._cadence.forget(frame.source)
         return self._pose(frames, followed, mesh)
 
     @property
@@ -110,7 +115,8 @@ class Pipeline:
             seen = Boxes(people.xyxy, people.scores)[is_seen]
             seen = seen[usable_boxes(seen.xyxy, *_size(frame)[::-1])]
             is_unclear = people.has_candidates or bool((people.missed == 1).any())
-            expected.append(Expected(seen, people.xyxy, is_unclear))
+            finite = people.xyxy[np.isfinite(people.xyxy).all(1)]
+            expected.append(Expected(seen, finite, is_unclear))
         every_nth = self.config.detection.every_nth
         found, is_detected = self._cadence(frames, expected, every_nth)
         boxes = [

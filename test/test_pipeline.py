@@ -322,6 +322,16 @@ def test_forgetting_an_unknown_camera(setup: Setup) -> None:
     assert step(setup, boxes(SPOTS[0])).ids == ("p0001",)
 
 
+def test_pictures_of_their_own_are_forgotten(setup: Setup) -> None:
+    """Who is in them is unsure, but nobody will see them again."""
+    setup.pipeline.config = CONFIG.replaced({"tracking.confirm_score": 5.0})
+    for i in range(3):
+        still = dataclasses.replace(frame(boxes(SPOTS[0]), f"i{i}"), is_still=True)
+        (people,) = setup.pipeline.step([still])
+        assert people.ids == (f"i{i}_p0001",)
+    assert setup.pipeline._followers == {}
+
+
 # --- Loading -------------------------------------------------------------------------------------
 
 

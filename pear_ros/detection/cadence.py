@@ -43,6 +43,10 @@ class Cadence:
             boxes[i] = in_frame
         return boxes, is_due
 
+    def forget(self, source: str) -> None:
+        """Forgets a camera."""
+        self._since.pop(source, None)
+
     def _is_due(self, frame: Frame, expected: Expected, every_nth: int) -> bool:
         if frame.source not in self._since:
             # Cameras take turns: each starts to count at another number.
@@ -50,5 +54,6 @@ class Cadence:
             return True
         since = self._since[frame.source] + 1
         is_due = since >= every_nth or not len(expected.seen) or expected.is_unclear
+        is_due |= frame.boxes is not None  # they cost nothing
         self._since[frame.source] = 0 if is_due else since
         return is_due

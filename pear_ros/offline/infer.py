@@ -59,9 +59,10 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     _require_writable(options.output)  # fails now rather than after the work
     problems = Problems(lambda message: tqdm.write(message, file=sys.stderr))
     pipeline = load_pipeline(config, problems)
-    boxes = Boxes(
-        np.array(options.boxes, np.float32).reshape(-1, 4), np.ones(len(options.boxes), np.float32)
-    )
+    boxes = None
+    if options.boxes:
+        xyxy = np.array(options.boxes, np.float32)
+        boxes = Boxes(xyxy, np.ones(len(xyxy), np.float32))
     if options.overlay is not None:
         _make_directory(options.overlay)
 

@@ -20,6 +20,7 @@ from pear_ros.tracking.tracker import (
     Tracker,
 )
 
+CAMERA_CHANGE = 0.03  # of the focal length: a larger change is another camera
 NEAREST_M = 0.05  # depth at which a joint's projection is limited
 
 
@@ -62,9 +63,12 @@ class Follower:
         self._tracker = Tracker(prefix, tracking)
         self._filter = PoseFilter(smoothing)
         self._plausibility: dict[str, float] = {}  # at the last sighting, by id
+        self._view: tuple[Camera, tuple[int, int]] | None = None  # of the last image
 
     def expected(self, camera: Camera, stamp_s: float) -> Expected:
         """Where the people who are followed should be in an image at `stamp_s`."""
+        if self._view is not None and _differ(self._view[0], camera):
+            self.forget()  # places and boxes of another camera tell nothing
         return self._tracker.expected(camera, stamp_s)
 
     def forget(self) -> None:
@@ -75,7 +79,13 @@ class Follower:
     def __call__(
         self, people: Estimated, camera: Camera, size: tuple[int, int], stamp_s: float
     ) -> FollowedPeople:
-        """Takes in the people of an image of `size` (height, width), px."""
+        """Takes in the people of an image of `size` (height, width), px.
+
+        If the camera is another one, or its images have another size, everybody is new.
+        """
+        if self._view is not None and (_differ(self._view[0], camera) or self._view[1] != size):
+            self.forget()
+        self._view = camera, size
         followed = self._tracker(_sightings(people, camera), camera, size, stamp_s)
         is_seen = followed.sighting >= 0
         rows = followed.sighting[is_seen]
@@ -102,6 +112,12 @@ class Follower:
             plausibility=np.array([self._plausibility[id_] for id_ in followed.ids], np.float32),
             shape_confidence=smoothed.shape_confidence,
         )
+
+
+def _differ(a: Camera, b: Camera) -> bool:
+    """Whether two cameras differ by more than a lens does that breathes or refocuses."""
+    before, after = (np.array((c.fx, c.fy, c.cx, c.cy)) for c in (a, b))
+    return bool((np.abs(after - before) > CAMERA_CHANGE * before[0]).any())
 
 
 def _sightings(people: Estimated, camera: Camera) -> Sightings:

@@ -45,6 +45,8 @@ COVERED = 0.25
 NEARER = 1.3  # more than 1, as distances are not certain
 UNEXPLAINED_S = 0.3
 UNEXPLAINED_MISSES = 2  # images; a detector may miss anybody now and then
+FASTEST_HZ = 120.0  # of images
+JOINTS_WEIGHT = 0.3  # of the box around the joints, against the expected one, without detection
 LEAST_INSIDE = 0.7
 
 
@@ -216,7 +218,8 @@ class Tracker:
     def _reported(
         self, tracks: _Tracks, sighting: Rows, size: tuple[int, int], stamp_s: float
     ) -> Followed:
-        unseen_s = stamp_s - tracks.seen_s
+        # Stamps may stand still, images do not.
+        unseen_s = np.maximum(stamp_s - tracks.seen_s, tracks.missed / FASTEST_HZ)
         # Who was seen for a moment only is predicted for a moment only.
         seen_for_s = tracks.seen_s - tracks.first_s
         limit_s = np.minimum(self._settings.predict_s, seen_for_s + UNEXPLAINED_S)
@@ -290,7 +293,10 @@ def _corrected(known: _Tracks, sightings: Sightings, stamp_s: float) -> _Tracks:
         margins = margins_of(xyxy, sightings.joints_xyxy)
     else:
         margins, evidence = known.margins, known.evidence
-        xyxy = boxes_around(sightings.joints_xyxy, margins)
+        # Box, crop and estimate are a loop, in which a box could grow or wander from image to
+        # image: it follows the joints slowly.
+        around = boxes_around(sightings.joints_xyxy, margins)
+        xyxy = known.xyxy + JOINTS_WEIGHT * (around - known.xyxy)
     return replace(
         known,
         motion=moved,
@@ -327,7 +333,9 @@ def _hidden(tracks: _Tracks, rows: Rows) -> NDArray[np.bool_]:
     shared = (corner - np.maximum(own[..., :2], xyxy[None, :, :2])).clip(0).prod(-1)  # (U, T)
     area = np.maximum((own[..., 2:] - own[..., :2]).prod(-1), 1e-9)  # (U, 1)
     is_nearer = depth[None] < NEARER * depth[rows, None]
-    covers = is_nearer & (tracks.missed[None] <= tracks.missed[rows, None])
+    # Who is new may be the same person with another id, so hides nobody.
+    is_older = (tracks.number > 0)[None] & (tracks.first_s[None] < tracks.seen_s[rows, None])
+    covers = is_nearer & is_older & (tracks.missed[None] <= tracks.missed[rows, None])
     covers[np.arange(len(rows)), rows] = False
     hidden: NDArray[np.bool_] = (covers & (shared / area > COVERED)).any(1)
     return hidden

@@ -135,3 +135,11 @@ def test_the_number_may_change() -> None:
 
 def test_no_frames() -> None:
     assert Cadence(Recorder())([], [], 3) == ([], [])
+
+
+def test_given_boxes_are_used_in_every_image() -> None:
+    cadence = Cadence(Recorder())
+    for i in range(5):
+        given = Frame(IMAGE, Camera(6, 6, 3, 2), float(i), boxes=boxes(i))
+        _, is_detected = cadence([given], [expected(1)], every_nth=10)
+        assert is_detected == [True]

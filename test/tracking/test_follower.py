@@ -189,3 +189,19 @@ def test_joints_behind_the_camera_do_no_harm() -> None:
     _, people = follow([near] * 3)
     assert np.isfinite(people.translation).all()
     assert np.isfinite(people.boxes.xyxy).all()
+
+
+@pytest.mark.parametrize(
+    ("camera", "size", "id_"),
+    [
+        pytest.param(Camera(602, 600, 320, 240), SIZE, "p0001", id="breathing lens"),
+        pytest.param(Camera(700, 700, 320, 240), SIZE, "p0002", id="another focal length"),
+        pytest.param(CAMERA, (240, 320), "p0002", id="another size"),
+    ],
+)
+def test_another_camera_knows_nobody(camera: Camera, size: tuple[int, int], id_: str) -> None:
+    image = estimated(0)
+    follower, _ = follow([image] * 3)
+    people = follower(image, camera, size, 0.4)
+    assert people.ids == (id_,)
+    assert people.visible == (True,)

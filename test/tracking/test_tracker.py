@@ -390,7 +390,8 @@ def test_nobody_is_expected_after_the_timeout() -> None:
     assert len(watched.tracker.expected(CAMERA, 1.6).xyxy) == 0
 
 
-def test_without_a_detector_boxes_keep_their_margins_around_the_joints() -> None:
+def test_without_a_detector_boxes_follow_the_joints() -> None:
+    """Slowly, to the margins that the detected box had around them."""
     watched = Watched()
     detected = sightings_of(Person(0))
     joints = detected.joints_xyxy + np.array([[10, 20, -10, -50]], np.float32)
@@ -404,8 +405,13 @@ def test_without_a_detector_boxes_keep_their_margins_around_the_joints() -> None
         xyxy=grown.xyxy + 30,  # an expected box says nothing new
         is_detected=False,
     )
-    watched.tracker(tracked, CAMERA, SIZE, 0.1)
-    np.testing.assert_allclose(watched.tracker.expected(CAMERA, 0.1).xyxy, grown.xyxy, atol=0.01)
+    errors = []
+    for t in stamps(0.1, 3):
+        watched.tracker(tracked, CAMERA, SIZE, t)
+        expected = watched.tracker.expected(CAMERA, t).xyxy
+        errors.append(np.abs(expected - grown.xyxy).max())
+    assert errors[0] > 1
+    assert errors[-1] < 0.5
 
 
 def test_sightings_without_a_detector_confirm_nobody() -> None:
@@ -483,3 +489,23 @@ def test_the_most_people_of_an_image_are_followed_quickly() -> None:
         watched.see(t, *people)
         times_s.append(time.process_time() - began_s)
     assert max(times_s) < 1
+
+
+def test_prediction_ends_although_stamps_stand_still() -> None:
+    watched = Watched()
+    for t in stamps(0, 2):
+        watched.see(t, Person(0))
+    assert watched.ids(1.9) == ("p0001",)
+    for _ in range(200):
+        ids = watched.ids(1.9)
+    assert ids == ()
+
+
+def test_who_is_new_hides_nobody() -> None:
+    """A person who gets another id is not predicted for long beside it."""
+    watched = Watched()
+    for t in stamps(0, 2):
+        watched.see(t, Person(0))
+    for t in stamps(2, 3):  # the same box, but another body, and far from where the person was
+        ids = watched.ids(t, Person(0, z=2.0, shape=8.0))
+    assert "p0001" not in ids
