@@ -50,9 +50,8 @@ def costs(likeness: Likeness) -> Array:
     is_recent = unseen_s < OVERLAP_MEMORY_S
     is_overlap = is_recent & (likeness.iou > OVERLAP)
     is_same_place = is_recent & (likeness.iou > SAME_PLACE)
-    # The distance is misjudged when a person comes out from behind something, and by a network that
-    # does not know a view the whole body is: boxes at the same place are the same person all the
-    # same.
+    # When a person comes out from behind something, the estimated distance jumps; a network that
+    # does not know a view misjudges the whole body. So boxes that overlap count more than these.
     distance = 0.5 * likeness.position
     body = (
         np.where(is_overlap, np.minimum(distance, DISTANCE_LIMIT), distance)
@@ -72,7 +71,7 @@ def costs(likeness: Likeness) -> Array:
 def assigned(cost: Array) -> tuple[Rows, Rows]:
     """The rows and columns of the pairs with the least total cost; infinite costs never match.
 
-    Leaving a pair unmatched costs more than any possible pair, so that as many match as possible.
+    Costs are 0 or more. As many pairs match as possible: leaving one unmatched costs more than all.
     """
     finite = np.isfinite(cost)
     if not finite.any():

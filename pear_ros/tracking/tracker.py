@@ -35,6 +35,7 @@ Rows = NDArray[np.int64]
 SHAPE_COEFFICIENTS = 10  # of the betas, those with the largest effect
 SHAPE_MEMORY = 45  # number of sightings that enter the mean shape and its noise
 SHAPE_NOISE = 0.3  # root mean square error of an estimated coefficient, before it is known better
+LEAST_SHAPE_NOISE = 0.1  # repeated images must not make it 0
 POSE_JOINTS = 22  # of the body without head and hands
 # A candidate may miss this many images, or this time, between its first sightings.
 CANDIDATE_MISSES = 1
@@ -297,6 +298,10 @@ def _corrected(known: _Tracks, sightings: Sightings, stamp_s: float) -> _Tracks:
         # image: it follows the joints slowly.
         around = boxes_around(sightings.joints_xyxy, margins)
         xyxy = known.xyxy + JOINTS_WEIGHT * (around - known.xyxy)
+    # Of all sightings so far, but at most twice SHAPE_MEMORY, the prior included.
+    weight = 1 / (SHAPE_MEMORY + np.minimum(count, SHAPE_MEMORY))
+    surprise = shape_distances(known.betas, sightings.betas)
+    variance = known.shape_variance + weight * (surprise - known.shape_variance)
     return replace(
         known,
         motion=moved,
@@ -304,9 +309,7 @@ def _corrected(known: _Tracks, sightings: Sightings, stamp_s: float) -> _Tracks:
         margins=margins,
         joints=sightings.joints,
         betas=known.betas + share * (sightings.betas - known.betas),
-        shape_variance=known.shape_variance
-        + (shape_distances(known.betas, sightings.betas) - known.shape_variance)
-        / (SHAPE_MEMORY + np.minimum(count, SHAPE_MEMORY)),
+        shape_variance=np.maximum(variance, LEAST_SHAPE_NOISE**2),
         score=sightings.scores,
         evidence=evidence,
         seen_at=moved.position,

@@ -509,3 +509,11 @@ def test_who_is_new_hides_nobody() -> None:
     for t in stamps(2, 3):  # the same box, but another body, and far from where the person was
         ids = watched.ids(t, Person(0, z=2.0, shape=8.0))
     assert "p0001" not in ids
+
+
+def test_a_paused_video_does_not_make_the_tracker_strict() -> None:
+    """The same estimate again and again says nothing about the noise of the next one."""
+    watched = Watched()
+    for t in stamps(0, 100):
+        watched.see(t, Person(0))
+    assert watched.ids(100.0, Person(0.1, shape=0.15)) == ("p0001",)
