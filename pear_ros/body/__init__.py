@@ -5,4 +5,5 @@ kinematics.py   forward kinematics of the joints
 skinning.py     blend shapes and linear blend skinning
 shape_cache.py  body shapes of tracked people, kept between frames
 frames.py       coordinate frames of body, head and hands
+landmarks.py    the points that keypoint detectors mark, in COCO-WholeBody's order
 """
