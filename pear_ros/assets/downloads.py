@@ -271,7 +271,7 @@ def _model(content: Mapping[str, Any], joints: int, shapes: int) -> dict[str, Ar
         "posedirs": floats("posedirs", content["posedirs"], (count, 3, 9 * (joints - 1))),
         "joint_regressor": floats("J_regressor", content["J_regressor"], (joints, count)),
         "weights": weights,
-        "parents": _parents(content["kintree_table"], joints),
+        "parents": read_parents(content["kintree_table"], joints),
     }
 
 
@@ -300,8 +300,12 @@ def _read_eyelid(path: Path, head_count: int | None) -> Array:
     return floats("the blend shape", read_npy(path), (head_count, 3))
 
 
-def _parents(value: Any, joints: int) -> Array:
-    """(J,) from the (2, J) table of parents and joints, in which the root is -1 or 2**32 - 1."""
+def read_parents(value: Any, joints: int) -> Array:
+    """(J,) from the (2, J) table of parents and joints, in which the root is -1 or 2**32 - 1.
+
+    Raises:
+        BrokenFileError: If it is no such table, or parents do not come before their children.
+    """
     table = numbers("kintree_table", value, "iu", (2, joints)).astype(np.int64)
     if (table[1] != np.arange(joints)).any():
         raise BrokenFileError("kintree_table does not list the joints in order")

@@ -25,9 +25,11 @@ class Unread:
     """Placeholder for a value that is neither plain data nor an array; `what` names it."""
 
     what: str
+    code: str = ""  # numpy's, of a type that arrays must not have
 
 
 _PLAIN_DTYPE = re.compile(r"b1|[iu][1248]|f[248]")
+_TEXT_DTYPE = re.compile(r"[SU][1-9]\d{0,2}")  # of at most 999 characters
 
 
 class Values:
@@ -78,8 +80,7 @@ class Values:
             raw, dtype, shape, order = args
             return self._array(raw, dtype, shape, "F" if order == "F" else "C")
         if name.kind == "scalar":
-            array = self._array(args[1], args[0], (), "C")
-            return array if isinstance(array, Unread) else array[()]
+            return self._scalar(*args)
         if name.kind == "dtype":
             return _dtype(args, state)
         if name.kind == "encode" and args[1:] == ("latin1",):
@@ -117,6 +118,18 @@ class Values:
         if math.prod(shape) * dtype.itemsize != len(raw):
             raise RefusedError("holds an array whose data do not fit its shape")
         return np.ndarray(shape, dtype, buffer=raw, order=order)
+
+    def _scalar(self, dtype: Any, raw: Any) -> Any:
+        """A number of numpy, or text of numpy as text."""
+        if isinstance(dtype, Unread) and _TEXT_DTYPE.fullmatch(dtype.code):
+            dtype = np.dtype("<" + dtype.code)
+        array = self._array(raw, dtype, (), "C")
+        if isinstance(array, Unread):
+            return array
+        value = array[()]
+        if isinstance(value, bytes):
+            return value.decode("latin1")
+        return str(value) if isinstance(value, str) else value
 
     def _sparse(self, form: str, state: Any) -> Any:
         rows, columns = (operator.index(size) for size in state["_shape"])
@@ -163,6 +176,6 @@ def _dtype(args: Any, state: Any) -> np.dtype[Any] | Unread:
     if not isinstance(code, str):
         raise RefusedError("holds an array of an unknown type")
     if not _PLAIN_DTYPE.fullmatch(code):
-        return Unread(f"an array of type {code[:20]}")
+        return Unread(f"an array of type {code[:20]}", code)
     big_endian = state is not None and state[1] == ">"
     return np.dtype((">" if big_endian else "<") + code)

@@ -1,4 +1,4 @@
-"""Reads the pickles in which body models are published, without running any code they contain.
+"""Reads the pickles in which body models and datasets are published; no code in them is run.
 
 A pickle is a program that names functions and calls them. FLAME's files are Python 2 pickles that
 name numpy, scipy and chumpy. `pickle.load` would run any function that a file names, and it would
@@ -38,8 +38,20 @@ _DAMAGE = (
 )
 
 
-def load_pickle(path: Path) -> dict[str, Any]:
-    """Reads a published model: a pickled dict of arrays, in any protocol, from Python 2 or 3.
+def load_pickle(path: Path, kind: str = "body model") -> dict[str, Any]:
+    """Reads a published model or dataset: a pickled dict of arrays, else as `load_value`.
+
+    Raises:
+        AssetError: As `load_value`, and if the file does not hold a dict.
+    """
+    content = load_value(path, kind)
+    if not isinstance(content, dict):
+        raise AssetError(f"{path}: does not hold a dict of arrays, so it is not a {kind}")
+    return content
+
+
+def load_value(path: Path, kind: str = "body model", max_bytes: int = MAX_FILE_BYTES) -> Any:
+    """Reads a pickle in any protocol, from Python 2 or 3.
 
     Values are numpy arrays (read-only, of any byte order and memory layout), scipy.sparse matrices,
     numbers, text, bytes, None, and lists, tuples and dicts of these. chumpy arrays become numpy
@@ -47,28 +59,28 @@ def load_pickle(path: Path) -> dict[str, Any]:
     value becomes an `Unread`, as a file may contain more than is needed; code that needs the value
     reports the error.
 
+    Args:
+        path: The file.
+        kind: What the file should be, for error messages.
+        max_bytes: A larger file is not read.
+
     Raises:
         AssetError: If the file cannot be read, is not such a pickle, or uses a name or an opcode
             that these files do not need. No code of the file has been run.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise AssetError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise AssetError(f"{path}: is larger than any body model; is it the right file?")
+    if len(data) > max_bytes:
+        raise AssetError(f"{path}: is larger than any {kind}; is it the right file?")
     try:
-        content = Values().value(Reader(Bytes(data), encoding="latin1").load())
+        return Values().value(Reader(Bytes(data), encoding="latin1").load())
     except RefusedError as error:
         raise AssetError(
-            f"{path}: refused, and no code of it was run: it {str(error)[:200]}, which no body "
-            "model does. Download the file again from its publisher."
+            f"{path}: refused, and no code of it was run: it {str(error)[:200]}, which no {kind} "
+            "does. Download the file again from its publisher."
         ) from error
     except _DAMAGE as error:
-        raise AssetError(
-            f"{path}: is truncated or not a body model ({str(error)[:200]})"
-        ) from error
-    if not isinstance(content, dict):
-        raise AssetError(f"{path}: does not hold a dict of arrays, so it is not a body model")
-    return content
+        raise AssetError(f"{path}: is truncated or not a {kind} ({str(error)[:200]})") from error

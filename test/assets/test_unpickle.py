@@ -15,7 +15,7 @@ import scipy.sparse
 from pickles import Chumpy, Python2Pickle, write
 
 from pear_ros.assets.pickle_values import Unread
-from pear_ros.assets.unpickle import load_pickle
+from pear_ros.assets.unpickle import load_pickle, load_value
 from pear_ros.errors import AssetError
 
 # --- Pickles as chumpy writes them ---------------------------------------------------------------
@@ -244,6 +244,42 @@ def test_plain_data(protocol: int, tmp_path: Path) -> None:
     content = {"n": None, "t": (1, -2.5, True), "l": ["a", {"b": b"\xff"}], "e": b"", "i": 2**70}
     path = write(tmp_path / "model.pkl", pickle.dumps({**content, "s": {7}}, protocol=protocol))
     assert load_pickle(path) == {**content, "s": [7]}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1), ids="protocol {}".format)
+def test_text_of_numpy_is_text(protocol: int, tmp_path: Path) -> None:
+    content = [np.bytes_(b"m"), np.str_("caf\xe9")]
+    path = write(tmp_path / "sequence.pkl", pickle.dumps({"genders": content}, protocol=protocol))
+    loaded = load_pickle(path)["genders"]
+    assert loaded == ["m", "caf\xe9"]
+    assert {type(value) for value in loaded} == {str}
+
+
+def test_text_of_numpy_that_python_2_wrote(tmp_path: Path) -> None:
+    content = Python2Pickle().dump({"genders": [np.bytes_(b"m"), np.bytes_(b"fem")]})
+    assert load_pickle(write(tmp_path / "s.pkl", content)) == {"genders": ["m", "fem"]}
+
+
+def test_text_of_numpy_has_the_stated_length(tmp_path: Path) -> None:
+    content = Python2Pickle().dump({"genders": [np.bytes_(b"female")]})
+    shorter = content.replace(b"U\x06female", b"U\x04fema")
+    with pytest.raises(AssetError, match="do not fit its shape"):
+        load_pickle(write(tmp_path / "s.pkl", shorter))
+
+
+def test_a_value_that_is_no_dict(tmp_path: Path) -> None:
+    path = write(tmp_path / "regressor.pkl", Python2Pickle().dump(np.eye(3)))
+    np.testing.assert_array_equal(load_value(path), np.eye(3))
+    with pytest.raises(AssetError, match="so it is not a regressor"):
+        load_pickle(path, "regressor")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "regressor.pkl", Python2Pickle().dump(np.eye(3)))
+    size = path.stat().st_size
+    assert load_value(path, max_bytes=size).shape == (3, 3)
+    with pytest.raises(AssetError, match="is larger than any regressor"):
+        load_value(path, "regressor", size - 1)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1), ids="protocol {}".format)

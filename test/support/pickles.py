@@ -54,6 +54,13 @@ class Python2Pickle:
             for item in value:
                 self.write(item)
             self.out.write(b"t")
+        elif isinstance(value, list):
+            self.out.write(b"](")
+            for item in value:
+                self.write(item)
+            self.out.write(b"e")
+        elif isinstance(value, np.bytes_):
+            self.numpy_text(value)
         elif isinstance(value, dict):
             self.out.write(b"}(")
             for key, item in value.items():
@@ -74,6 +81,15 @@ class Python2Pickle:
             self.instance("scipy.sparse.csc", "csc_matrix", state)
         else:
             self.array(np.asarray(value))
+
+    def numpy_text(self, value: np.bytes_) -> None:
+        """A scalar of numpy's type S, as it comes from an array of text."""
+        size = struct.pack("B", len(value))
+        self.out.write(b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n")
+        self.text(f"S{len(value)}".encode())
+        self.out.write(b"K\x00K\x01\x87R(K\x03U\x01|NNNK" + size + b"K\x01K\x00tb")
+        self.text(bytes(value))
+        self.out.write(b"\x86R")
 
     def array(self, array: np.ndarray) -> None:
         self.out.write(
