@@ -11,11 +11,9 @@ hands at rest, true position and orientation of the pelvis.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ from pear_ros.body.body_model import BodyModel
 from pear_ros.body.frames import body_frames
 from pear_ros.config import Config
 from pear_ros.errors import PearError
+from pear_ros.evaluation.cut_people import cut_errors, cut_markdown
+from pear_ros.evaluation.given_boxes import View, estimates, load_judged_pipeline
 from pear_ros.evaluation.metrics import (
     hands_pa,
     mpjpe,
@@ -37,7 +37,16 @@ from pear_ros.evaluation.metrics import (
     pve,
     rotation_angle_deg,
 )
-from pear_ros.evaluation.report import Errors, draw_worst, markdown, summary
+from pear_ros.evaluation.report import (
+    Errors,
+    draw_worst,
+    make_folder,
+    markdown,
+    network_facts,
+    summary,
+    write_report,
+    write_result,
+)
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.people import (
     JOINT,
@@ -45,18 +54,16 @@ from pear_ros.people import (
     Camera,
     EhmParameters,
     FloatArray,
-    Frame,
     ImageArray,
     People,
 )
-from pear_ros.pipeline import Pipeline, load_pipeline
+from pear_ros.pipeline import Pipeline
 from pear_ros.problems import Problems
 from pear_ros.rendering.renderer import render
 from pear_ros.synthetic.actions import REPERTOIRES
 from pear_ros.synthetic.controls import STANDING, vector
 from pear_ros.synthetic.scene import Cast, Scene, Shot, parameters_of
 from pear_ros.synthetic.shapes import BodyShapes
-from pear_ros.system.files import hash_files, write_whole
 
 Array = NDArray[Any]
 
@@ -67,7 +74,6 @@ MOST_PEOPLE = 3
 BOX_JITTER = 0.03  # standard deviation of a box's edges as a fraction of its longer side
 # People below these fractions (not occluded, inside the image) are not evaluated.
 LEAST_VISIBLE, LEAST_INSIDE = 0.5, 0.7
-BATCH = 4  # images per step of the pipeline
 REGIONS = ("body", "hands", "face")
 LEAST_REGION_PX = 20  # smallest true silhouette in a 256x256 crop that is compared
 
@@ -226,38 +232,31 @@ def compare(
     """Runs the pipeline on `shots`; returns the errors and the ten frames with the worst MPJPE."""
     random = np.random.default_rng(seed)
     comparison = Comparison([], [])
-    with tqdm(total=total, unit="frame", disable=None) as progress:
-        while batch := [(shot, detections(shot, random)) for shot in islice(shots, BATCH)]:
-            frames = [
-                # Shots are not consecutive: nobody is followed.
-                Frame(shot.image, shot.camera, 0.0, f"view{i}", boxes, is_still=True)
-                for i, (shot, boxes) in enumerate(batch)
-            ]
-            people_by_frame = pipeline.step(frames, mesh=True)
-            for (shot, boxes), found in zip(batch, people_by_frame, strict=True):
-                rows = rows_of(found, boxes)
-                evaluated = np.flatnonzero(counted(shot))
-                matched = evaluated[rows[evaluated] >= 0]
-                comparison.frames += 1
-                comparison.people += len(evaluated)
-                comparison.missed += len(evaluated) - len(matched)
-                if not len(matched):
-                    continue
-                truth = shot.people.rows(matched)
-                errors = judge(truth, found.rows(rows[matched]), shot.camera)
-                comparison.errors.append(errors)
-                baseline = standing(truth, pipeline.body_model)
-                comparison.standing.append(pose_errors(truth, baseline))
-                worst = [*comparison.worst, (float(errors["mpjpe"].max()), shot, found)]
-                comparison.worst = sorted(worst, key=lambda entry: -entry[0])[:10]
-            progress.update(len(batch))
+    views = (View(shot.image, shot.camera, detections(shot, random).xyxy, shot) for shot in shots)
+    for view, found in tqdm(estimates(pipeline, views), total=total, unit="frame", disable=None):
+        shot = view.truth
+        evaluated = np.flatnonzero(counted(shot))
+        matched = evaluated[found.rows[evaluated] >= 0]
+        comparison.frames += 1
+        comparison.people += len(evaluated)
+        comparison.missed += len(evaluated) - len(matched)
+        if not len(matched):
+            continue
+        truth = shot.people.rows(matched)
+        errors = judge(truth, found.people.rows(found.rows[matched]), shot.camera)
+        comparison.errors.append(errors)
+        baseline = standing(truth, pipeline.body_model)
+        comparison.standing.append(pose_errors(truth, baseline))
+        worst = [*comparison.worst, (float(errors["mpjpe"].max()), shot, found.people)]
+        comparison.worst = sorted(worst, key=lambda entry: -entry[0])[:10]
     return comparison
 
 
-def rows_of(found: People, boxes: Boxes) -> NDArray[np.int64]:
-    """Returns (B,) the row of `found` for each box; -1 if the pipeline left the person out."""
-    same = (boxes.xyxy[:, None] == found.boxes.xyxy[None]).all(-1)  # (B, N)
-    return np.where(same.any(1), same.argmax(1) if same.size else 0, -1)
+def counted_people(shots: Iterable[Shot]) -> Iterator[tuple[Shot, int]]:
+    """Yields each person who is evaluated: the shot and the person's row."""
+    for shot in shots:
+        for row in np.flatnonzero(counted(shot)):
+            yield shot, int(row)
 
 
 def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int:
@@ -271,26 +270,25 @@ def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int
     """
     problems = Problems(lambda message: tqdm.write(message))
     if output is not None:  # fails now rather than after the work
-        _make_folder(output)
-    # Everybody is evaluated, also those whose estimates are bad.
-    everybody = {"detection.detector": "topic", "detection.min_plausibility": 0.0}
-    pipeline = load_pipeline(config.replaced(everybody), problems)
+        make_folder(output)
+    pipeline = load_judged_pipeline(config, problems)
     assets = load_assets(Path(config.body.assets))
-    shots = held_out_shots(Cast(assets), frames, seed)
-    found = compare(pipeline, shots, Judge(assets), frames, seed)
+    cast = Cast(assets)
+    found = compare(pipeline, held_out_shots(cast, frames, seed), Judge(assets), frames, seed)
     if not found.errors:
         raise PearError("there is no person to evaluate; give more --frames, or check the weights")
+    cut = cut_errors(pipeline, counted_people(held_out_shots(cast, frames, seed)))
     report = {
         "frames": found.frames,
         "seed": seed,
         "people": found.people,
         "missed": found.missed,
-        "network": pipeline.description,
-        "checkpoint_sha256": hash_files(Path(config.network.checkpoint)),
+        **network_facts(pipeline, config),
         "metrics": summary(found.errors),
         "standing": summary(found.standing),
+        "cut": cut,
     }
-    print(markdown(report))
+    print(f"{markdown(report)}\n\n{cut_markdown(report)}")
     for kind, count in problems.counts().items():
         print(f"{kind}: {count}")
     if output is not None:
@@ -299,18 +297,7 @@ def evaluate(config: Config, frames: int, seed: int, output: Path | None) -> int
     return 0
 
 
-def _make_folder(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PearError(f"{error}; give another --output") from error
-
-
 def _write(output: Path, report: Mapping[str, Any], worst: ImageArray) -> None:
     picture = cv2.imencode(".jpg", cv2.cvtColor(worst, cv2.COLOR_RGB2BGR))[1]
-    try:
-        write_whole(output / "evaluation.json", json.dumps(report, indent=1).encode())
-        write_whole(output / "worst.jpg", picture)
-    except OSError as error:
-        raise PearError(f"{error}; give another --output") from error
-    print(f"\nwrote {output / 'evaluation.json'} and {output / 'worst.jpg'}")
+    write_result(output / "worst.jpg", picture)
+    write_report(output / "evaluation.json", report)

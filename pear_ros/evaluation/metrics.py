@@ -2,10 +2,14 @@
 
 Points are (N, J, 3), m; joints are in SMPL-X's order. Row i of one array is compared with row i of
 the other. Metrics are defined as in the literature: MPJPE and PVE after aligning the pelvis,
-PA-MPJPE after the best similarity transform (Procrustes: rotation, translation, scale).
+PA-MPJPE after the best similarity transform (Procrustes: rotation, translation, scale). Errors in
+an image are shares of the longer side of a person's box: their median, and PCK@0.1, the share of
+points that are within a tenth of it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +24,7 @@ BODY = slice(JOINT["pelvis"], JOINT["right_wrist"] + 1)  # 22 joints
 _FIRST_OF_RIGHT_HAND = JOINT["right_index1"]
 LEFT_HAND = [JOINT["left_wrist"], *range(JOINT["left_index1"], _FIRST_OF_RIGHT_HAND)]  # 16 joints
 RIGHT_HAND = [JOINT["right_wrist"], *range(_FIRST_OF_RIGHT_HAND, NUM_JOINTS)]
+PCK_SHARE = 0.1  # of the longer side of a person's box
 
 
 def distances(points: Points, truth: Points) -> Array:
@@ -30,12 +35,12 @@ def distances(points: Points, truth: Points) -> Array:
 
 def mpjpe(joints: Points, truth: Points) -> Array:
     """MPJPE: two arrays (N, 55, 3) m -> (N,) m, mean over the 22 body joints, pelvis-aligned."""
-    return pve(joints[:, BODY], truth[:, BODY], joints[:, 0], truth[:, 0])
+    return root_aligned_error(joints[:, BODY], truth[:, BODY], joints[:, 0], truth[:, 0])
 
 
 def pa_mpjpe(joints: Points, truth: Points) -> Array:
     """PA-MPJPE: two arrays (N, 55, 3) m -> (N,) m, mean over the 22 body joints."""
-    return _aligned_error(joints[:, BODY], truth[:, BODY])
+    return procrustes_error(joints[:, BODY], truth[:, BODY])
 
 
 def hands_pa(joints: Points, truth: Points) -> Array:
@@ -43,14 +48,48 @@ def hands_pa(joints: Points, truth: Points) -> Array:
 
     Each hand is aligned separately; the mean is over 16 joints, including the wrist.
     """
-    sides = [_aligned_error(joints[:, hand], truth[:, hand]) for hand in (LEFT_HAND, RIGHT_HAND)]
+    sides = [procrustes_error(joints[:, hand], truth[:, hand]) for hand in (LEFT_HAND, RIGHT_HAND)]
     return np.stack(sides, -1)
 
 
 def pve(vertices: Points, truth: Points, root: Points, true_root: Points) -> Array:
     """PVE: vertices (N, V, 3) and roots (N, 3), each twice, m -> (N,) m, mean, root-aligned."""
-    from_root = np.asarray(vertices, np.float64) - root[:, None]
+    return root_aligned_error(vertices, truth, root, true_root)
+
+
+def root_aligned_error(points: Points, truth: Points, root: Points, true_root: Points) -> Array:
+    """Points (N, J, 3) and roots (N, 3), each twice, m -> (N,) m, mean, root-aligned."""
+    from_root = np.asarray(points, np.float64) - root[:, None]
     return distances(from_root, np.asarray(truth, np.float64) - true_root[:, None]).mean(1)
+
+
+def procrustes_error(points: Points, truth: Points) -> Array:
+    """Two arrays (N, J, 3) m -> (N,) m, mean after `procrustes`."""
+    return distances(procrustes(points, truth), truth).mean(1)
+
+
+def image_errors(shares: Sequence[float], missed: int = 0) -> dict[str, float | int | None]:
+    """Summarizes errors in an image.
+
+    Args:
+        shares: Distances, each divided by the longer side of the person's box.
+        missed: Number of points of people without an estimate.
+
+    Returns:
+        `points`, the number of `shares`; their `median_percent` and `p90_percent`; `pck`, the share
+        of `shares` below PCK_SHARE; `pck_all`, the same where missed points count as wrong. A value
+        is None if there is nothing to compute it from.
+    """
+    values = np.asarray(shares, np.float64)
+    near = int((values < PCK_SHARE).sum())
+    median, p90 = 100 * np.percentile(values, (50, 90)) if len(values) else (None, None)
+    return {
+        "points": len(values),
+        "median_percent": None if median is None else float(median),
+        "p90_percent": None if p90 is None else float(p90),
+        "pck": near / len(values) if len(values) else None,
+        "pck_all": near / (len(values) + missed) if len(values) + missed else None,
+    }
 
 
 def rotation_angle_deg(rotations: Points, truth: Points) -> Array:
@@ -86,7 +125,3 @@ def procrustes(points: Points, truth: Points) -> Array:
     scale = np.divide((singular * signs).sum(1), size, out=np.zeros_like(size), where=size > 0)
     rotated = centred @ np.swapaxes(rotation, 1, 2)
     return np.asarray(scale[:, None, None] * rotated + true_centroid, np.float64)
-
-
-def _aligned_error(points: Points, truth: Points) -> Array:
-    return distances(procrustes(points, truth), truth).mean(1)

@@ -1,17 +1,23 @@
-"""Results of an evaluation: metrics, their summary, a table and a picture."""
+"""Results of an evaluation: metrics, their summary, a table, a picture and the files."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pear_ros.config import Config
+from pear_ros.errors import PearError
 from pear_ros.people import Camera, ImageArray, IntArray, People
+from pear_ros.pipeline import Pipeline
 from pear_ros.rendering.overlay import draw_people
+from pear_ros.system.files import hash_files, write_whole
 
 Errors = dict[str, NDArray[Any]]
 """Maps a metric's name to its values for N people, (N,) or (N, K)."""
@@ -85,9 +91,32 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def dataset_markdown(report: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
+    """Returns a report on a dataset as text and a table of those `metrics` that it has."""
+    lines = [
+        f"{report['dataset']}: {report['images']} images, {report['people']} people, "
+        f"{report['missed']} of them left out by the pipeline;",
+        f"{report['network']}.",
+        "",
+        "| metric | unit | mean | median | 95 % |",
+        "|---|---|---|---|---|",
+    ]
+    for metric in metrics:
+        if metric.name in report["metrics"]:
+            values = report["metrics"][metric.name]
+            cells = (shown(metric, values[key]) for key in ("mean", "median", "p95"))
+            lines.append(f"| {metric.label} | {metric.unit} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def shown(metric: Metric, value: float) -> str:
     """Returns the value with one digit after the point, three if the metric has no unit."""
     return f"{value:.{1 if metric.unit else 3}f}"
+
+
+def percent(value: float | None, factor: float = 1, digits: int = 1) -> str:
+    """Returns `factor * value` as "12.3 %"; "-" if there is no value."""
+    return "-" if value is None else f"{factor * value:.{digits}f} %"
 
 
 def draw_worst(worst: Sequence[tuple[ImageArray, Camera, People]], faces: IntArray) -> ImageArray:
@@ -102,3 +131,45 @@ def draw_worst(worst: Sequence[tuple[ImageArray, Camera, People]], faces: IntArr
         tiles.append(np.zeros_like(tiles[0]))
     rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
     return np.asarray(np.vstack(rows), np.uint8)
+
+
+def network_facts(pipeline: Pipeline, config: Config) -> dict[str, str]:
+    """What a report says of the network: its description and the checkpoint's hash."""
+    return {
+        "network": pipeline.description,
+        "checkpoint_sha256": hash_files(Path(config.network.checkpoint)),
+    }
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for results, before the work begins.
+
+    Raises:
+        PearError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PearError(f"{error}; give another --output") from error
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Writes a report as JSON, and prints its path.
+
+    Raises:
+        PearError: If it cannot be written.
+    """
+    write_result(path, json.dumps(report, indent=1).encode())
+    print(f"\nwrote {path}")
+
+
+def write_result(path: Path, data: Any) -> None:
+    """Writes a file of results.
+
+    Raises:
+        PearError: If it cannot be written.
+    """
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise PearError(f"{error}; give another --output") from error

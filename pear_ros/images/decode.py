@@ -1,8 +1,9 @@
-"""Raw and compressed image bytes -> RGB arrays."""
+"""Raw and compressed image bytes, and image files -> RGB arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -96,3 +97,12 @@ def rgb_from_compressed(data: bytes | bytearray | memoryview | NDArray[np.uint8]
     if image is None:
         raise ImageError(f"compressed image of {len(encoded)} bytes is truncated or damaged")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_picture(path: Path) -> ImageArray | None:
+    """An image file of any format of OpenCV -> (H, W, 3) RGB; None if it cannot be read."""
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # the header has more pixels than OpenCV accepts
+        image = None
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pear_ros.config import Config
 from pear_ros.errors import PearError
 from pear_ros.geometry.camera import assumed_camera, intrinsics_of
+from pear_ros.images.decode import read_picture
 from pear_ros.people import Boxes, Camera, EhmParameters, Frame, ImageArray, People
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems
@@ -132,17 +133,9 @@ def read_images(paths: Iterable[Path]) -> Iterator[NamedImage]:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             # A source of its own: people are not followed from one picture to the next.
             name = f"{index:05d}_{path.stem}"
-            yield NamedImage(name, _read_picture(path), 0.0, f"i{index}", is_still=True)
+            yield NamedImage(name, read_picture(path), 0.0, f"i{index}", is_still=True)
         else:
             yield from _read_video(index, path)
-
-
-def _read_picture(path: Path) -> ImageArray | None:
-    try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # the header has more pixels than OpenCV accepts
-        image = None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _read_video(index: int, path: Path) -> Iterator[NamedImage]:

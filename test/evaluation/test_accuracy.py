@@ -24,9 +24,9 @@ from pear_ros.evaluation.accuracy import (
     held_out_shots,
     pose_errors,
     posed,
-    rows_of,
     standing,
 )
+from pear_ros.evaluation.given_boxes import rows_of
 from pear_ros.evaluation.report import METRICS, markdown, summary
 from pear_ros.people import Boxes, People
 from pear_ros.synthetic.scene import Cast, Shot

@@ -155,3 +155,38 @@ def test_projected_errors_by_hand():
     np.testing.assert_allclose(
         metrics.projected_error_px(found, truth, camera), [(12.5, 0)], atol=1e-4
     )
+
+
+def test_errors_are_relative_to_the_given_root(truth: Array):
+    found = truth + np.array((0, 0.3, 0.4))
+    root = np.zeros((5, 3))
+    moved_root = np.tile((0, 0.3, 0), (5, 1))
+    np.testing.assert_allclose(metrics.root_aligned_error(found, truth, root, root), 0.5)
+    np.testing.assert_allclose(metrics.root_aligned_error(found, truth, moved_root, root), 0.4)
+
+
+def test_procrustes_error_by_hand():
+    """As in `test_alignment_by_hand`: what is left of the heights, and of the square's corners."""
+    square = np.array([[(1, 1, 0), (-1, 1, 0), (-1, -1, 0), (1, -1, 0)]], float)
+    bent = square + np.array([(0, 0, 0.5), (0, 0, -0.5), (0, 0, 0.5), (0, 0, -0.5)])
+    scale = 2 / 2.25
+    expected = np.sqrt(2 * (1 - scale) ** 2 + (0.5 * scale) ** 2)
+    np.testing.assert_allclose(metrics.procrustes_error(bent, square), expected)
+
+
+def test_errors_in_an_image_by_hand():
+    """A point at exactly a tenth of the box is not within it."""
+    errors = metrics.image_errors([0.0, 0.02, 0.04, 0.1, 0.3], missed=5)
+    assert errors == {
+        "points": 5,
+        "median_percent": pytest.approx(4),
+        "p90_percent": pytest.approx(22),
+        "pck": 0.6,
+        "pck_all": 0.3,
+    }
+
+
+def test_errors_in_an_image_without_points():
+    nothing = {"points": 0, "median_percent": None, "p90_percent": None, "pck": None}
+    assert metrics.image_errors([]) == {**nothing, "pck_all": None}
+    assert metrics.image_errors([], missed=2) == {**nothing, "pck_all": 0}
