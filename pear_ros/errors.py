@@ -31,3 +31,7 @@ class EngineError(PearError):
 
 class StaleEngineError(EngineError):
     """An engine is missing, damaged or made for another machine or network; rebuilding fixes it."""
+
+
+class LabelError(PearError):
+    """A file with labels or keypoints is missing, damaged, inconsistent or cannot be written."""

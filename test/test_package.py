@@ -29,7 +29,12 @@ ROSDEP_AND_PIP = {
 }
 # ROS packages without a wheel: built into ours, or used only if a ROS install provides them
 WITHOUT_WHEEL = {"cv_bridge", "sensor_msgs_py", "tf2_msgs", "vision_msgs"}
-EXTRAS = {"onnxruntime": "onnx", "smplx": "smplx", "tensorrt": "tensorrt"}  # extra by wheel
+EXTRAS = {  # extra by module
+    "ai_edge_litert": "annotation",
+    "onnxruntime": "onnx",
+    "smplx": "smplx",
+    "tensorrt": "tensorrt",
+}
 
 # as `ros2 topic info --verbose` prints them on a ROS install
 UPSTREAM_HASHES = {
@@ -92,7 +97,8 @@ def test_pip_requirements_cover_every_import():
 
 @pytest.mark.parametrize(("name", "extra"), EXTRAS.items())
 def test_extras_are_never_required(name, extra):
-    lines = [line for line in pip_requirements() if pip_name(line) == name]
+    wheel = name.replace("_", "-")
+    lines = [line for line in pip_requirements() if pip_name(line) == wheel]
     assert [line.split(";")[1].strip() for line in lines] == [f'extra == "{extra}"']
 
 

@@ -6,6 +6,7 @@ infer.py      people in images and videos
 nodes.py      node, synthetic-camera
 engine.py     export, build
 assets.py     assets check, assets convert
+annotate.py   training labels from images and videos
 evaluate.py   errors on rendered people
 bench.py      speed and memory
 """

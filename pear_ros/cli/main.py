@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pear_ros.cli import assets, bench, engine, evaluate, infer, nodes
+from pear_ros.cli import annotate, assets, bench, engine, evaluate, infer, nodes
 from pear_ros.errors import PearError
 
 HELP = (["-h"], ["--help"])
@@ -38,6 +38,6 @@ def make_parser() -> argparse.ArgumentParser:
         description="Estimates whole-body EHM parameters of people in images (PEAR).",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subcommand in (infer, nodes, engine, assets, evaluate, bench):
+    for subcommand in (infer, nodes, engine, assets, annotate, evaluate, bench):
         subcommand.add_parser(commands)
     return parser
