@@ -277,6 +277,8 @@ def evaluate_3dpw(
         "metrics": summary(errors),
     }
     print(dataset_markdown(report, METRICS))
+    if views.without_box:
+        print(f"\n{views.without_box} more people have no 2D keypoints, so no box")
     for kind, count in problems.counts().items():
         print(f"{kind}: {count}")
     if output is not None:
