@@ -57,7 +57,7 @@ def point_weights() -> Tensor:
     weights[FEET] = 0.3
     weights[FACE] = 0.1
     weights[LEFT_HAND] = weights[RIGHT_HAND] = 0.25
-    for name, weight in (("hip", 0.3), ("ear", 0.2), ("eye", 0.5)):
+    for name, weight in (("hip", 0.6), ("ear", 0.3), ("eye", 0.5)):
         for side in ("left", "right"):
             weights[LANDMARK[f"{side}_{name}"]] = weight
     return weights

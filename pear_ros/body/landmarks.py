@@ -1,6 +1,8 @@
 """The points of a body that keypoint detectors mark, in the order of COCO-WholeBody.
 
-A point is a weighted sum of joints and vertices. The vertices are found on the body at rest by its
+A point is a weighted sum of joints and vertices. Hips, ears and ankles are where detectors mark
+them, which is not where SMPL-X has them; the constants below were measured with MediaPipe's pose on
+rendered people. The vertices are found on the body at rest by its
 geometry, so any BodyAssets will do: the tip of a finger, for example, is the vertex moved by its
 last joint that lies farthest along the bone. Of the 68 points of the face only those that this
 finds reliably are available: corners of the eyes, nose, corners of the mouth, chin.
@@ -68,9 +70,11 @@ def _mirrored(name: str) -> str:
 MIRRORED = np.array([LANDMARK[_mirrored(name)] for name in LANDMARK_NAMES])  # (133,)
 """`points[MIRRORED]` are the points of a picture's mirror image."""
 
-# Where COCO marks a hip: halfway between the joint and the outermost point of the body beside it,
-# as a share of the distance from the middle plane.
-HIP_WIDTH = 0.65
+# Where detectors mark a hip: across, as a share of the way from the middle to the outermost point
+# of the body beside the joint; upwards, as a share of the way from the knees to the neck.
+HIP_ACROSS, HIP_UP = 0.5, 0.437
+EAR_ACROSS = 0.7  # share of the way from the middle of the head to the ear: where the face begins
+ANKLE_UP = 0.06  # share of the way from the ankle to the knee
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +126,14 @@ def _mean(vertices: Iterable[int]) -> _Point:
     return _Point({}, {int(i): 1 / len(ids) for i in ids})
 
 
+def _between(a: _Point, b: _Point, share: float) -> _Point:
+    """The point on the line from `a` to `b`, both made of vertices only."""
+    weights = {vertex: (1 - share) * weight for vertex, weight in a.vertices.items()}
+    for vertex, weight in b.vertices.items():
+        weights[vertex] = weights.get(vertex, 0.0) + share * weight
+    return _Point({}, weights)
+
+
 def _combined(points: Mapping[str, _Point]) -> Landmarks:
     used = sorted({i for point in points.values() for i in point.vertices})
     column = {vertex: k for k, vertex in enumerate(used)}
@@ -148,8 +160,11 @@ class _Finder:
     def points(self) -> dict[str, _Point]:
         found: dict[str, _Point | None] = dict(self._face())
         for side in ("left", "right"):
-            for name in ("shoulder", "elbow", "wrist", "knee", "ankle"):
+            for name in ("shoulder", "elbow", "wrist", "knee"):
                 found[f"{side}_{name}"] = _joint(f"{side}_{name}")
+            found[f"{side}_ankle"] = _Point(
+                {f"{side}_ankle": 1 - ANKLE_UP, f"{side}_knee": ANKLE_UP}, {}
+            )
             found[f"{side}_hip"] = self._hip(side)
             found |= self._foot(side)
             found[f"{side}_hand_wrist"] = _joint(f"{side}_wrist")
@@ -176,19 +191,23 @@ class _Finder:
         return self._farthest(self._moved_by(f"{finger}3"), along)
 
     def _hip(self, side: str) -> _Point:
-        """COCO's hip lies farther outward than SMPL-X's."""
         name = f"{side}_hip"
-        sign = 1 if side == "left" else -1
-        at = self._at(name)
+        at, knee = self._at(name), self._at(f"{side}_knee")
+        sign = np.sign(at[0]) or 1.0
         trunk = self._moved_by(name, "pelvis")
         outward = sign * self._rest[trunk, 0]
-        beside = (np.abs(self._rest[trunk, 1] - at[1]) < 0.02) & (outward > 0)
+        beside = (np.abs(self._rest[trunk, 1] - at[1]) < 0.02) & (outward > sign * at[0])
         if not beside.any():
             return _joint(name)
         vertex = trunk[beside][outward[beside].argmax()]
         inner, outer = sign * at[0], sign * self._rest[vertex, 0]
-        share = float(np.clip((HIP_WIDTH * outer - inner) / max(outer - inner, 1e-6), 0, 1))
-        return _Point({name: 1 - share}, {int(vertex): share})
+        across = float(np.clip((HIP_ACROSS * outer - inner) / (outer - inner), -0.5, 1))
+        # Upwards along the lowest bone of the spine, so that the point moves with the trunk.
+        rise = knee[1] + HIP_UP * (self._at("neck")[1] - knee[1]) - at[1]
+        spine = float(self._at("spine1")[1] - self._at("pelvis")[1])
+        up = float(np.clip(rise / spine, -1, 1)) if spine > 0.01 else 0.0
+        joints = {name: 1 - across, "spine1": up, "pelvis": -up}
+        return _Point(joints, {int(vertex): across})
 
     def _foot(self, side: str) -> dict[str, _Point | None]:
         foot = self._moved_by(f"{side}_ankle", f"{side}_foot")
@@ -214,12 +233,14 @@ class _Finder:
             return {}
         place = (self._rest[head] - eyes) / unit  # (H, 3)
         found: dict[str, _Point | None] = {}
-        for side, sign in (("left", 1), ("right", -1)):
+        ears = {
+            "left": self._ear(head, place[:, 0], place[:, 1]),
+            "right": self._ear(head, -place[:, 0], place[:, 1]),
+        }
+        for side, other in (("left", "right"), ("right", "left")):
+            found[f"{side}_ear"] = _between(ears[other], ears[side], (1 + EAR_ACROSS) / 2)
             found[f"{side}_eye"] = self._farthest(self._moved_by(f"{side}_eye"), _FORWARD)
             found[f"{side}_eye"] = found[f"{side}_eye"] or _joint(f"{side}_eye")
-            # The ear sticks out of the head beside and below the eye.
-            outward = np.where((place[:, 1] > -0.9) & (place[:, 1] < 0.3), sign * place[:, 0], 0)
-            found[f"{side}_ear"] = _mean(head[outward > 0.93 * outward.max()])
         found |= self._eye_corners(head, place)
 
         is_middle = np.abs(place[:, 0]) < 0.12
@@ -234,6 +255,11 @@ class _Finder:
             level = np.abs(place[:, 1] - share * tip_height) < 0.1
             found[f"face{i}"] = self._farthest(head[is_middle & level], _FORWARD)
         return found | self._mouth_and_chin(head, place)
+
+    def _ear(self, head: IntArray, outward: Array, up: Array) -> _Point:
+        """The ear sticks out of the head beside and below the eye."""
+        outward = np.where((up > -0.9) & (up < 0.3), outward, 0)
+        return _mean(head[outward > 0.93 * outward.max()])
 
     def _eye_corners(self, head: IntArray, place: Array) -> dict[str, _Point | None]:
         """The corners of adults' eyes are 0.24 distances of the eyes beside their middles."""
