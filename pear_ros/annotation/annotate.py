@@ -20,7 +20,7 @@ from tqdm import tqdm
 from pear_ros.annotation.contact_sheets import write_sheets
 from pear_ros.annotation.evidence import Observed
 from pear_ros.annotation.experts import Experts
-from pear_ros.annotation.fitting import Fit, Fitter
+from pear_ros.annotation.fitting import Fit, Fitter, join_fits
 from pear_ros.annotation.pose_prior import PosePrior
 from pear_ros.annotation.pseudo_labels import (
     CROPS_FOLDER,
@@ -36,11 +36,12 @@ from pear_ros.assets.body_assets import BodyAssets, load_assets
 from pear_ros.config import Config
 from pear_ros.errors import LabelError
 from pear_ros.offline.infer import list_inputs, read_images
-from pear_ros.people import FloatArray
+from pear_ros.people import EhmParameters, FloatArray, map_tensors
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
 
 PARTS_FOLDER = "parts"
+MOST_AT_ONCE = 512  # people who are fitted together; of a longer video the memory would not suffice
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,17 @@ class Annotator:
             one.name, images, self._pipeline, self._experts, crops
         )
         observed = observed_in(sightings)
-        fit = self._fitter(sightings.parameters, observed)
+        fit = self._fit(sightings.parameters, observed)
         verdicts = judged(observed, fit, self._fitter.landmarks.available)
         return labels_of(one.file, sightings, fit, verdicts), count, unreadable
+
+    def _fit(self, start: EhmParameters, observed: Observed) -> Fit:
+        """The fit in one or several parts, each of which has its own shapes of the people."""
+        fits = [
+            self._fitter(map_tensors(start, lambda values, r=rows: values[r]), observed.rows(rows))  # type: ignore[misc]
+            for rows in torch.arange(len(observed.track)).split(MOST_AT_ONCE)
+        ]
+        return join_fits(fits)
 
 
 def observed_in(sightings: Sightings) -> Observed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,10 +38,15 @@ class Observed:
     stamp_s: Tensor  # (N,) images of a person are in order of time
 
     def rows(self, rows: Tensor) -> Observed:
-        """Some of the people; none of a track may be left out completely."""
-        track = self.track[rows.numpy()]
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Observed(**{k: track if k == "track" else v[rows] for k, v in values.items()})
+        """Some of the people; tracks are numbered again, without gaps."""
+        return Observed(
+            keypoints=self.keypoints[rows],
+            boxes_xyxy=self.boxes_xyxy[rows],
+            image_size=self.image_size[rows],
+            intrinsics=self.intrinsics[rows],
+            track=np.unique(self.track[rows.numpy()], return_inverse=True)[1].astype(np.int64),
+            stamp_s=self.stamp_s[rows],
+        )
 
     @property
     def size_px(self) -> Tensor:

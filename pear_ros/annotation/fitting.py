@@ -12,6 +12,7 @@ Bogo et al., Keep it SMPL, ECCV 2016; Pavlakos et al., Expressive Body Capture, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.body.landmarks import BODY, NUM_LANDMARKS, Landmarks
 from pear_ros.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_angle
-from pear_ros.people import NUM_BODY_JOINTS, EhmParameters, map_tensors
+from pear_ros.people import NUM_BODY_JOINTS, EhmParameters, join, map_tensors
 
 FITTED_SHAPES = 10  # of the coefficients that move vertices, the first ones
 NEAREST_M = 0.2  # least depth of a point when it is projected
@@ -64,6 +65,13 @@ class Fit:
     joints: Tensor  # (N, 55, 3) m, without the translation
     points_px: Tensor  # (N, 133, 2) the projected landmarks
     beyond_limits: Tensor  # (N, 51) rad, of the joints of body and hands
+
+
+def join_fits(fits: Sequence[Fit]) -> Fit:
+    """The people of at least one fit."""
+    names = ("translation", "joints", "points_px", "beyond_limits")
+    tensors = {name: torch.cat([getattr(fit, name) for fit in fits]) for name in names}
+    return Fit(parameters=join([fit.parameters for fit in fits]), **tensors)
 
 
 @dataclass(frozen=True)

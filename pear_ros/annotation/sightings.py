@@ -125,7 +125,8 @@ def _in_image(
     return Sightings(
         frame=np.full(len(people), number),
         stamp_s=np.full(len(people), image.stamp_s, np.float32),
-        person=ids,
+        # Pictures of a folder have different people, though each has a first one.
+        person=tuple(f"{image.source}_{id_}" for id_ in ids) if image.is_still else ids,
         boxes_xyxy=people.boxes.xyxy,
         intrinsics=np.repeat(intrinsics_of([camera]).numpy(), len(people), axis=0),
         keypoints=experts(image.image, people.boxes.xyxy, image.name),

@@ -99,6 +99,8 @@ def test_pictures_become_labels(
     labels = read_labels(tmp_path / "out")
     assert labels.source_input.tolist() == ["two", "two", "c.png"]
     assert labels.source_frame.tolist() == [0, 1, 0]
+    # Pictures of a folder are not taken for a video of one person.
+    assert len(set(labels.source_person[:2])) == 2
     for row, name in enumerate(labels.file):
         crop = cv2.imread(str(tmp_path / "out/crops" / name))
         assert crop.shape == (448, 448, 3)
@@ -197,6 +199,23 @@ def test_without_keypoints_people_are_rejected_and_named(
     assert not labels.confidence_body.any()
     assert "rejected, few_points: 2 (fewer than" in summary(labels)
     assert [path.name for path in (tmp_path / "out/pictures").iterdir()] == ["rejected_1.jpg"]
+
+
+def test_long_inputs_are_fitted_in_parts(
+    run: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pictures / "two")
+    at_once = read_labels(tmp_path / "out")
+    monkeypatch.setattr(module, "MOST_AT_ONCE", 1)
+    run(pictures / "two", overwrite=True)
+    in_parts = read_labels(tmp_path / "out")
+    np.testing.assert_array_equal(in_parts.keypoints, at_once.keypoints)
+    # Each picture is a person of its own, so the parts do not depend on each other. Rounding differs,
+    # and with few steps the fit has not converged.
+    difference = np.abs(in_parts.joints - at_once.joints).max(-1)  # (2, 55)
+    assert (np.median(difference, axis=1) < 0.005).all()
+    apart = np.abs(in_parts.joints[0] - in_parts.joints[1]).max(-1)
+    assert np.median(apart) > 0.02
 
 
 def test_sheets_are_limited(

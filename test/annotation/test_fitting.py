@@ -125,3 +125,9 @@ def test_nobody(fitter: Fitter, people: KnownPeople) -> None:
     fit = fitter(neutral_parameters(0), nobody)
     assert fit.points_px.shape == (0, 133, 2)
     assert fit.joints.shape == (0, 55, 3)
+
+
+def test_some_of_the_people_have_tracks_without_gaps(people: KnownPeople) -> None:
+    some = people.observed().rows(torch.tensor([4, 1, 5]))
+    assert some.track.tolist() == [1, 0, 2]
+    assert torch.equal(some.keypoints[1], people.observed().keypoints[1])
