@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pear_ros.evaluation.cut_people import cut_markdown
 from pear_ros.evaluation.report import METRICS, markdown, shown
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,7 @@ def filled(page: str) -> str:
     stage2 = json.loads((REPORTS / "evaluation.json").read_text())
     tables = {
         "evaluation": markdown(stage2),
+        "cut": cut_markdown(stage2),
         "aims": aims(stage2),
         "stages": stages(stage1, stage2),
     }

@@ -207,4 +207,10 @@ def test_evaluating_twice_gives_the_same_report(
     assert reports[0]["frames"] == 9
     assert 12 <= reports[0]["people"] <= 15
     assert reports[0]["metrics"]["mpjpe"]["mean"] > 50
-    assert "MPJPE" in capsys.readouterr().out
+    assert list(reports[0]["cut"]) == ["hips", "chest"]
+    for cut in reports[0]["cut"].values():
+        assert 0 < cut["people"] <= reports[0]["people"]
+        assert cut["median_percent"] > 10
+    printed = capsys.readouterr().out
+    assert "MPJPE" in printed
+    assert "| the chest |" in printed
