@@ -32,16 +32,18 @@ from pear_ros.annotation.evidence import (
 from pear_ros.annotation.pose_prior import PosePrior
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import Bodies, BodyModel
-from pear_ros.body.landmarks import BODY, NUM_LANDMARKS, Landmarks
+from pear_ros.body.landmarks import BODY, LANDMARK, NUM_LANDMARKS, Landmarks
 from pear_ros.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_angle
 from pear_ros.people import NUM_BODY_JOINTS, EhmParameters, join, map_tensors
 
 FITTED_SHAPES = 10  # of the coefficients that move vertices, the first ones
+LIMBS = slice(LANDMARK["left_elbow"], BODY.stop)  # elbows, wrists, hips, knees, ankles
 NEAREST_M = 0.2  # least depth of a point when it is projected
 
 OUTLIER = 4.0  # standard deviations from where on a keypoint hardly counts (Geman, McClure 1987)
 ACCELERATION_M_S2 = 12.0  # standard deviation of a joint's
 OUTSIDE_BOX = 0.3  # weight of a landmark that lies beside the visible person's box
+UNSEEN, LEAST_SEEN = 0.3, 0.1  # weight of a limb's point in the image; confidence if it is seen
 SMOOTH = 0.5  # weight of the acceleration
 SIGMA_NETWORK_RAD = 0.8  # of PEAR's estimate of a joint's rotation
 SIGMA_LIMIT_RAD = 0.1  # beyond the limits of a joint
@@ -306,6 +308,7 @@ class _Problem:
         apart = (parameters.body_pose - self._network_pose).square().sum((2, 3)) / 2  # (N, 21)
         cost = cost + (self._support * apart).sum(1) / SIGMA_NETWORK_RAD**2
         cost = cost + OUTSIDE_BOX * self._outside_box(projected[:, BODY]).sum(1)
+        cost = cost + UNSEEN * self._unseen(projected[:, LIMBS]).sum(1)
         return bodies, cost + (v.jaw.clamp(max=0) / SIGMA_LIMIT_RAD).square() + 4 * v.jaw.square()
 
     def _outside_box(self, projected: Tensor) -> Tensor:
@@ -316,6 +319,18 @@ class _Problem:
         beyond = (first - projected).relu() + (projected - last).relu()
         squared = (beyond / (2 * SIGMA_BODY * observed.size_px[:, None, None])).square().sum(-1)
         return is_shown * squared / (1 + squared / OUTLIER**2)
+
+    def _unseen(self, projected: Tensor) -> Tensor:
+        """(N, P, 2) px -> (N, P) costs of limbs' points in the image that no expert has seen.
+
+        Near the border they are pushed out of the image; in its middle something may hide them.
+        """
+        observed = self._observed
+        seen = observed.keypoints[:, BODY, 2].amax(1, keepdim=True)  # (N, 1) 0: of nobody
+        is_unseen = seen * (observed.keypoints[:, LIMBS, 2] < LEAST_SEEN)
+        to_border = torch.minimum(projected, observed.image_size[:, None] - projected).amin(-1)
+        squared = (to_border.relu() / (4 * SIGMA_BODY * observed.size_px[:, None])).square()
+        return is_unseen * squared / (1 + squared / OUTLIER**2)
 
     def _jerkiness(self, joints: Tensor) -> Tensor:
         """The cost of accelerations, of joints (N, 55, 3) m, optical."""

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from annotated_people import HEIGHT, WIDTH, KnownPeople
+from samples import ROOT
+from shell_blocks import blocks
 
 from pear_ros.annotation import annotate as module
 from pear_ros.annotation import contact_sheets, fitting
@@ -254,6 +256,20 @@ def test_points_of_a_picture_are_those_of_the_image(square: tuple[int, ...]) -> 
     np.testing.assert_allclose((right, bottom), inside)
     np.testing.assert_allclose((right - left, bottom - top),
                                np.array((WIDTH, HEIGHT)) * picture.scale, rtol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["how_to/annotate_my_videos.md", "reference/labels_file.md"])
+def test_examples_of_the_docs(
+    page: str, run: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pictures / "c.png")
+    (tmp_path / "elsewhere/out").mkdir(parents=True)
+    (tmp_path / "elsewhere/out/labels").symlink_to(tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (example,) = blocks(ROOT / "docs" / page, "python")
+    names: dict[str, Any] = {}
+    exec(compile(example, page, "exec"), names)
+    assert len(names["labels"]) == 1
 
 
 def test_the_command(

@@ -90,6 +90,24 @@ def test_without_keypoints_nothing_breaks(fitter: Fitter, people: KnownPeople) -
     assert (fit.beyond_limits < np.radians(10)).all()
 
 
+def test_limbs_that_the_image_cuts_stay_outside(fitter: Fitter, people: KnownPeople) -> None:
+    """Images end at the chest, so arms and legs are guessed; the experts would have seen them."""
+    shoulders = people.keypoints[:, LANDMARK["left_shoulder"] :][:, :2, 1].max(1)
+    hips = people.keypoints[:, LANDMARK["left_hip"] :][:, :2, 1].min(1)
+    end = torch.from_numpy((shoulders + hips) / 2)  # (N,) px
+    keypoints = people.keypoints.copy()
+    keypoints[keypoints[..., 1] > end.numpy()[:, None]] = 0
+    hands_and_arms = [*range(LANDMARK["left_elbow"], LANDMARK["left_hip"]), *range(91, 133)]
+    keypoints[:, hands_and_arms] = 0
+    observed = people.observed(keypoints)
+    observed.boxes_xyxy[:, 3] = torch.minimum(observed.boxes_xyxy[:, 3], end)
+    observed.image_size[:, 1] = end
+    fit = fitter(estimated(people), observed)
+    limbs = fit.points_px[:, LANDMARK["left_elbow"] : BODY.stop, 1]  # (N, 10) px
+    depth = (end[:, None] - limbs) / observed.size_px[:, None]  # inside, over the box's size
+    assert (depth[:, 2:] < 0.06).all()  # elbows are near the border either way
+
+
 @pytest.mark.slow
 def test_a_back_view_that_was_taken_for_a_front(fitter: Fitter, standin: BodyAssets) -> None:
     """The start is turned by half a turn, and nobody's face is found."""
