@@ -131,8 +131,8 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "far box": ({"box": entry((0, 2), 1e6)}, "box has coordinates beyond"),
     "inverted box": ({"box": lambda a: a[:, [2, 3, 0, 1]]}, "box has rectangles whose second"),
     "no focal length": ({"intrinsics": entry((0, 0), 0.0)}, "intrinsics has focal lengths"),
-    "not a rotation": ({"body_pose": BAD_ROTATION}, "body_pose has matrices that are not rotat"),
-    "a mirror": ({"global_orient": lambda a: -a}, "global_orient has matrices that are not rotat"),
+    "not a rotation": ({"body_pose": BAD_ROTATION}, "body_pose has matrices that are not"),
+    "a mirror": ({"global_orient": lambda a: -a}, "global_orient has matrices that are not"),
     "twice": ({"file": lambda a: a[[0, 0, 1]]}, "names the same picture twice"),
     "no picture": ({"file": lambda a: np.array(["none.jpg", *a[1:]])}, "none.jpg, which is not in"),
     "leads out": (
