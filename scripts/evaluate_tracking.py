@@ -46,7 +46,7 @@ from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import Boxes, FloatArray, Frame, map_tensors, neutral_parameters
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems
-from pear_ros.synthetic.actions import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.installed import shared_file
 from pear_ros.tracking.follower import Estimated, Follower

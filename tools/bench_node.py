@@ -37,7 +37,7 @@ from pear_ros.errors import PearError
 from pear_ros.geometry.boxes import boxes_inside
 from pear_ros.ros.dds import allow_large_images
 from pear_ros.ros.from_messages import stamp_ns
-from pear_ros.synthetic.actions import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.device import choose_device
 from pear_ros.system.hardware import hardware

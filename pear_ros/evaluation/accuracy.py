@@ -60,8 +60,8 @@ from pear_ros.people import (
 from pear_ros.pipeline import Pipeline
 from pear_ros.problems import Problems
 from pear_ros.rendering.renderer import render
-from pear_ros.synthetic.actions import REPERTOIRES
 from pear_ros.synthetic.controls import STANDING, vector
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene, Shot, parameters_of
 from pear_ros.synthetic.shapes import BodyShapes
 

@@ -19,7 +19,7 @@ from pear_ros.config import SmoothingSettings
 from pear_ros.estimation.estimator import Estimate
 from pear_ros.images.crop import squares_of
 from pear_ros.people import JOINT, Boxes, EhmParameters, FloatArray, Frame, join
-from pear_ros.synthetic.actions import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.tracking.pose_filter import PoseFilter
 

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from pear_ros.geometry.camera import project
 from pear_ros.people import Camera, FloatArray
-from pear_ros.synthetic.actions import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.motion import Motion
 from pear_ros.synthetic.scene import FACING_CAMERA, Cast, parameters_of
 from pear_ros.synthetic.shapes import BodyShapes

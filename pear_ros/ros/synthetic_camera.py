@@ -34,7 +34,7 @@ from pear_ros.ros.to_messages import (
     humans_message,
     image_message,
 )
-from pear_ros.synthetic.actions import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene, Shot
 from pear_ros.system.installed import shared_file
 

@@ -2,6 +2,7 @@
 
 controls.py    joint angles with names -> rotations
 actions.py     actions such as waving or walking
+held_out.py    actions that no network is trained on
 motion.py      endless sequences of actions
 shapes.py      body shapes
 appearance.py  colours of clothes, skin and hair

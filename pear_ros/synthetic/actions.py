@@ -1,7 +1,4 @@
-"""Actions of people: poses and periodic movements, in two repertoires that share no action.
-
-So a network is tested on actions that it was not trained on.
-"""
+"""Actions of people, poses and periodic movements, for training; held_out.py has others."""
 
 from __future__ import annotations
 
@@ -72,7 +69,8 @@ class Action:
 # --- The actions ----------------------------------------------------------------------------------
 
 
-def _side(random: Random) -> str:
+def one_side(random: Random) -> str:
+    """Left or right."""
     return str(random.choice(("left", "right")))
 
 
@@ -81,7 +79,7 @@ def _stand(random: Random) -> Action:
 
 
 def _wave(random: Random) -> Action:
-    side, rate = _side(random), random.uniform(1, 2)
+    side, rate = one_side(random), random.uniform(1, 2)
     raised, elbow = random.uniform(60, 110), random.uniform(60, 110)
     action = Action().arm(side, "open", arm_raise=raised, arm_forward=random.uniform(0, 45),
                           arm_twist=-80, elbow=elbow)  # fmt: skip
@@ -90,7 +88,7 @@ def _wave(random: Random) -> Action:
 
 def _point(random: Random) -> Action:
     raised, forward = random.uniform(50, 110), random.uniform(0, 110)
-    return Action().arm(_side(random), "point", arm_raise=raised, arm_forward=forward,
+    return Action().arm(one_side(random), "point", arm_raise=raised, arm_forward=forward,
                         elbow=random.uniform(0, 30), arm_twist=random.uniform(-60, 20))  # fmt: skip
 
 
@@ -104,7 +102,7 @@ def _cross_arms(random: Random) -> Action:
 
 
 def _think(random: Random) -> Action:
-    side = _side(random)
+    side = one_side(random)
     other = "right" if side == "left" else "left"
     action = Action().arm(other, "relaxed", arm_raise=30, arm_forward=60, arm_twist=40, elbow=100)
     action.arm(side, "point", arm_raise=42, arm_forward=75, arm_twist=15, elbow=138)
@@ -127,7 +125,7 @@ def _hands_up(random: Random) -> Action:
 
 
 def _phone(random: Random) -> Action:
-    return Action().arm(_side(random), "grip", arm_raise=45, arm_forward=40, arm_twist=-15,
+    return Action().arm(one_side(random), "grip", arm_raise=45, arm_forward=40, arm_twist=-15,
                         elbow=140, wrist_side=10)  # fmt: skip
 
 
@@ -156,7 +154,7 @@ def _sit(random: Random) -> Action:
 def _pick_up(random: Random) -> Action:
     action = Action({"bend": random.uniform(30, 55), "nod": 15})
     action.legs(hip_flex=random.uniform(20, 50), knee=random.uniform(10, 40))
-    return action.arm(_side(random), "grip", arm_raise=35, arm_forward=80, elbow=10)
+    return action.arm(one_side(random), "grip", arm_raise=35, arm_forward=80, elbow=10)
 
 
 def _walk(random: Random) -> Action:
@@ -175,7 +173,7 @@ def _walk(random: Random) -> Action:
 
 
 def _lunge(random: Random) -> Action:
-    side = _side(random)
+    side = one_side(random)
     other = "right" if side == "left" else "left"
     depth = random.uniform(0.3, 1)
     action = Action({"bend": 10 * depth}).arm(side, hip_flex=70 * depth, knee=70 * depth)
@@ -211,98 +209,108 @@ def _anything(random: Random) -> Action:
     return action
 
 
-def _salute(random: Random) -> Action:
-    return Action().arm(_side(random), "open", arm_raise=80, arm_forward=35, arm_twist=-50,
-                        elbow=135, spread=-0.2)  # fmt: skip
-
-
-def _beckon(random: Random) -> Action:
-    side = _side(random)
-    action = Action().arm(side, "open", arm_raise=55, arm_forward=80, elbow=55, forearm_roll=-70,
-                          arm_twist=-20)  # fmt: skip
-    for finger in FINGERS:
-        action.pose[f"{side}_{finger}_curl"] = 0.45
-        action.swing(f"{side}_{finger}_curl", 0.4, 1.2)
-    return action.swing(f"{side}_elbow", 15, 1.2)
-
-
-def _stop(random: Random) -> Action:
-    action = Action().arm(_side(random), "open", arm_raise=85, arm_forward=random.uniform(70, 95),
-                          elbow=12, wrist_flex=-55, arm_twist=-70)  # fmt: skip
-    return action
-
-
-def _shrug(random: Random) -> Action:
-    action = Action({"tilt": random.uniform(-12, 12)})
-    return action.arms("open", shrug=20, arm_raise=22, arm_forward=10, arm_twist=-25, elbow=85,
-                       forearm_roll=-60)  # fmt: skip
-
-
-def _drink(random: Random) -> Action:
-    action = Action({"nod": -12})
-    action.arm(_side(random), "grip", arm_raise=50, arm_forward=65, elbow=128, arm_twist=5)
-    return action
-
-
-def _thumb_up(random: Random) -> Action:
-    return Action().arm(_side(random), "thumb", arm_raise=random.uniform(25, 70), arm_forward=75,
-                        elbow=random.uniform(30, 90), arm_twist=-10)  # fmt: skip
-
-
-def _stretch(random: Random) -> Action:
-    action = Action().arms("fist", arm_raise=155, arm_forward=20, elbow=random.uniform(10, 60))
-    return action.swing("lean", 9, 0.3)
-
-
-def _direct(random: Random) -> Action:
-    side = _side(random)
-    other = "right" if side == "left" else "left"
-    action = Action().arm(side, "open", arm_raise=88, arm_forward=random.uniform(0, 30), elbow=5)
-    action.arm(other, "open", arm_raise=70, arm_forward=60, elbow=80, arm_twist=-40)
-    return action.swing(f"{other}_elbow", 25, 0.8)
-
-
-def _count(random: Random) -> Action:
-    side = _side(random)
-    action = Action().arm(side, "fist", arm_raise=35, arm_forward=60, elbow=115, arm_twist=-35)
-    for i, finger in enumerate(("index", "middle", "ring", "pinky")):
-        action.pose[f"{side}_{finger}_curl"] = 0.5
-        action.swing(f"{side}_{finger}_curl", 0.6, 0.35, 0.15 * i)
-    return action
-
-
-def _stroll(random: Random) -> Action:
-    """A slow, stiff walk: one arm swings, the other carries something."""
-    carrying = _side(random)
-    action = Action({"bend": -3}).arms("relaxed", arm_raise=10, elbow=8)
-    action.legs(hip_flex=2, knee=12)
-    rate = random.uniform(0.5, 0.65)
-    for side, phase in (("left", 0.0), ("right", 0.5)):
-        action.swing(f"{side}_hip_flex", 17, rate, phase).swing(
-            f"{side}_knee", 11, rate, phase + 0.2
+def _talk(random: Random) -> Action:
+    """Forearms in front of the body, hands that underline what is said."""
+    action = Action({"nod": random.uniform(-8, 10), "turn": random.uniform(-25, 25)})
+    for side in ("left", "right") if random.random() < 0.7 else (one_side(random),):
+        action.arm(
+            side,
+            str(random.choice(("open", "relaxed", "pinch", "point"))),
+            arm_raise=random.uniform(12, 40),
+            arm_forward=random.uniform(20, 90),
+            arm_twist=random.uniform(-40, 35),
+            elbow=random.uniform(55, 115),
+            forearm_roll=random.uniform(-75, 40),
         )
-        if side != carrying:
-            action.swing(f"{side}_arm_forward", 35, rate, phase + 0.5)
-    action.swing("lean", 3, rate)
-    return action.arm(carrying, "grip", arm_raise=25, arm_forward=70, elbow=85)
-
-
-def _high_step(random: Random) -> Action:
-    action = Action().arms("fist", arm_raise=15, elbow=80)
-    for side, phase in (("left", 0.0), ("right", 0.5)):
-        action.pose |= {f"{side}_hip_flex": 30, f"{side}_knee": 40}
-        action.swing(f"{side}_hip_flex", 32, 0.9, phase).swing(f"{side}_knee", 38, 0.9, phase)
-        action.swing(f"{side}_arm_forward", 100, 0.9, phase + 0.5)
+        rate = random.uniform(0.5, 1.5)
+        action.swing(f"{side}_elbow", random.uniform(4, 18), rate)
+        action.swing(f"{side}_arm_twist", random.uniform(3, 12), rate, random.random())
     return action
+
+
+def _sign(random: Random) -> Action:
+    """Both hands between belly and face, with any shape of the fingers, as in sign language."""
+    action = Action({"nod": random.uniform(-5, 10), "tilt": random.uniform(-10, 10)})
+    for side in ("left", "right") if random.random() < 0.6 else (one_side(random),):
+        action.arm(
+            side,
+            arm_raise=random.uniform(10, 60),
+            arm_forward=random.uniform(15, 105),
+            arm_twist=random.uniform(-55, 45),
+            elbow=random.uniform(75, 142),
+            forearm_roll=random.uniform(-80, 80),
+            wrist_flex=random.uniform(-50, 50),
+            wrist_side=random.uniform(-18, 26),
+        )
+        for finger in FINGERS:
+            action.pose[f"{side}_{finger}_curl"] = random.choice((0.0, random.uniform(0, 1), 1.0))
+        for name in ("thumb_oppose", "thumb_curl", "spread"):
+            action.pose[f"{side}_{name}"] = random.random()
+        action.swing(f"{side}_elbow", random.uniform(0, 15), random.uniform(0.7, 2))
+    return action
+
+
+def _touch_face(random: Random) -> Action:
+    action = Action({"nod": random.uniform(0, 20), "tilt": random.uniform(-15, 15)})
+    hand = str(random.choice(("open", "relaxed", "fist", "pinch")))
+    return action.arm(one_side(random), hand, arm_raise=random.uniform(30, 75),
+                      arm_forward=random.uniform(50, 95), arm_twist=random.uniform(-40, 25),
+                      elbow=random.uniform(120, 145),
+                      forearm_roll=random.uniform(-60, 60))  # fmt: skip
+
+
+def _reach(random: Random) -> Action:
+    action = Action({"bend": random.uniform(0, 35), "twist": random.uniform(-25, 25)})
+    for side in ("left", "right") if random.random() < 0.4 else (one_side(random),):
+        action.arm(
+            side,
+            str(random.choice(("open", "grip", "pinch"))),
+            arm_raise=random.uniform(35, 130),
+            arm_forward=random.uniform(30, 110),
+            elbow=random.uniform(0, 40),
+        )
+    return action
+
+
+def _sit_and_do(random: Random) -> Action:
+    """Sits, and does something else with the arms: talks, types, signs, folds them."""
+    doing = (_talk, _type, _sign, _cross_arms, _touch_face, _think, _reach, _anything)
+    action = doing[random.integers(len(doing))](random)
+    return action.legs(
+        hip_flex=random.uniform(70, 100),
+        knee=random.uniform(55, 110),
+        hip_side=random.uniform(0, 20),
+        ankle=random.uniform(-10, 15),
+    )
+
+
+def _hands_behind(random: Random) -> Action:
+    """Hands behind the back or in the pockets."""
+    return Action().arms("relaxed", arm_raise=random.uniform(10, 30), arm_forward=-35,
+                         arm_twist=random.uniform(0, 60), elbow=random.uniform(25, 90))  # fmt: skip
+
+
+def _hold(random: Random) -> Action:
+    """Carries something with both hands."""
+    return Action().arms("grip", arm_raise=random.uniform(15, 35),
+                         arm_forward=random.uniform(55, 90), arm_twist=random.uniform(-10, 25),
+                         elbow=random.uniform(40, 110),
+                         forearm_roll=random.uniform(-70, 20))  # fmt: skip
+
+
+def _lean(random: Random) -> Action:
+    """Leans on a table or a rail in front."""
+    action = Action({"bend": random.uniform(5, 40), "nod": random.uniform(-20, 15)})
+    action.arms("relaxed", arm_raise=random.uniform(20, 50), arm_forward=random.uniform(55, 100),
+                arm_twist=random.uniform(-10, 40), elbow=random.uniform(20, 100))  # fmt: skip
+    side = one_side(random)
+    return action.arm(side, knee=random.uniform(0, 45), hip_flex=random.uniform(0, 30))
 
 
 Repertoire = tuple[Callable[[Random], Action], ...]
 TRAINING: Repertoire = (
-    _stand, _walk, _walk, _wave, _point, _hands_on_hips, _cross_arms, _think, _clap, _hands_up,
-    _phone, _type, _squat, _sit, _pick_up, _lunge, *(_anything,) * 6,
+    _stand, _stand, _walk, _walk, _wave, _point, _hands_on_hips, _cross_arms, _think, _clap,
+    _hands_up, _phone, _type, _squat, _sit, _pick_up, _lunge, *(_anything,) * 6, *(_talk,) * 3,
+    *(_sign,) * 3, *(_touch_face,) * 2, *(_reach,) * 2, *(_sit_and_do,) * 3, *(_lean,) * 2,
+    _hands_behind, _hold,
 )  # fmt: skip
-HELD_OUT: Repertoire = (
-    _salute, _beckon, _stop, _shrug, _drink, _thumb_up, _stretch, _direct, _count, _stroll, _stroll,
-    _high_step,
-)  # fmt: skip
-REPERTOIRES = {"training": TRAINING, "held_out": HELD_OUT}

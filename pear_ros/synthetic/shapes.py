@@ -30,6 +30,10 @@ class BodyShapes:
     flame_betas: Array  # (N, 300)
     head_scale: Array  # (N, 3)
 
+    def repeated(self, rows: Ints) -> BodyShapes:
+        """The shapes with these row indices, in this order."""
+        return BodyShapes(self.betas[rows], self.flame_betas[rows], self.head_scale[rows])
+
 
 class ShapeSampler:
     """Draws shapes; the head is fitted to the body by weighted least squares.

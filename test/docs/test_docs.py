@@ -22,7 +22,7 @@ from pear_ros.cli.main import main, make_parser
 from pear_ros.config import Config, SyntheticCameraConfig, settings
 from pear_ros.errors import PearError
 from pear_ros.people import JOINT_NAMES
-from pear_ros.synthetic.actions import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.installed import shared_file
 

@@ -19,7 +19,7 @@ from tf2_msgs.msg import TFMessage
 from demo.accuracy import Errors
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.ros.to_messages import humans_message, transforms_message
-from pear_ros.synthetic.actions import HELD_OUT
+from pear_ros.synthetic.held_out import HELD_OUT
 from pear_ros.synthetic.scene import Cast, Scene, Shot
 from pear_ros.system.installed import shared_file
 

@@ -35,7 +35,7 @@ from pear_ros.ros.from_messages import (
     people_from_message,
     rgb_from_message,
 )
-from pear_ros.synthetic.actions import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.installed import shared_file
 

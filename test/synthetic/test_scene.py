@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.geometry.camera import project
 from pear_ros.people import JOINT, JOINT_NAMES
-from pear_ros.synthetic.actions import HELD_OUT, TRAINING
+from pear_ros.synthetic.actions import TRAINING
 from pear_ros.synthetic.controls import (
     CONTROLS,
     INDEX,
@@ -20,6 +20,7 @@ from pear_ros.synthetic.controls import (
     rotations,
     vector,
 )
+from pear_ros.synthetic.held_out import HELD_OUT
 from pear_ros.synthetic.motion import EXPRESSION_SPREAD, KEPT, Motion
 from pear_ros.synthetic.scene import KEPT_STEPS, Actor, Cast, Scene, Shot, parameters_of
 from pear_ros.system.installed import shared_file
