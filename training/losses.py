@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pear_ros.body.body_model import BodyModel
+from pear_ros.body.landmarks import Landmarks
 from pear_ros.geometry.crop_camera import CROP_FOCAL, CROP_SIZE
 from pear_ros.geometry.rotation import matrix_from_6d
 from pear_ros.people import JOINT, NUM_BODY_JOINTS, EhmParameters
 from training.data import BACKGROUND, Batch
+from training.labelled import LabelledBatch
 from training.true_camera import NEAREST_TZ
 
 WEIGHTS: dict[str, float] = {
@@ -43,6 +45,16 @@ WEIGHTS: dict[str, float] = {
     "part_places": 4.0,
     "surface": 8.0,
 }
+# Of real people, whose labels are estimates: what is marked in the picture counts most.
+LABELLED_WEIGHTS: dict[str, float] = {
+    "real_landmarks": 10.0,
+    "real_hand_landmarks": 5.0,
+    "real_joints_3d": 4.0,
+    "real_orientation": 1.5,
+    "real_body_pose": 1.5,
+    "real_hands": 1.0,
+    "real_face": 0.1,
+}
 # Projected by the true camera, joints in the crop no longer contradict joints in 3D.
 STAGE_2_WEIGHTS = WEIGHTS | {"joints_2d": 20.0, "hands_2d": 10.0}
 HEAD = JOINT["head"]
@@ -58,6 +70,7 @@ BONES = [
     for side in sides
     for upper, lower in pairwise(chain)
 ]
+OUTSIDE = 0.2  # weight of joints that are outside of the crop, and can only be guessed
 LEAST_SEEN = 0.25  # least fraction of a token that shows the person, for losses of its part
 # Of some forty tokens that show a person, three show mostly the head and one a hand. With equal
 # weights these would hardly affect the loss (training/README.md).
@@ -111,18 +124,31 @@ def stage_1(
     # Errors of more than half of the crop are clamped, as they would outweigh all others.
     error_2d = F.smooth_l1_loss(uv, batch.joints_uv, beta=0.02, reduction="none").clamp(max=1)
     error_3d = (relative - batch.joints).abs()
+    weights = joint_weights(batch.joints_uv)  # (N, 55)
+    body, fingers = weights[:, :NUM_BODY_JOINTS], weights[:, NUM_BODY_JOINTS:]
+    rotation_error = (bodies.rotations - true_bodies.rotations).abs().mean((-2, -1))  # (N, 55)
+    hand_errors = [
+        (getattr(predicted, name) - getattr(truth, name)).abs().mean((-3, -2, -1))  # (N,)
+        for name in ("left_hand_pose", "right_hand_pose")
+    ]
+    # Vertices count as much as the nearest joint.
+    nearest = torch.cdist(true_bodies.vertices, true_bodies.joints).argmin(-1)  # (N, V)
     losses = {
-        "joints_2d": error_2d[:, :NUM_BODY_JOINTS].mean(),
-        "hands_2d": error_2d[:, NUM_BODY_JOINTS:].mean(),
-        "joints_3d": error_3d[:, :NUM_BODY_JOINTS].mean(),
+        "joints_2d": _mean(error_2d[:, :NUM_BODY_JOINTS].mean(-1), body),
+        "hands_2d": _mean(error_2d[:, NUM_BODY_JOINTS:].mean(-1), fingers),
+        "joints_3d": _mean(error_3d[:, :NUM_BODY_JOINTS].mean(-1), body),
         # relative to the wrist, so that the pose of the arm has no effect
-        "hands_3d": (_from_wrists(relative) - _from_wrists(batch.joints)).abs().mean(),
+        "hands_3d": _mean(
+            (_from_wrists(relative) - _from_wrists(batch.joints)).abs().mean(-1), fingers
+        ),
         "orientation": _difference(predicted.global_orient, truth.global_orient),
-        "turned_head": _difference(bodies.rotations[:, HEAD], true_bodies.rotations[:, HEAD]),
-        "turned_wrists": _difference(bodies.rotations[:, WRISTS], true_bodies.rotations[:, WRISTS]),
-        "body_pose": _difference(predicted.body_pose, truth.body_pose),
-        "hands": _difference(predicted.left_hand_pose, truth.left_hand_pose)
-        + _difference(predicted.right_hand_pose, truth.right_hand_pose),
+        "turned_head": _mean(rotation_error[:, HEAD], weights[:, HEAD]),
+        "turned_wrists": _mean(rotation_error[:, WRISTS], weights[:, WRISTS]),
+        "body_pose": _mean(
+            (predicted.body_pose - truth.body_pose).abs().mean((-2, -1)),
+            weights[:, 1 : 1 + predicted.body_pose.shape[1]],
+        ),
+        "hands": 2 * _mean(torch.stack(hand_errors, -1), weights[:, WRISTS]),
         "face": sum(
             (
                 (getattr(predicted, name) - getattr(truth, name)).abs().mean()
@@ -131,10 +157,13 @@ def stage_1(
             ),
             start=torch.zeros((), device=joints.device),
         ),
-        "vertices": (
-            (bodies.vertices - joints[:, :1])
-            - (true_bodies.vertices - true_bodies.joints[:, :1])
-        ).abs().mean(),
+        "vertices": _mean(
+            (
+                (bodies.vertices - joints[:, :1])
+                - (true_bodies.vertices - true_bodies.joints[:, :1])
+            ).abs().mean(-1),
+            weights.gather(1, nearest),
+        ),
         "shape": (predicted.betas - truth.betas).square().sum(1).mean()
         + (predicted.flame_betas - truth.flame_betas).square().sum(1).mean(),
         # The distance of a person follows from this and the size in the crop.
@@ -144,6 +173,53 @@ def stage_1(
     if tokens is not None:
         losses |= token_losses(tokens, batch, true_bodies.rotations)
     return losses
+
+
+def labelled(
+    predicted: EhmParameters, batch: LabelledBatch, body_model: BodyModel, landmarks: Landmarks
+) -> dict[str, Tensor]:
+    """Losses of real people by name, each a mean weighted by the confidence of the labels.
+
+    Args:
+        predicted: Parameters of N people, in the crop camera's axes.
+        batch: Their labels.
+        body_model: With the vertices `landmarks.vertex_ids`.
+        landmarks: The points that are marked in the pictures.
+    """
+    bodies = body_model(predicted, mesh=True)
+    assert bodies.vertices is not None
+    uv = to_crop(landmarks(bodies.joints, bodies.vertices), predicted.camera_t)  # (N, 133, 2)
+    error_2d = F.smooth_l1_loss(uv, batch.landmarks_uv, beta=0.02, reduction="none").clamp(max=1)
+    known = torch.from_numpy(landmarks.available).to(uv.device)
+    weights = batch.landmark_confidence * known  # (N, 133)
+    relative = bodies.joints - bodies.joints[:, :1]
+    error_3d = (relative - batch.joints).abs().mean(-1)  # (N, 55)
+    truth = batch.parameters
+    body = batch.body_confidence
+    supported = body[:, None] * batch.joint_confidence  # (N, 55)
+    hand_errors = [
+        (getattr(predicted, name) - getattr(truth, name)).abs().mean((-3, -2, -1))  # (N,)
+        for name in ("left_hand_pose", "right_hand_pose")
+    ]
+    face = (
+        (predicted.flame_jaw_pose - truth.flame_jaw_pose).abs().mean(-1)
+        + (predicted.flame_expression - truth.flame_expression).abs().mean(-1)
+        + (predicted.flame_eyelids - truth.flame_eyelids).abs().mean(-1)
+    )  # (N,)
+    return {
+        "real_landmarks": _mean(error_2d[:, :91].mean(-1), weights[:, :91]),
+        "real_hand_landmarks": _mean(error_2d[:, 91:].mean(-1), weights[:, 91:]),
+        "real_joints_3d": _mean(error_3d[:, :NUM_BODY_JOINTS], supported[:, :NUM_BODY_JOINTS]),
+        "real_orientation": _mean(
+            (predicted.global_orient - truth.global_orient).abs().mean((-3, -2, -1)), body
+        ),
+        "real_body_pose": _mean(
+            (predicted.body_pose - truth.body_pose).abs().mean((-2, -1)),
+            supported[:, 1 : 1 + truth.body_pose.shape[1]],
+        ),
+        "real_hands": 2 * _mean(torch.stack(hand_errors, -1), batch.hand_confidence),
+        "real_face": _mean(face, batch.face_confidence),
+    }
 
 
 def token_losses(tokens: TokenPredictions, batch: Batch, rotations: Tensor) -> dict[str, Tensor]:
@@ -185,6 +261,16 @@ def total(losses: Mapping[str, Tensor], weights: Mapping[str, float] = WEIGHTS) 
         KeyError: If a loss has no weight.
     """
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+def joint_weights(joints_uv: Tensor) -> Tensor:
+    """Weights (N, J) of joints at (N, J, 2), half crop sides from the centre: 1, or OUTSIDE.
+
+    Where the legs of a person at a desk are can only be guessed, so their errors teach little.
+    """
+    limits = joints_uv.new_tensor((0.8, 1.05))  # the network sees 0.75 to the sides, 1 up and down
+    inside = (joints_uv.abs() <= limits).all(-1)
+    return torch.where(inside, 1.0, OUTSIDE)
 
 
 def to_crop(joints: Tensor, camera_t: Tensor) -> Tensor:

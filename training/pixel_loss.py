@@ -243,9 +243,9 @@ class PixelLoss:
         losses = {}
         for name, (parts, colors) in self.draw(predicted, target, cameras).items():
             maps, sigma = target.views[name], self._sigma
-            known = _blurred(maps.known / SAMPLES**2, sigma)  # (N, H, W)
+            known = blurred(maps.known / SAMPLES**2, sigma)  # (N, H, W)
             per_sample = 1 / (SAMPLES**2 * known.clamp(min=LEAST_KNOWN))
-            true_parts = _blurred(maps.parts, sigma) * per_sample[:, None]  # (N, K, H, W)
+            true_parts = blurred(maps.parts, sigma) * per_sample[:, None]  # (N, K, H, W)
             true_cover = true_parts.sum(1)  # (N, H, W)
             area = (known * true_cover).sum((1, 2), keepdim=True)  # cells
             weight = known / area.clamp(min=LEAST_COVER * known[0].numel())
@@ -258,8 +258,8 @@ class PixelLoss:
             losses[f"{name}_parts"] = (weight * error).sum((1, 2)).mean()
 
             cover = maps.parts.sum(1) / SAMPLES**2  # (N, H, W)
-            true_colors = _blurred(maps.colors / 127 * cover[:, None], sigma)
-            true_colors = true_colors / _blurred(cover, sigma)[:, None].clamp(min=LEAST_KNOWN)
+            true_colors = blurred(maps.colors / 127 * cover[:, None], sigma)
+            true_colors = true_colors / blurred(cover, sigma)[:, None].clamp(min=LEAST_KNOWN)
             error = (weight * true_cover)[:, None] * (colors - true_colors).abs()
             albedo, normals = error.sum((2, 3)).mean(0).split(3)
             losses[f"{name}_colors"], losses[f"{name}_normals"] = albedo.mean(), normals.mean()
@@ -309,7 +309,7 @@ class PixelLoss:
         return (ends[..., 1, :] - ends[..., 0, :]).norm(dim=-1).sum(-1)
 
 
-def _blurred(maps: Tensor, sigma: float) -> Tensor:
+def blurred(maps: Tensor, sigma: float) -> Tensor:
     """Blurs (..., H, W) by a Gaussian, whose kernel is normalised again at the edges."""
 
     def along(length: int) -> Tensor:

@@ -22,143 +22,34 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pear_ros.assets.body_assets import BodyAssets, load_assets
-from pear_ros.body.body_model import BodyModel
+from pear_ros.assets.body_assets import load_assets
 from pear_ros.errors import PearError, SettingError
 from pear_ros.network.backbone import BackboneConfig
 from pear_ros.network.checkpoint import load_network
-from pear_ros.network.head import INITIAL_POSE, HeadConfig
+from pear_ros.network.head import HeadConfig
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
-from pear_ros.people import NUM_JOINTS, EhmParameters
-from pear_ros.synthetic.actions import TRAINING
-from pear_ros.synthetic.controls import STANDING, rotations, vector
-from pear_ros.synthetic.scene import FACING_CAMERA
 from pear_ros.system.device import choose_device
-from training.cpu import MatrixPatchEmbed, for_cpu
-from training.data import BACKGROUND, PIXELS, TOKENS, Batch, Batches
-from training.losses import STAGE_2_WEIGHTS, WEIGHTS, TokenPredictions, stage_1, total
-from training.pixel_loss import PixelLoss
-
-SMALL = NetworkConfig(
-    BackboneConfig(embed_dim=192, depth=8, num_heads=3),
-    HeadConfig(context_dim=192, dim=256, depth=5, heads=4, dim_head=64, mlp_dim=512),
+from training.cpu import for_cpu
+from training.data import TOKENS
+from training.loading import samples
+from training.losses import (
+    total,
 )
-PIXEL_WEIGHTS = {"body": 3.0, "left_hand": 1.0, "right_hand": 1.0, "head": 1.0}  # by view
+from training.objective import Objective, losses_of
+from training.student import SMALL, Student, deepened
+
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 250  # steps
-VERTEX_STEP = 20  # every 20th vertex is compared
 EMA_DECAY = 0.998  # of the exponential moving average of the weights, which is what is saved
-
-
-class Student(nn.Module):
-    """The network with auxiliary outputs of the backbone, which are only used for training.
-
-    The published PEAR starts from a backbone that was trained to find joints (ViTPose). This one
-    starts from random weights, so its tokens also learn which token each joint is in, which part of
-    the body they show, the rotation and position of that part, and which points of the body their
-    pixels show.
-    """
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        width = config.backbone.embed_dim
-        self.network = PearNetwork(config)
-        sizes = {
-            "heatmaps": NUM_JOINTS,
-            "parts": BACKGROUND + 1,
-            "turns": 6,
-            "places": 3,
-            "surface": 3 * PIXELS,
-        }
-        self.aids = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
-        initialise(self.network)
-
-    def forward(
-        self, crops: Tensor, kept: Tensor, autocast: bool
-    ) -> tuple[EhmParameters, TokenPredictions]:
-        """Predicts the parameters of N people and the auxiliary outputs of the tokens.
-
-        Args:
-            crops: (N, 256, 192, 3) RGB uint8.
-            kept: (N, K) indices of the tokens that are used.
-            autocast: Runs the backbone in bfloat16.
-        """
-        network = self.network
-        is_trained = network.backbone.pos_embed.requires_grad
-        with (
-            torch.autocast(crops.device.type, torch.bfloat16, enabled=autocast),
-            torch.set_grad_enabled(is_trained),
-        ):
-            tokens = some_tokens(network, crops, kept)
-        tokens = tokens.float()
-        outputs = {name: aid(tokens) for name, aid in self.aids.items()}
-        return network.head(tokens), TokenPredictions(kept, **outputs)
-
-
-def some_tokens(network: PearNetwork, crops: Tensor, kept: Tensor) -> Tensor:
-    """Runs the backbone on the tokens `kept` (N, K) of the crops only: (N, K, C)."""
-    backbone = network.backbone
-    embed = backbone.patch_embed
-    positions = backbone.pos_embed[0, 1:] + backbone.pos_embed[0, :1]  # (T, C)
-    if isinstance(embed, MatrixPatchEmbed):
-        x = embed.embed_crops(crops, kept)
-    else:
-        x = embed(network.normalise(crops))
-        x = x.gather(1, kept[..., None].expand(-1, -1, x.shape[-1]))
-    x = x + positions[kept]
-    for block in backbone.blocks:
-        x = block(x)
-    return backbone.last_norm(x)
-
-
-def choose_tokens(parts: Tensor, count: int) -> Tensor:
-    """Chooses tokens from the labels of their pixels (N, T, S): (N, count) indices in order.
-
-    These are the tokens that show the person, and random ones of the background. Most of a crop is
-    background, so with fewer tokens a CPU trains on more crops in the same time. The last steps of
-    a training need all tokens (training/README.md).
-    """
-    is_person = (parts != BACKGROUND).any(-1)
-    order = (is_person + torch.rand(is_person.shape, device=parts.device)).argsort(
-        1, descending=True
-    )
-    return order[:, :count].sort(1).values
-
-
-def initialise(network: PearNetwork) -> None:
-    """Sets small random weights, which predict a person who stands facing the camera."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    nn.init.trunc_normal_(network.backbone.pos_embed, std=0.02)
-    nn.init.trunc_normal_(network.head.transformer.pos_embedding, std=0.02)
-    standing = rotations(vector(STANDING)[None])
-    body = np.concatenate((FACING_CAMERA.as_matrix()[None], standing.body_pose[0]))  # (22, 3, 3)
-    hands = np.concatenate((standing.left_hand_pose[0], standing.right_hand_pose[0]))
-    head = network.head
-    with torch.no_grad():
-        head.init_body_pose[:, INITIAL_POSE] = _six_d(body)
-        head.smplx_poses_decoder.bias[INITIAL_POSE.stop :] = _six_d(hands)
-        head.smplx_scale_decoder.bias.fill_(1)
-        head.cam_decoder.bias[2] = 0.94 - 1.5  # a person of 1.7 m fills a crop
-
-
-def _six_d(matrices: np.ndarray) -> Tensor:
-    """(J, 3, 3) -> (6 J,): the first two columns of each."""
-    return torch.from_numpy(matrices[..., :2].swapaxes(-1, -2).reshape(-1).astype(np.float32))
 
 
 class Training:
@@ -177,11 +68,15 @@ class Training:
         self._last = options.output / "last.pt"
         stored = self._stored() if self._last.exists() else None
         config = _sizes(options.start, stored)
+        start = None
+        if options.start and not stored:
+            start = load_network(options.start, config, self.device, fold=False)
+            start = deepened(start, options.deepen)
+            config = start.config
         self.student = Student(config).to(self.device)
         if self.device.type == "cpu":
             for_cpu(self.student.network)
-        if options.start and not stored:
-            start = load_network(options.start, config, self.device, fold=False)
+        if start:
             self.student.network.load_state_dict(start.state_dict())
         if options.stage == 2:
             self.student.network.backbone.requires_grad_(False)
@@ -358,20 +253,6 @@ def write_log(rows: list[dict[str, float]], folder: Path) -> None:
     figure.savefig(folder / "curves.png", dpi=80)
 
 
-def batches(
-    options: argparse.Namespace, assets: BodyAssets, pixel_loss: PixelLoss | None, seed: int
-) -> Iterable[Batch]:
-    """Endless batches, rendered by worker processes."""
-    make_target = pixel_loss.make_target if pixel_loss else None
-    dataset = Batches(assets, TRAINING, options.batch_size, seed, make_target)
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=options.workers,
-        prefetch_factor=4 if options.workers else None,
-    )
-
-
 def write_options(options: argparse.Namespace, after_step: int) -> None:
     """Appends the options of this run to the list in options.json."""
     path = options.output / "options.json"
@@ -405,32 +286,18 @@ def run(options: argparse.Namespace) -> None:
     training = Training(options)
     device = training.device
     assets = load_assets(options.assets)
-    body_model = BodyModel(assets, device, np.arange(0, len(assets.body_template), VERTEX_STEP))
-    pixel_loss = PixelLoss(assets, device) if options.stage == 2 else None
-    autocast = device.type == "cuda" or options.bfloat16
     write_options(options, training.step)
     sums: dict[str, float] = defaultdict(float)
     summed = 0  # steps since the last row of the log
     started_s = time.monotonic()
     seconds = training.rows[-1]["seconds"] if training.rows else 0.0
+    objective = Objective.of(assets, options, device)
+    drawn = samples(options, assets, objective.pixel_loss, options.seed + training.step)
     progress = tqdm(total=options.steps, initial=training.step, unit="step", mininterval=10)
-    for cpu_batch in batches(options, assets, pixel_loss, options.seed + training.step):
+    for sample in drawn:
         if training.step >= options.steps:
             break
-        batch = cpu_batch.to(device)
-        kept = choose_tokens(batch.parts, options.tokens)
-        predicted, tokens = training.student(batch.crops, kept, autocast)
-        auxiliary = None if pixel_loss else tokens
-        losses = stage_1(predicted, batch, body_model, auxiliary, pixel_loss is not None)
-        weights = WEIGHTS
-        if pixel_loss is not None and batch.target is not None:
-            pixel_losses = pixel_loss(predicted, batch.target, batch.cameras)
-            pixel_weights = {
-                name: options.pixel_weight * PIXEL_WEIGHTS[name.rsplit("_", 1)[0]]
-                for name in pixel_losses
-            }
-            weights = STAGE_2_WEIGHTS | pixel_weights
-            losses |= pixel_losses
+        losses, weights = losses_of(training.student, sample.to(device), objective)
         loss = total(losses, weights)
         training.update(loss)
         for name, value in {"loss": loss, **losses}.items():
@@ -480,6 +347,45 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         help="model.pt to start from, with its network.json in the same folder; required by stage "
         "2; ignored if the output folder has a last.pt",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="DIR",
+        help="folder with labels of real people that `pear-ros annotate` wrote",
+    )
+    parser.add_argument(
+        "--labelled",
+        type=int,
+        default=16,
+        help=f"crops of real people per step, in addition, with --labels {default}",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=0,
+        help="pairs of frames of one person per step, in addition, for the appearance loss of "
+        f"stage 2; rendered, or from --clips {default}",
+    )
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        metavar="DIR",
+        help="folder that `pear-ros annotate` wrote from videos, for --pairs; its labels are "
+        "not used",
+    )
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="folder of pictures without people, for backgrounds and clothes",
+    )
+    parser.add_argument(
+        "--deepen",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"blocks that are added to the backbone of --start {default}",
     )
     parser.add_argument("--device", default="auto", help=f"auto, cpu or cuda {default}")
     parser.add_argument(
@@ -541,6 +447,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 1 <= options.tokens <= TOKENS:
         parser.error(f"--tokens must be from 1 to {TOKENS}, the number of tokens of a crop")
+    if options.labelled < 1:
+        parser.error("--labelled must be at least 1")
+    if options.deepen < 0:
+        parser.error("--deepen must not be negative")
     options.output = options.output or Path(f"out/stage{options.stage}")
     if options.stage == 2 and not options.start and not (options.output / "last.pt").exists():
         parser.error("--stage 2 needs a trained network: give the model.pt of stage 1 as --start")

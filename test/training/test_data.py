@@ -4,61 +4,61 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from tiny_network import TINY
 
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.camera import project
 from pear_ros.geometry.crop_camera import CROP_SIZE, rotated
 from pear_ros.images.crop import cut_crop
-from pear_ros.network.backbone import BackboneConfig
 from pear_ros.network.network import PearNetwork
-from pear_ros.network.network_config import NetworkConfig
-from pear_ros.people import JOINT, EhmParameters
+from pear_ros.people import JOINT, EhmParameters, FloatArray
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.rendering.renderer import LIGHTING, render
 from pear_ros.synthetic.actions import TRAINING
-from training import data, train
+from training import data, framing
 from training.cpu import for_cpu
-from training.data import BACKGROUND, IMAGE_SIZE, OUTLINE, Batch, CropMaker
+from training.data import BACKGROUND, OCCLUDER, OUTLINE, Batch, CropMaker
+from training.framing import View, frame_person
 from training.losses import TokenPredictions, heatmap_loss, stage_1, to_crop, token_losses
+from training.outfits import Outfit, Outfits
 from training.pixel_loss import SAMPLES, PixelLoss
-
-TINY = NetworkConfig(
-    BackboneConfig(embed_dim=24, depth=1, num_heads=2),
-    dataclasses.replace(train.SMALL.head, context_dim=24, dim=32, depth=1, mlp_dim=32),
-)
+from training.student import choose_tokens, some_tokens
 
 
 @pytest.fixture(scope="module")
 def batch(standin: BodyAssets) -> Batch:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in ("LOOKS", "BACKGROUNDS"):
+        for name in ("OUTFITS", "NEW_OUTFITS", "BACKGROUNDS"):
             monkeypatch.setattr(data, name, 12)  # each takes a tenth of a second to draw
         return CropMaker(standin, TRAINING, seed=5).batch(24)
 
 
+@torch.no_grad()
 def fitted(batch: Batch, model: BodyModel, through_true_camera: bool = False) -> EhmParameters:
-    """The ground truth with the crop camera that projects the joints best."""
+    """The ground truth with the crop camera that projects the joints best, by Gauss-Newton."""
     joints = model(batch.parameters).joints
-    camera_t = torch.zeros(len(joints), 3)
-    camera_t[:, 2] = 25.0
-    camera_t.requires_grad_()
-    optimizer = torch.optim.LBFGS([camera_t], max_iter=200, line_search_fn="strong_wolfe")
 
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
+    def projected(camera_t: torch.Tensor) -> torch.Tensor:
+        """(N, 110) half crops."""
         if through_true_camera:
             uv = batch.cameras.project(batch.cameras.placed(joints, joints, camera_t)) / 128 - 1
         else:
             uv = to_crop(joints, camera_t)
-        loss = (uv - batch.joints_uv).square().sum()
-        loss.backward()
-        return loss
+        return uv.flatten(1)
 
-    optimizer.step(closure)
-    return dataclasses.replace(batch.parameters, camera_t=camera_t.detach())
+    camera_t = torch.tensor((0.0, 0, 25)).repeat(len(joints), 1)
+    for _ in range(15):
+        steps_m = 0.01 * torch.eye(3)
+        slopes = [(projected(camera_t + d) - projected(camera_t - d)) / 0.02 for d in steps_m]
+        error = batch.joints_uv.flatten(1) - projected(camera_t)
+        change = torch.linalg.lstsq(torch.stack(slopes, -1), error[..., None]).solution[..., 0]
+        camera_t += change.clamp(-5, 5)
+    return dataclasses.replace(batch.parameters, camera_t=camera_t)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def test_the_truth_has_only_the_loss_of_perspective(
 ) -> None:
     """The crop's camera is almost a parallel projection; the one that drew the person is not."""
     losses = stage_1(truth, batch, model, None)
-    perspective = {"joints_2d", "hands_2d"}
+    perspective = {"joints_2d", "hands_2d"}  # measured: 0.016; 0.007 if all were whole bodies
     for name, loss in losses.items():
-        assert loss < (0.02 if name in perspective else 1e-6), name
+        assert loss < (0.025 if name in perspective else 1e-6), name
 
 
 @pytest.mark.slow
@@ -129,6 +129,11 @@ def test_each_error_increases_its_losses(
         after = stage_1(dataclasses.replace(truth, **{field: wrong}), batch, model, None)
         for name in names:
             assert after[name] > before[name] + 1e-3, (field, name)
+
+
+def is_person(batch: Batch) -> torch.Tensor:
+    """(N, 192) whether a token shows the person."""
+    return (batch.parts != BACKGROUND).any(-1)
 
 
 def pixel_parts(batch: Batch) -> torch.Tensor:
@@ -188,8 +193,8 @@ def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
     """Colours change most at the outline of the person."""
     assert batch.crops.shape == (24, CROP_SIZE, CROP_SIZE - 64, 3)
     assert batch.crops.dtype == torch.uint8
-    is_person = pixel_parts(batch) != BACKGROUND  # (N, 64, 48)
-    ends = is_person[:, :, 1:] != is_person[:, :, :-1]
+    shown = pixel_parts(batch) != BACKGROUND  # (N, 64, 48)
+    ends = shown[:, :, 1:] != shown[:, :, :-1]
 
     def contrast(crops: torch.Tensor) -> float:
         pixels = crops[:, 2::4, 2::4].float()  # (N, 64, 48, 3)
@@ -201,30 +206,112 @@ def test_crops_show_the_person_where_the_parts_are(batch: Batch) -> None:
         assert contrast(wrong) < 0.3 * contrast(batch.crops)
 
 
-def test_a_drawn_crop_agrees_with_a_crop_of_the_image(
-    standin: BodyAssets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("LOOKS", "BACKGROUNDS"):
+@pytest.fixture
+def plain(standin: BodyAssets, monkeypatch: pytest.MonkeyPatch) -> CropMaker:
+    """Draws in front of one grey background."""
+    for name in ("OUTFITS", "BACKGROUNDS"):
         monkeypatch.setattr(data, name, 1)
-    monkeypatch.setattr(data, "random_lighting", lambda _: LIGHTING)
     maker = CropMaker(standin, TRAINING, seed=3)
     maker._backgrounds[0][:] = 60
-    width, height = IMAGE_SIZE
-    room = np.full((height, width, 3), 60, np.uint8)
-    _, vertices, _ = maker._bodies(4)
+    return maker
+
+
+def views_of(body: FloatArray) -> dict[str, View]:
+    """A view of the whole body, of its upper half and of head and shoulders; nothing in front."""
+    random = np.random.default_rng(4)
+    found: dict[str, View] = {}
+    while len(found) < 3:
+        view = frame_person(body[::OUTLINE], random)
+        rows = project(body + view.place, view.camera)[:, 1]
+        inside = (rows >= 0) & (rows < view.image_size[1])
+        is_top = rows.min() >= 0  # the head is in the image
+        share = float(np.ptp(body[inside, 1]) / np.ptp(body[:, 1]))
+        kind = "whole" if inside.all() else "half" if share > 0.4 else "bust"
+        if is_top and kind not in found:
+            found[kind] = dataclasses.replace(view, occluders=())
+    return found
+
+
+def test_a_drawn_crop_agrees_with_a_crop_of_the_image(
+    standin: BodyAssets, plain: CropMaker
+) -> None:
+    _, vertices, _ = plain._bodies(2)
     looks = np.full((1, vertices.shape[1], 3), 0.8, np.float32)
     for body in vertices:
-        camera, place, xywh = maker._place(body[::OUTLINE])
-        mesh = (body + place)[None]
-        drawn = maker._draw(mesh, looks, camera, xywh).image.astype(int)
-        image = render(room, mesh, standin.body_faces, looks, camera, lighting=LIGHTING).image
-        cut = cut_crop(image, xywh).astype(int)
-        inside = (cut_crop(np.full_like(room, 255), xywh) == 255).all(-1)
+        for kind, view in views_of(body).items():
+            mesh = (body + view.place)[None]
+            drawn = plain._draw(mesh, looks, view, LIGHTING).image.astype(int)
+            width, height = view.image_size
+            room = np.full((height, width, 3), 60, np.uint8)
+            image = render(
+                room, mesh, standin.body_faces, looks, view.camera, lighting=LIGHTING
+            ).image
+            cut = cut_crop(image, view.square).astype(int)
+            inside = (cut_crop(np.full_like(room, 255), view.square) == 255).all(-1)
 
-        off = np.abs(drawn - cut)[inside].mean()
-        assert off < 1
-        for shift, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
-            assert np.abs(np.roll(drawn, shift, axis) - cut)[inside].mean() > 3 * off
+            off = np.abs(drawn - cut)[inside].mean()
+            assert off < 1, kind
+            for shift, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
+                assert np.abs(np.roll(drawn, shift, axis) - cut)[inside].mean() > 3 * off, kind
+
+
+def test_an_occluder_hides_the_person_and_the_labels(plain: CropMaker) -> None:
+    _, vertices, _ = plain._bodies(2)
+    view = views_of(vertices[0])["whole"]
+    mesh = (vertices[0] + view.place)[None]
+    looks = np.full((1, vertices.shape[1], 3), 0.8, np.float32)
+    x, y, side, _ = view.square
+    corners = np.array(((0.1, 0.45), (0.9, 0.45), (0.9, 0.7), (0.1, 0.7)), np.float32)
+    behind = dataclasses.replace(view, occluders=(corners * side + (x, y),))
+    free, hidden = (plain._draw(mesh, looks, v, LIGHTING) for v in (view, behind))
+    covered = np.zeros((CROP_SIZE, CROP_SIZE), bool)
+    covered[116:179, 26:230] = True  # the rows and columns of these corners
+    sure = cv2.erode(covered.astype(np.uint8), np.ones((5, 5))) > 0
+    near = cv2.dilate(covered.astype(np.uint8), np.ones((5, 5))) > 0
+
+    assert (free.people[sure] == 0).sum() > 500
+    assert (hidden.people[sure] == OCCLUDER).all()
+    assert (hidden.faces[sure] == -1).all()
+    assert hidden.image[sure].max() <= 60  # the background, maybe darker
+    for name in ("image", "people", "faces"):
+        np.testing.assert_array_equal(getattr(hidden, name)[~near], getattr(free, name)[~near])
+    parts, surface = plain._pixel_labels(hidden)
+    parts_before, _ = plain._pixel_labels(free)
+    is_sure = sure[2::4, 34:-32:4]  # every fourth pixel, of the columns that the network sees
+    assert (parts_before[is_sure] != BACKGROUND).sum() > 30
+    assert (parts[is_sure] == BACKGROUND).all()
+    assert (surface[is_sure] == 0).all()
+    assert (parts != BACKGROUND).sum() > 30  # head and feet
+
+
+@pytest.mark.slow
+def test_clothes_change_no_label(standin: BodyAssets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed without clothes: other pictures and views, but the same people."""
+    for name in ("OUTFITS", "NEW_OUTFITS", "BACKGROUNDS"):
+        monkeypatch.setattr(data, name, 2)
+    poses = []
+    for is_dressed in (True, False):
+        maker = CropMaker(standin, TRAINING, seed=6)
+        given: list[FloatArray] = []
+
+        def put_on(
+            outfit: Outfit,
+            vertices: FloatArray,
+            joints: FloatArray,
+            is_dressed: bool = is_dressed,
+            given: list[FloatArray] = given,
+            wardrobe: Outfits = maker._wardrobe,
+        ) -> FloatArray:
+            worn = Outfits.put_on(wardrobe, outfit, vertices, joints)
+            given.append(np.abs(worn - vertices).max())
+            return worn if is_dressed else vertices
+
+        monkeypatch.setattr(maker._wardrobe, "put_on", put_on)
+        batch = maker.batch(6)
+        assert max(given) > 0.005  # m
+        back = batch.joints @ batch.cameras.camera_from_crop.mT  # in the camera's axes
+        poses.append((batch.parameters.body_pose, batch.parameters.betas, back))
+    torch.testing.assert_close(poses[0], poses[1], rtol=0, atol=1e-5)
 
 
 def test_the_heatmap_loss_is_least_at_the_truth() -> None:
@@ -256,7 +343,7 @@ def test_joints_outside_the_crop_have_no_heatmap_loss() -> None:
 
 def test_the_token_losses_are_least_at_the_truth(batch: Batch, model: BodyModel) -> None:
     rotations = model(batch.parameters).rotations
-    kept = train.choose_tokens(batch.parts, 72)
+    kept = choose_tokens(is_person(batch), 72)
     parts = batch.parts.gather(1, kept[..., None].expand(-1, -1, 16)).long()
     share = torch.nn.functional.one_hot(parts, BACKGROUND + 1).float().mean(2)  # (N, K, 56)
     part = share[..., :BACKGROUND].argmax(-1)
@@ -282,12 +369,12 @@ def test_the_token_losses_are_least_at_the_truth(batch: Batch, model: BodyModel)
 
 
 def test_tokens_of_the_person_are_kept(batch: Batch) -> None:
-    is_person = (batch.parts != BACKGROUND).any(-1)
-    assert 20 < is_person.sum(1).float().mean() < 70
-    kept = train.choose_tokens(batch.parts, 72)
+    shown = is_person(batch)  # (N, 192)
+    assert 20 < shown.sum(1).float().mean() < 90
+    kept = choose_tokens(is_person(batch), 72)
     assert (kept.diff() > 0).all()
-    assert (is_person.gather(1, kept).sum(1) == is_person.sum(1).clamp(max=72)).all()
-    assert torch.equal(train.choose_tokens(batch.parts, 192), torch.arange(192).expand(24, -1))
+    assert (shown.gather(1, kept).sum(1) == shown.sum(1).clamp(max=72)).all()
+    assert torch.equal(choose_tokens(is_person(batch), 192), torch.arange(192).expand(24, -1))
 
 
 def test_the_layers_for_cpus_compute_the_same(batch: Batch) -> None:
@@ -296,13 +383,13 @@ def test_the_layers_for_cpus_compute_the_same(batch: Batch) -> None:
     for name in ("backbone.pos_embed", "head.transformer.pos_embedding"):
         torch.nn.init.normal_(network.get_parameter(name))
     everywhere = torch.arange(192).expand(24, -1)
-    some = train.choose_tokens(batch.parts, 72)
-    before = [train.some_tokens(network, batch.crops, kept) for kept in (everywhere, some)]
+    some = choose_tokens(is_person(batch), 72)
+    before = [some_tokens(network, batch.crops, kept) for kept in (everywhere, some)]
     torch.testing.assert_close(network.backbone(network.normalise(batch.crops)), before[0])
     answer = network.head(before[0])
     for_cpu(network)
     for kept, tokens in zip((everywhere, some), before, strict=True):
-        now = train.some_tokens(network, batch.crops, kept)
+        now = some_tokens(network, batch.crops, kept)
         torch.testing.assert_close(now, tokens, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network.backbone(network.normalise(batch.crops)), before[0])
     torch.testing.assert_close(vars(network.head(before[0])), vars(answer), rtol=1e-4, atol=1e-5)
@@ -318,23 +405,35 @@ def test_tokens_without_a_person_have_no_pose_loss(batch: Batch) -> None:
 
 
 @pytest.mark.slow
-def test_targets_agree_with_their_crops(standin: BodyAssets, model: BodyModel) -> None:
+def test_targets_agree_with_their_crops(
+    standin: BodyAssets, model: BodyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whole people without clothes, 2 to 28 degrees off the axis."""
+
+    def bare(_: Outfits, __: Outfit, vertices: FloatArray, ___: FloatArray) -> FloatArray:
+        return vertices
+
+    monkeypatch.setattr(Outfits, "put_on", bare)
+    for name in ("OUTFITS", "NEW_OUTFITS", "BACKGROUNDS"):
+        monkeypatch.setattr(data, name, 2)
+    for name in ("HALF", "BUST", "SIDE", "TOP", "OCCLUDED"):
+        monkeypatch.setattr(framing, name, 0.0)
+    monkeypatch.setattr(framing, "WHOLE", 1.0)
+    monkeypatch.setattr(framing, "FOCAL", (0.6, 0.8))
     loss = PixelLoss(standin)
-    batch = CropMaker(standin, TRAINING, 1, loss.make_target).batch(
-        8
-    )  # 10 to 23 degrees off the axis
+    batch = CropMaker(standin, TRAINING, 1, loss.make_target).batch(8)
     truth = fitted(batch, model, through_true_camera=True)
     assert batch.target is not None
     moved = dataclasses.replace(truth, camera_t=truth.camera_t + torch.tensor((0.15, 0, 0)))
     right, wrong = (loss(people, batch.target, batch.cameras) for people in (truth, moved))
     for name in ("body_parts", "body_colors", "body_normals"):
         assert wrong[name] > 1.5 * right[name], name
-    # Measured: 0.16; 0.24 if normals are compared with the optical axis instead of the rays, 0.25
+    # Measured: 0.20; 0.32 if normals are compared with the optical axis instead of the rays, 0.30
     # if they are in the crop's axes.
-    assert right["body_parts"] < 0.19
+    assert right["body_parts"] < 0.23
     with torch.no_grad():
         drawn = loss.draw(truth, batch.target, batch.cameras)["body"][0].sum(1) > 0.5
     body = batch.target.views["body"]
     known, shown = body.known == SAMPLES**2, body.parts.sum(1) > SAMPLES**2 / 2
     overlap = (drawn & shown & known).sum() / ((drawn | shown) & known).sum()
-    assert overlap > 0.87  # measured: 0.90; 0.83 and 0.80 with these two mistakes
+    assert overlap > 0.85  # measured: 0.88; 0.76 and 0.78 with these two mistakes

@@ -9,21 +9,26 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from labelled_people import changed, pictures_of, rendered_labels, write_folder
+from tiny_network import TINY
 
+from pear_ros.annotation.pseudo_labels import read_labels
+from pear_ros.assets.body_assets import load_assets
+from pear_ros.body.landmarks import Landmarks
 from pear_ros.network.backbone import BackboneConfig
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
+from pear_ros.synthetic.scene import Cast
 from pear_ros.system.installed import shared_file
-from training import data, mean, train
+from training import data, loading, mean, train
+from training.losses import LABELLED_WEIGHTS, WEIGHTS
+from training.student import SMALL, Student, initialise
 
-TINY = NetworkConfig(
-    BackboneConfig(embed_dim=24, depth=1, num_heads=2),
-    dataclasses.replace(train.SMALL.head, context_dim=24, dim=32, depth=1, mlp_dim=32),
-)
 BODY = shared_file("standin/body.npz")
 
 
@@ -31,8 +36,8 @@ BODY = shared_file("standin/body.npz")
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Arguments of a trainer of a tiny network that writes to tmp_path/out."""
     monkeypatch.setattr(train, "SMALL", TINY)
-    for name in ("MOTIONS", "LOOKS", "BACKGROUNDS"):
-        monkeypatch.setattr(data, name, 4)  # 96 clothes and 48 backgrounds take seconds to draw
+    for name in ("MOTIONS", "OUTFITS", "NEW_OUTFITS", "BACKGROUNDS"):
+        monkeypatch.setattr(data, name, 4)  # 48 outfits and backgrounds take seconds to draw
     return [
         "--assets", str(BODY), "--output", str(tmp_path / "out"), "--batch-size", "4",
         "--workers", "0", "--device", "cpu",
@@ -59,7 +64,7 @@ def test_training_resumes_where_it_stopped(
 
     monkeypatch.setattr(train.Training, "update", record)
     folder = tmp_path / "out"
-    begin = train.Student(TINY).network
+    begin = Student(TINY).network
     train.write_model(begin, tmp_path)
     tiny += ["--stage", str(stage), "--warmup", "0", "--cooldown", "0"]
     start = ["--start", str(tmp_path / "model.pt")] if stage == 2 else []
@@ -109,7 +114,7 @@ def test_training_resumes_where_it_stopped(
 
 def test_the_sizes_of_a_start_are_read_from_its_folder(tiny: list[str], tmp_path: Path) -> None:
     larger = dataclasses.replace(TINY, head=dataclasses.replace(TINY.head, depth=2))
-    train.write_model(train.Student(larger).network, tmp_path)
+    train.write_model(Student(larger).network, tmp_path)
     for stage in ("1", "2"):
         arguments = [*tiny, "--stage", stage, "--start", str(tmp_path / "model.pt")]
         training = train.Training(train.parse_options(arguments))
@@ -134,6 +139,90 @@ def test_errors_are_one_line(
     (tmp_path / "file").touch()
     assert train.main([*tiny, "--output", str(tmp_path / "file")]) == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with labels of three people."""
+    assets = load_assets(BODY)
+    cast = Cast(assets)
+    known = rendered_labels(cast, Landmarks.of(assets), 3, seed=4)
+    return write_folder(tmp_path_factory.mktemp("labels") / "in", known, pictures_of(cast, known))
+
+
+@pytest.mark.slow
+def test_it_trains_on_rendered_and_labelled_people(
+    tiny: list[str], labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure", MagicMock())
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    folder = tmp_path / "out"
+    tiny += ["--labels", str(labels), "--labelled", "3", "--cooldown", "0"]
+    assert train.main([*tiny, "--steps", "2"]) == 0
+    assert train.main([*tiny, "--steps", "3", "--tokens", "72"]) == 0  # goes on
+    with (folder / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert all(float(row[name]) > 0 for name in (*WEIGHTS, *LABELLED_WEIGHTS))
+        parts = (WEIGHTS | LABELLED_WEIGHTS).items()
+        right = sum(weight * float(row[name]) for name, weight in parts)
+        assert float(row["loss"]) == pytest.approx(right, rel=1e-3)
+    config = NetworkConfig.from_json(folder / "network.json")
+    network = load_network(folder / "model.pt", config)
+    answer = vars(network(torch.zeros(2, 256, 192, 3, dtype=torch.uint8)))
+    assert all(values.isfinite().all() for values in answer.values())
+    # The labels are not needed to go on.
+    assert train.main([*tiny[: tiny.index("--labels")], "--steps", "4", "--cooldown", "0"]) == 0
+
+
+@pytest.mark.slow
+def test_a_deeper_network_is_trained_and_resumed(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure", MagicMock())
+    train.write_model(Student(TINY).network, tmp_path)
+    deeper = [*tiny, "--start", str(tmp_path / "model.pt"), "--deepen", "1"]
+    for steps in ("1", "2"):
+        assert train.main([*deeper, "--steps", steps]) == 0
+        config = NetworkConfig.from_json(tmp_path / "out/network.json")
+        assert config.backbone.depth == TINY.backbone.depth + 1
+        load_network(tmp_path / "out/model.pt", config)
+    assert stored(tmp_path / "out")["step"] == 2
+
+
+def test_labels_and_photos_that_cannot_be_used(
+    tiny: list[str], labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, also with worker processes, and before anything is rendered."""
+    known = read_labels(labels)
+    nobody = changed(known, is_accepted=np.zeros(len(known), bool))
+    blank = [np.zeros((8, 8, 3), np.uint8)] * len(known)
+    rejected = write_folder(tmp_path / "rejected", nobody, blank)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/a.jpg").write_text("no picture")
+    tiny[tiny.index("--workers") + 1] = "1"
+    for arguments, message in (
+        (["--labels", str(rejected)], "none of its 3 labels is accepted"),
+        (["--labels", str(tmp_path / "nowhere")], "nowhere: does not exist"),
+        (["--photos", str(tmp_path / "empty")], "empty has no pictures, see --photos"),
+        (["--photos", str(tmp_path / "nowhere")], "nowhere has no pictures, see --photos"),
+        (["--photos", str(tmp_path / "text")], "a.jpg is not a picture: --photos takes a folder"),
+    ):
+        assert train.main([*tiny, *arguments]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("train: ")
+        assert message in line
+
+
+def test_photos_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name, color in (("b.png", (9, 0, 0)), ("a.png", (0, 0, 7))):  # BGR
+        cv2.imwrite(str(tmp_path / name), np.full((5, 6, 3), color, np.uint8))
+    first, second = loading.read_pictures(tmp_path)
+    assert first.shape == (5, 6, 3)
+    assert first[0, 0].tolist() == [7, 0, 0]  # RGB
+    assert second[0, 0].tolist() == [0, 0, 9]
 
 
 def test_losses_and_gradients_that_are_not_finite_change_no_weight(
@@ -164,6 +253,8 @@ def test_losses_and_gradients_that_are_not_finite_change_no_weight(
         pytest.param(["--stage", "2"], id="stage 2 without a start"),
         pytest.param(["--tokens", "0"], id="no tokens"),
         pytest.param(["--tokens", "193"], id="more tokens than a crop has"),
+        pytest.param(["--labelled", "0"], id="no labelled people"),
+        pytest.param(["--deepen", "-1"], id="fewer blocks"),
     ],
 )
 def test_bad_options_are_refused(
@@ -194,9 +285,9 @@ def test_the_log_keeps_columns_of_older_rows(tmp_path: Path) -> None:
 
 
 def test_the_mean_of_networks_is_a_network(tmp_path: Path) -> None:
-    networks = [PearNetwork(train.SMALL) for _ in range(2)]
+    networks = [PearNetwork(SMALL) for _ in range(2)]
     for i, network in enumerate(networks):
-        train.initialise(network)
+        initialise(network)
         (tmp_path / str(i)).mkdir()
         train.write_model(network, tmp_path / str(i))
     models = [str(tmp_path / str(i) / "model.pt") for i in range(2)]
@@ -212,7 +303,7 @@ def test_the_mean_of_networks_is_a_network(tmp_path: Path) -> None:
 def test_networks_that_cannot_be_averaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = [train.SMALL, NetworkConfig(BackboneConfig(embed_dim=24, depth=1, num_heads=2))]
+    sizes = [SMALL, NetworkConfig(BackboneConfig(embed_dim=24, depth=1, num_heads=2))]
     models = []
     for i, config in enumerate(sizes):
         (tmp_path / str(i)).mkdir()
