@@ -24,6 +24,18 @@ Random = np.random.Generator
 WAVES = 32  # of the random fields from which folds and patterns are made
 SKIRT = 0.12  # fraction of people in skirts or dresses
 PAINTED = 0.15  # of people whose clothes are painted on the skin
+BRIGHT = 0.3  # fraction of garments of any colour
+CLOTH_RGB = {
+    "black": (0.06, 0.06, 0.07),
+    "charcoal": (0.18, 0.18, 0.2),
+    "grey": (0.45, 0.45, 0.46),
+    "white": (0.8, 0.8, 0.78),
+    "navy": (0.1, 0.13, 0.25),
+    "denim": (0.24, 0.32, 0.45),
+    "beige": (0.65, 0.56, 0.45),
+    "brown": (0.3, 0.2, 0.14),
+    "olive": (0.28, 0.29, 0.18),
+}
 SKIRT_TURN_DEG = 125.0  # of a leg's circumference that lies on the skirt, to each side
 SKIRT_OVERLAP_M = 0.01  # of its halves
 
@@ -234,9 +246,7 @@ class Outfits(Wardrobe):
 
     def _pattern(self, where: Mask, random: Random, pictures: list[ImageArray]) -> Array:
         """(K, 3) colours of a garment: plain, striped, checked, blotched or from a picture."""
-        plain = random.uniform(0.03, 1, 3)
-        if random.random() < 0.5:  # clothes are mostly of dull colours
-            plain = plain.mean() * random.uniform(0.3, 1) + 0.15 * (plain - plain.mean())
+        plain = _cloth_color(random)
         places = self._rest[where]
         count = len(places)
         kind = random.random()
@@ -252,7 +262,7 @@ class Outfits(Wardrobe):
             height, width, _ = picture.shape
             sampled = picture[rows % height, columns % width] / 255.0
             return sampled * random.uniform(0.5, 1.1, 3)
-        second = random.uniform(0, 1, 3)
+        second = _cloth_color(random)
         if kind < 0.75:
             share = (self._field(random, rough=True)[where] > random.uniform(-1, 1)).astype(float)
         else:
@@ -320,6 +330,15 @@ def _axes_around(along: Array, left: Array) -> tuple[Array, Array]:
     side = left - along * (left @ along)
     side /= max(float(np.linalg.norm(side)), 1e-6)
     return side, np.cross(along, side)
+
+
+def _cloth_color(random: Random) -> Array:
+    """(3,) RGB: clothes are mostly dark, grey, white, blue or brown."""
+    if random.random() < BRIGHT:
+        return random.uniform(0.03, 1, 3)
+    name = str(random.choice(list(CLOTH_RGB)))
+    tint = random.uniform(0.9, 1.1, 3)
+    return np.clip(random.uniform(0.6, 1.5) * tint * CLOTH_RGB[name], 0.01, 1)
 
 
 def _mixed(palette: tuple[tuple[float, ...], ...], random: Random) -> Array:

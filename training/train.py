@@ -183,14 +183,18 @@ class Training:
 
 
 def _sizes(start: Path | None, stored: dict[str, Any] | None) -> NetworkConfig:
-    """The sizes of the stored network, else those next to `start`, else SMALL.
+    """The sizes of the stored network, else those of `start`, else SMALL.
 
-    Raises CheckpointError if `start` has no valid network.json next to it.
+    Without a network.json next to `start`, it has the published sizes. Raises CheckpointError if
+    that file is not valid.
     """
     if stored:
         sizes = stored["sizes"]
         return NetworkConfig(BackboneConfig(**sizes["backbone"]), HeadConfig(**sizes["head"]))
-    return NetworkConfig.from_json(start.with_name("network.json")) if start else SMALL
+    if start is None:
+        return SMALL
+    sizes_file = start.with_name("network.json")
+    return NetworkConfig.from_json(sizes_file) if sizes_file.exists() else NetworkConfig()
 
 
 def make_optimizers(student: nn.Module, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
@@ -345,8 +349,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--start",
         type=Path,
-        help="model.pt to start from, with its network.json in the same folder; required by stage "
-        "2; ignored if the output folder has a last.pt",
+        help="model.pt to start from, with its network.json in the same folder, or PEAR's weights, "
+        "without one; required by stage 2; ignored if the output folder has a last.pt",
     )
     parser.add_argument(
         "--labels",

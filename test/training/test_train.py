@@ -121,9 +121,14 @@ def test_the_sizes_of_a_start_are_read_from_its_folder(tiny: list[str], tmp_path
         assert training.student.network.config == larger
 
 
+def test_a_start_without_a_network_json_has_the_published_sizes(tmp_path: Path) -> None:
+    assert train._sizes(tmp_path / "pear_model.pt", None) == NetworkConfig()
+
+
 def test_errors_are_one_line(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "network.json").write_text("{}")
     assert train.main([*tiny, "--start", str(tmp_path / "model.pt")]) == 1
     assert "network.json is not a network configuration" in capsys.readouterr().err
     train.Training(train.parse_options(tiny)).save()
