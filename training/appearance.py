@@ -85,25 +85,29 @@ class AppearanceLoss:
         projected, facing = self._projected(predicted, pairs.cameras)
         is_seen = not_hidden(projected, facing, CELL_PX, SLACK_M)  # (2 N, P)
         pictures = pairs.crops.permute(0, 3, 1, 2).float() / 255  # (2 N, 3, 256, 192)
-        colors, is_known = self._sampled(pictures, pairs.known, projected.uv.detach())
-        has_color = (is_seen & is_known).float()  # (2 N, P)
+        is_colored = pairs.known if pairs.masks is None else pairs.known & pairs.masks
+        colors, is_shown = self._sampled(pictures, is_colored, projected.uv.detach())
+        has_color = (is_seen & is_shown).float()  # (2 N, P)
         half = len(facing) // 2
         other = torch.arange(2 * half, device=facing.device).roll(half)
         shown, cover, outline = self._drawn(
             projected, facing * is_seen, colors[other], has_color[other]
         )
         true_colors, known = self._reduced(pictures, pairs.known)
-        weight = known * cover.detach().clamp(max=1)  # (2 N, H, W)
+        least = LEAST_SHARED * known[0].numel()
+        # The weight has a gradient, so that bodies leave the background, whose colours differ
+        # more than the mean, and cover the person. Without it bodies grew, and those that were
+        # wrong in both frames moved away from the person.
+        weight = known * cover.clamp(max=1)  # (2 N, H, W)
         shared = weight.sum((1, 2))
         error = (weight * (shown - true_colors).abs().mean(1)).sum((1, 2))
-        losses = {"appearance": (error / shared.clamp(min=LEAST_SHARED * known[0].numel())).mean()}
+        certainty = (shared.detach() / least).clamp(max=1)
+        losses = {"appearance": (certainty * error / shared.clamp(min=LEAST_KNOWN)).mean()}
         if pairs.masks is not None:
             true_outline, _ = self._reduced(pairs.masks[:, None].float(), pairs.known)
             difference = known * (outline.clamp(max=1) - true_outline[:, 0]).abs()
             area = (known * true_outline[:, 0]).sum((1, 2))
-            losses["outline"] = (
-                difference.sum((1, 2)) / area.clamp(min=LEAST_SHARED * known[0].numel())
-            ).mean()
+            losses["outline"] = (difference.sum((1, 2)) / area.clamp(min=least)).mean()
         return losses
 
     def _projected(
@@ -143,7 +147,7 @@ class AppearanceLoss:
             projected: The points in the target.
             facing: (2 N, P), 0 where a point is hidden.
             colors: (2 N, P, 3) in the source.
-            has_color: (2 N, P) whether the source shows the point.
+            has_color: (2 N, P) whether the source shows the point, 0 or 1.
         """
         cell = self._cell_px
         spacing_px = self._spacing_m * projected.px_per_m  # (2 N, P)
