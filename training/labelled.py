@@ -156,7 +156,6 @@ class LabelledPairs:
         """
         labels = read_labels(folder)
         self._labels = labels
-        self._crops = folder / CROPS_FOLDER
         names = zip(labels.source_input, labels.source_person, strict=True)
         _, track = np.unique(["\t".join(name) for name in names], return_inverse=True)
         near = [
@@ -171,6 +170,11 @@ class LabelledPairs:
         self._later = near
         if not self._sources:
             raise LabelError(f"{folder}: nobody is in two frames; annotate videos for --clips")
+        self._pictures = [_read_picture(folder / CROPS_FOLDER / name) for name in labels.file]
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Draws other pairs from now on."""
         self._random = np.random.default_rng(seed)
 
     def batch(self, count: int) -> Pairs:
@@ -182,7 +186,8 @@ class LabelledPairs:
         crops, known, near, squares = [], [], [], []
         for i in rows:
             labels = self._labels
-            picture = cv2.imread(str(self._crops / labels.file[i]))[..., ::-1]
+            pixels = np.frombuffer(self._pictures[i], np.uint8)
+            picture = cv2.imdecode(pixels, cv2.IMREAD_COLOR)[..., ::-1]
             box, borders = labels.box[i], labels.picture_xyxy[i]
             square = _square(box.astype(float))
             cut = _Cut(_affine(square), borders, box, square, 0.0, is_mirrored=False)

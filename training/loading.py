@@ -60,7 +60,7 @@ def samples(
         real = LabelledBatches(options.labels, options.labelled, seed)
     if options.clips:
         pairs = LabelledPairBatches(options.clips, options.pairs, seed)
-    elif options.pairs and options.stage == 2:
+    elif options.pairs:
         pairs = RenderedPairBatches(assets, TRAINING, options.pairs, seed, photos)
     workers = options.workers
     few = min(workers, 1)
@@ -174,10 +174,11 @@ class LabelledPairBatches(IterableDataset[Pairs]):
     """Endless pairs; each worker process draws different ones."""
 
     def __init__(self, folder: Path, size: int, seed: int) -> None:
-        self._folder, self._size, self._seed = folder, size, seed
+        """Reads the labels, before there are worker processes. Raises LabelError."""
+        self._pairs, self._size, self._seed = LabelledPairs(folder, seed), size, seed
 
     def __iter__(self) -> Iterator[Pairs]:
         number = _begin_worker()
-        pairs = LabelledPairs(self._folder, self._seed * 1000 + number)
+        self._pairs.restart(self._seed * 1000 + number)
         while True:
-            yield pairs.batch(self._size)
+            yield self._pairs.batch(self._size)

@@ -453,6 +453,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--tokens must be from 1 to {TOKENS}, the number of tokens of a crop")
     if options.labelled < 1:
         parser.error("--labelled must be at least 1")
+    if options.pairs < 0:
+        parser.error("--pairs must not be negative")
+    if options.pairs and options.stage == 1:
+        parser.error("--pairs are for the appearance loss of stage 2: give --stage 2")
+    if options.clips and not options.pairs:
+        parser.error("--clips needs --pairs N, the number of pairs per step")
     if options.deepen < 0:
         parser.error("--deepen must not be negative")
     options.output = options.output or Path(f"out/stage{options.stage}")

@@ -20,7 +20,7 @@ from pear_ros.geometry.crop_camera import CROP_FOCAL
 from pear_ros.people import JOINT, ImageArray
 from pear_ros.synthetic.scene import Cast
 from training import labelled
-from training.labelled import LabelledBatch, LabelledCrops
+from training.labelled import LabelledBatch, LabelledCrops, LabelledPairs
 from training.losses import to_crop
 
 COUNT = 6
@@ -282,3 +282,110 @@ def test_folders_that_cannot_be_used(labels: Labels, tmp_path: Path) -> None:
     picture.unlink()
     with pytest.raises(LabelError, match=f"names the picture {picture.name}"):
         LabelledCrops(folder, seed=0)
+
+
+# --- Pairs of frames ------------------------------------------------------------------------------
+
+CLIPS = {  # rows: video, person, frame
+    0: ("a", "p1", 0),
+    1: ("a", "p1", 3),
+    2: ("a", "p1", 33),
+    3: ("a", "p2", 10),
+    4: ("b", "p1", 10),
+    5: ("a", "p1", 35),
+}
+PAIRS = {(0, 1), (1, 2)}  # others have other people, videos, or are too near or too far
+
+
+@pytest.fixture(scope="module")
+def clips(labels: Labels) -> Labels:
+    inputs, people, frames = (np.array(values) for values in zip(*CLIPS.values(), strict=True))
+    return changed(labels, source_input=inputs, source_person=people, source_frame=frames)
+
+
+@pytest.fixture(scope="module")
+def clips_folder(cast: Cast, clips: Labels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "out"
+    return write_folder(path, clips, pictures_of(cast, clips))
+
+
+def drawn_rows(pairs: LabelledPairs, count: int) -> list[tuple[int, int]]:
+    """The rows of the labels that a batch shows: no two boxes are equal."""
+    batch = pairs.batch(count)
+    squares = np.stack([labelled._square(box.astype(float)) for box in pairs._labels.box])
+    distance = np.abs(batch.cameras.squares.numpy()[:, None] - squares).max(-1)
+    assert (distance.min(1) < 1e-3).all()
+    first, second = distance.argmin(1).reshape(2, count).tolist()
+    return list(zip(first, second, strict=True))
+
+
+def test_pairs_show_one_person_a_moment_later(clips_folder: Path) -> None:
+    assert set(drawn_rows(LabelledPairs(clips_folder, seed=1), 60)) == PAIRS
+
+
+def test_pairs_are_cut_as_the_node_cuts_them(
+    standin: BodyAssets, landmarks: Landmarks, clips: Labels, clips_folder: Path
+) -> None:
+    """Neither turned nor mirrored: landmarks, projected by the true cameras, are on their discs."""
+    pairs = LabelledPairs(clips_folder, seed=1)
+    batch = pairs.batch(12)
+    rows = np.array(drawn_rows(LabelledPairs(clips_folder, seed=1), 12)).T.flatten()
+    assert batch.masks is None
+    assert batch.known.all()
+    bodies = BodyModel(standin, vertex_ids=landmarks.vertex_ids)(
+        clips.rows(rows).parameters, mesh=True
+    )
+    assert bodies.vertices is not None
+    points = landmarks(bodies.joints, bodies.vertices)
+    placed = points + torch.from_numpy(clips.translation[rows])[:, None]
+    uv = batch.cameras.project(placed).numpy()
+    keypoints = clips.keypoints[rows][..., :2]
+    squares = batch.cameras.squares.numpy()[:, None]
+    in_crop = (keypoints - squares[..., :2]) * 256 / squares[..., 2:]
+    known = landmarks.available
+    np.testing.assert_allclose(uv[:, known], in_crop[:, known], atol=0.1)
+    found = 0
+    for i, crop in enumerate(batch.crops.numpy()):
+        for name, color in MARKS.items():
+            place = discs(crop, color)
+            if place is not None:
+                assert np.abs(place - uv[i, LANDMARK[name]]).max() < 1.2, (i, name)
+                found += 1
+        u, v = (uv[i, LANDMARK["nose"]] // 16).astype(int)
+        assert batch.is_near[i].reshape(16, 12)[v, u - 2]
+    assert found > 30
+    assert not batch.is_near.all(1).any()
+
+
+def test_pairs_do_not_know_what_is_outside_of_the_image(clips: Labels, tmp_path: Path) -> None:
+    borders = clips.picture_xyxy.copy()
+    borders[:, 0] = (clips.box[:, 0] + clips.box[:, 2]) / 2  # half of each person
+    white = [np.full_like(BLANK, 255)] * COUNT
+    folder = write_folder(tmp_path / "out", changed(clips, picture_xyxy=borders), white)
+    batch = LabelledPairs(folder, seed=0).batch(4)
+    assert (batch.crops[batch.known] > 250).all()
+    assert (batch.crops[~batch.known] == 0).all()
+    assert not batch.known[:, :, :94].any()
+    assert batch.known[:, :, 98:].all()
+
+
+def test_the_same_seed_draws_the_same_pairs(clips_folder: Path) -> None:
+    pairs = LabelledPairs(clips_folder, seed=3)
+    first = pairs.batch(8)
+    pairs.restart(3)
+    assert torch.equal(pairs.batch(8).crops, first.crops)
+    assert not torch.equal(pairs.batch(8).crops, first.crops)
+
+
+def test_folders_without_pairs(folder: Path, clips: Labels, tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="nobody is in two frames; annotate videos for --clips"):
+        LabelledPairs(folder, seed=0)  # everybody is of another video
+    names = np.array([f"p{i}" for i in range(COUNT)])
+    single = changed(clips, source_input=np.array(["pictures"] * COUNT), source_person=names)
+    pictures = write_folder(tmp_path / "pictures", single, [BLANK] * COUNT)
+    with pytest.raises(LabelError, match="nobody is in two frames"):
+        LabelledPairs(pictures, seed=0)
+    damaged = write_folder(tmp_path / "damaged", clips, [BLANK] * COUNT)
+    (damaged / CROPS_FOLDER / str(clips.file[2])).write_bytes(b"no picture")
+    with pytest.raises(LabelError, match="is not a picture"):
+        LabelledPairs(damaged, seed=0)

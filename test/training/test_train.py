@@ -26,10 +26,12 @@ from pear_ros.network.network_config import NetworkConfig
 from pear_ros.synthetic.scene import Cast
 from pear_ros.system.installed import shared_file
 from training import data, loading, mean, train
-from training.losses import LABELLED_WEIGHTS, WEIGHTS
+from training.losses import LABELLED_WEIGHTS, STAGE_2_WEIGHTS, WEIGHTS
+from training.objective import APPEARANCE_WEIGHTS
 from training.student import SMALL, Student, initialise
 
 BODY = shared_file("standin/body.npz")
+STAGE_2 = ["--stage", "2", "--start", "model.pt"]
 
 
 @pytest.fixture
@@ -181,6 +183,61 @@ def test_it_trains_on_rendered_and_labelled_people(
     assert train.main([*tiny[: tiny.index("--labels")], "--steps", "4", "--cooldown", "0"]) == 0
 
 
+@pytest.fixture(scope="module")
+def clips(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with labels of a video of one person."""
+    known = read_labels(labels)
+    frames = changed(known, source_input=np.array(["a"] * 3), source_frame=np.array((0, 10, 20)))
+    pictures = [cv2.imread(str(labels / "crops" / name))[..., ::-1] for name in known.file]
+    return write_folder(tmp_path_factory.mktemp("clips") / "in", frames, pictures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rendered", "clips", "clips and labels"])
+def test_stage_2_trains_on_pairs(
+    kind: str,
+    tiny: list[str],
+    labels: Path,
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the pixel loss: with its weight 0, no targets are made."""
+    monkeypatch.setattr("matplotlib.figure.Figure", MagicMock())
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    monkeypatch.setattr("training.pixel_loss.TargetMaker.__call__", MagicMock(side_effect=OSError))
+    begin = Student(TINY).network
+    train.write_model(begin, tmp_path)
+    tiny += ["--stage", "2", "--start", str(tmp_path / "model.pt"), "--pairs", "3"]
+    tiny += ["--pixel-weight", "0", "--warmup", "0", "--cooldown", "0", "--steps", "2"]
+    weights = STAGE_2_WEIGHTS | APPEARANCE_WEIGHTS
+    if "clips" in kind:
+        tiny += ["--clips", str(clips)]
+        weights.pop("outline")  # masks are not known
+    if "labels" in kind:
+        tiny += ["--labels", str(labels), "--labelled", "2"]
+        weights |= LABELLED_WEIGHTS
+    assert train.main(tiny) == 0
+    after = stored(tmp_path / "out")["student"]
+    changed = {
+        name
+        for name, weight in begin.state_dict().items()
+        if not torch.equal(weight.half().float(), after[f"network.{name}"])
+    }
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
+    with (tmp_path / "out/log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    for row in rows:
+        losses = {name: float(row[name]) for name in set(row) & set(weights)}
+        assert losses["appearance"] > 0
+        assert not {name for name in row if name.endswith(("_parts", "_colors", "_normals"))}
+        assert ("outline" in row) == (kind == "rendered")
+        right = sum(weights[name] * value for name, value in losses.items())
+        assert float(row["loss"]) == pytest.approx(right, rel=1e-3)
+
+
 @pytest.mark.slow
 def test_a_deeper_network_is_trained_and_resumed(
     tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -200,6 +257,8 @@ def test_labels_and_photos_that_cannot_be_used(
     tiny: list[str], labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line, also with worker processes, and before anything is rendered."""
+    train.write_model(Student(TINY).network, tmp_path)
+    stage_2 = ["--stage", "2", "--start", str(tmp_path / "model.pt"), "--pairs", "2", "--clips"]
     known = read_labels(labels)
     nobody = changed(known, is_accepted=np.zeros(len(known), bool))
     blank = [np.zeros((8, 8, 3), np.uint8)] * len(known)
@@ -211,6 +270,8 @@ def test_labels_and_photos_that_cannot_be_used(
     for arguments, message in (
         (["--labels", str(rejected)], "none of its 3 labels is accepted"),
         (["--labels", str(tmp_path / "nowhere")], "nowhere: does not exist"),
+        ([*stage_2, str(labels)], "nobody is in two frames; annotate videos for --clips"),
+        ([*stage_2, str(tmp_path / "nowhere")], "nowhere: does not exist"),
         (["--photos", str(tmp_path / "empty")], "empty has no pictures, see --photos"),
         (["--photos", str(tmp_path / "nowhere")], "nowhere has no pictures, see --photos"),
         (["--photos", str(tmp_path / "text")], "a.jpg is not a picture: --photos takes a folder"),
@@ -260,14 +321,24 @@ def test_losses_and_gradients_that_are_not_finite_change_no_weight(
         pytest.param(["--tokens", "193"], id="more tokens than a crop has"),
         pytest.param(["--labelled", "0"], id="no labelled people"),
         pytest.param(["--deepen", "-1"], id="fewer blocks"),
+        pytest.param(["--pairs", "4"], id="pairs in stage 1"),
+        pytest.param(["--clips", "clips"], id="clips in stage 1"),
+        pytest.param([*STAGE_2, "--pairs", "-1"], id="fewer pairs"),
+        pytest.param([*STAGE_2, "--clips", "clips"], id="clips without pairs"),
     ],
 )
 def test_bad_options_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         train.parse_options(arguments)
+    reason = capsys.readouterr().err.splitlines()[-1]  # after the usage
+    assert "error: --" in reason
+    assert any(option in reason for option in arguments)
 
 
 def test_each_stage_has_its_folder() -> None:
@@ -278,7 +349,7 @@ def test_each_stage_has_its_folder() -> None:
 
 @pytest.mark.slow
 def test_the_log_keeps_columns_of_older_rows(tmp_path: Path) -> None:
-    rows = [{"step": 50, "old": 2}, {"step": 100, "new": 3}]
+    rows: list[dict[str, float]] = [{"step": 50, "old": 2}, {"step": 100, "new": 3}]
     train.write_log([*rows, {"step": 150, "new": 0}], tmp_path)
     with (tmp_path / "log.csv").open() as file:
         assert list(csv.DictReader(file)) == [
