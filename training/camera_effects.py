@@ -11,7 +11,7 @@ from pear_ros.people import FloatArray, ImageArray
 
 Random = np.random.Generator
 
-CLEAR = 0.35  # fraction of crops with neither another exposure nor noise
+CLEAR = 0.45  # fraction of crops with neither another exposure nor noise
 COARSE = 0.15  # of crops whose picture has less detail than its pixels
 BLURRED, MOVED = 0.12, 0.08  # out of focus; moved during the exposure
 COMPRESSED = 0.35  # by JPEG

@@ -58,7 +58,7 @@ OCCLUDER = 1000  # number of what hides people, and of pixels outside of the ima
 BACKGROUND = NUM_JOINTS  # label of pixels that do not show the person
 OUTLINE = 7  # the size of a body is measured with every 7th vertex
 FROM_ABOVE = 0.2  # fraction of cameras that look down from high on a wall, or up from the floor
-PHOTOS = 0.5  # fraction of backgrounds that are photographs, if there are any
+PHOTOS = 0.35  # fraction of backgrounds that are photographs, if there are any
 ROLLED = 0.15  # of cameras that are not level
 
 

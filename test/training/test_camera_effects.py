@@ -83,4 +83,4 @@ def test_the_same_seed_has_the_same_effects() -> None:
         np.testing.assert_array_equal(first, again)
         results.append(first)
     distinct = {result.tobytes() for result in results}
-    assert len(distinct) > 30
+    assert len(distinct) > 20  # about a fifth have no effect at all and are equal
