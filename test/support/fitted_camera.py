@@ -25,7 +25,8 @@ def fitted(batch: Batch, model: BodyModel, through_true_camera: bool = False) ->
             uv = to_crop(joints, camera_t)
         return uv.flatten(1)
 
-    camera_t = torch.tensor((0.0, 0, 25)).repeat(len(joints), 1)
+    # From farther away the first step would lead past a camera that sees a face only.
+    camera_t = torch.tensor((0.0, 0, 12)).repeat(len(joints), 1)
     for _ in range(15):
         steps_m = 0.01 * torch.eye(3)
         slopes = [(projected(camera_t + d) - projected(camera_t - d)) / 0.02 for d in steps_m]
