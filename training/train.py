@@ -1,9 +1,8 @@
 """Trains a small PEAR on rendered people: `python -m training.train --stage 1`.
 
 Stage 1 trains the whole network with losses on parameters and joints. Stage 2 freezes the backbone
-and trains the head with a pixel loss in addition. It runs on a CPU or on CUDA (not tested yet) and
-needs torch 2.9 or newer for the optimizer Muon. A run continues from `last.pt` in the output
-folder, if there is one, and writes to that folder:
+and trains the head with a pixel loss in addition. It runs on a CPU or on CUDA (not tested yet). A
+run continues from `last.pt` in the output folder, if there is one, and writes to that folder:
 
     last.pt                   the state of the training, to continue from
     model.pt, network.json    the averaged weights in the published layout, float16
@@ -41,9 +40,8 @@ from pear_ros.system.device import choose_device
 from training.cpu import for_cpu
 from training.data import TOKENS
 from training.loading import samples
-from training.losses import (
-    total,
-)
+from training.losses import total
+from training.muon import Float32Muon
 from training.objective import Objective, losses_of
 from training.student import SMALL, Student, deepened
 
@@ -213,8 +211,9 @@ def make_optimizers(student: nn.Module, options: argparse.Namespace) -> list[tor
         {"params": decayed, "weight_decay": options.weight_decay},
         {"params": not_decayed, "weight_decay": 0.0},
     ]
+    muon = torch.optim.Muon if options.bfloat16 else Float32Muon
     return [
-        torch.optim.Muon(inner, lr=options.muon_lr, weight_decay=options.weight_decay),
+        muon(inner, lr=options.muon_lr, weight_decay=options.weight_decay),
         torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), fused=True),
     ]
 

@@ -373,5 +373,6 @@ def test_gradients_turn_arms_to_the_person(
         end = corrected(loss, pairs_of(whole), start, kind, elbows, step=0.02)
         before += float(errors_px(whole, model, start)[LATER, wrists].mean())
         after += float(errors_px(whole, model, end)[LATER, wrists].mean())
-    # Measured: 0.81 and 0.63. Colours do not tell an arm in front of a trunk of the same colour.
-    assert after < (0.9 if kind == "appearance" else 0.75) * before
+    # Measured with six draws of people: 0.74 to 0.93, and 0.62 to 0.74; 1 without a gradient.
+    # Colours do not tell an arm in front of a trunk of the same colour.
+    assert after < (0.96 if kind == "appearance" else 0.8) * before

@@ -21,7 +21,7 @@ from pear_ros.people import JOINT, EhmParameters, FloatArray
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.rendering.renderer import LIGHTING, render
 from pear_ros.synthetic.actions import TRAINING
-from training import data, framing
+from training import data, framing, outfits
 from training.cpu import for_cpu
 from training.data import BACKGROUND, OCCLUDER, OUTLINE, Batch, CropMaker
 from training.framing import View, frame_person
@@ -54,9 +54,10 @@ def test_the_truth_has_only_the_loss_of_perspective(
 ) -> None:
     """The crop's camera is almost a parallel projection; the one that drew the person is not."""
     losses = stage_1(truth, batch, model, None)
-    perspective = {"joints_2d", "hands_2d"}  # measured: 0.016; 0.007 if all were whole bodies
+    # Measured: 0.030 and 0.019, most of it from a face at half a metre; 0.007 for whole bodies.
+    perspective = {"joints_2d", "hands_2d"}
     for name, loss in losses.items():
-        assert loss < (0.025 if name in perspective else 1e-6), name
+        assert loss < (0.04 if name in perspective else 1e-6), name
 
 
 @pytest.mark.slow
@@ -267,6 +268,7 @@ def test_clothes_change_no_label(standin: BodyAssets, monkeypatch: pytest.Monkey
     """The same seed without clothes: other pictures and views, but the same people."""
     for name in ("OUTFITS", "NEW_OUTFITS", "BACKGROUNDS"):
         monkeypatch.setattr(data, name, 2)
+    monkeypatch.setattr(outfits, "PAINTED", 0.0)
     poses = []
     for is_dressed in (True, False):
         maker = CropMaker(standin, TRAINING, seed=6)
