@@ -48,7 +48,7 @@ from pear_ros.evaluation.report import (
     write_report,
 )
 from pear_ros.geometry.camera import project
-from pear_ros.images.decode import read_picture
+from pear_ros.images.encoded import read_picture
 from pear_ros.people import JOINT, Camera, FloatArray
 from pear_ros.problems import Problems
 

@@ -34,7 +34,7 @@ from pear_ros.evaluation.metrics import image_errors
 from pear_ros.evaluation.report import make_folder, network_facts, percent, write_report
 from pear_ros.geometry.boxes import box_iou_batch
 from pear_ros.geometry.camera import assumed_camera
-from pear_ros.images.decode import read_picture
+from pear_ros.images.encoded import read_picture
 from pear_ros.people import Boxes, Camera, Frame, ImageArray, People
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems

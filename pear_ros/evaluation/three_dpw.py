@@ -53,7 +53,7 @@ from pear_ros.evaluation.three_dpw_data import (
     keypoints_box,
     read_sequence,
 )
-from pear_ros.images.decode import read_picture
+from pear_ros.images.encoded import read_picture
 from pear_ros.people import JOINT, FloatArray
 from pear_ros.problems import Problems
 

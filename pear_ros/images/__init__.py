@@ -1,5 +1,6 @@
 """Images -> crops.
 
-decode.py  bytes of a message, or a file -> RGB
-crop.py    the square crops that the network sees, cut on the CPU or on a device
+decode.py   pixels of a message -> RGB
+encoded.py  an encoded picture, bytes or a file -> RGB
+crop.py     the square crops that the network sees, cut on the CPU or on a device
 """

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pear_ros.config import Config
 from pear_ros.errors import PearError
 from pear_ros.geometry.camera import assumed_camera, intrinsics_of
-from pear_ros.images.decode import read_picture
+from pear_ros.images.encoded import read_picture
 from pear_ros.people import Boxes, Camera, EhmParameters, Frame, ImageArray, People
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems

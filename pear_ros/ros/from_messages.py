@@ -18,7 +18,8 @@ from pear_ros.body.body_model import BodyModel
 from pear_ros.errors import ImageError
 from pear_ros.geometry.camera import calibrated_camera
 from pear_ros.geometry.rotation import matrix_from_axis_angle
-from pear_ros.images.decode import ENCODINGS, rgb_from_compressed, rgb_from_raw
+from pear_ros.images.decode import ENCODINGS, rgb_from_raw
+from pear_ros.images.encoded import rgb_from_compressed
 from pear_ros.people import Boxes, Camera, EhmParameters, ImageArray, People
 from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
 

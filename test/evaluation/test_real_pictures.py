@@ -33,7 +33,7 @@ from pear_ros.evaluation.marks import (
 )
 from pear_ros.evaluation.real_pictures import KINDS, Score
 from pear_ros.geometry.camera import assumed_camera
-from pear_ros.images.decode import read_picture
+from pear_ros.images.encoded import read_picture
 from pear_ros.offline.infer import write_people
 from pear_ros.people import (
     JOINT,

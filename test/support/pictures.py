@@ -1,9 +1,20 @@
-"""PNG files, written without a library."""
+"""A picture, and PNG files written without a library."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+
+import numpy as np
+
+from pear_ros.people import ImageArray
+
+
+def picture(height: int = 40, width: int = 60) -> ImageArray:
+    """A gradient with another level and slope in each channel, so that mixed channels differ."""
+    row, column = np.mgrid[:height, :width]
+    red, green, blue = 40 + column, 120 + row, 220 - column - row
+    return np.stack((red, green, blue), -1).astype(np.uint8)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
