@@ -72,6 +72,10 @@ bench: venv  ## time the parts on this machine
 bench-node: venv  ## time the node over DDS: latencies and drops by rate; OUTPUT=file.json
 	.venv/bin/python -m tools.bench_node $(if $(OUTPUT),--output $(OUTPUT))
 
+.PHONY: soak
+soak: venv  ## run the node under load for MINUTES=60; memory, files, threads, image accounting
+	.venv/bin/python -m tools.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTPUT),--output $(OUTPUT))
+
 .PHONY: test-colcon
 test-colcon: .venv-colcon/interfaces.stamp  ## build with colcon, as on a robot, on top of the wheels
 	scripts/test_colcon.sh .venv-colcon

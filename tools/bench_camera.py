@@ -68,13 +68,16 @@ class PreparedCamera(Node):
         sent, clock = 0, Schedule(rate_hz, time.monotonic())
         while clock.time_s < seconds:
             time.sleep(max(clock.due_s - time.monotonic(), 0))
-            self._publish()
+            self.publish()
             sent += 1
             clock.advance(time.monotonic())
         return {"sent": sent, "last_stamp_ns": self._stamp_ns, "rate_hz": sent / seconds}
 
-    def _publish(self) -> None:
+    def publish(self, boxes: Boxes | None = None) -> None:
+        """Publishes the next image with its detections, or with `boxes` instead."""
         image, detections = next(self._shots)
+        if boxes is not None:
+            detections = detections_message(boxes, image.header)
         now = self.get_clock().now()
         self._stamp_ns = now.nanoseconds
         for message in (self._info, image, detections):

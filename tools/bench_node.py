@@ -230,25 +230,39 @@ def _report(camera: subprocess.Popen[str], recorder: Recorder) -> dict[str, Any]
 # --- Processes -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def node_process(options: argparse.Namespace, cameras: Sequence[str], log: Path) -> Iterator[None]:
-    has_weights = bool(options.checkpoint)
-    sizes = options.network_config if has_weights else shared_file("demo/network.json")
-    parameters = {
-        "network.checkpoint": options.checkpoint or shared_file("demo/model.pt"),
-        "network.config": sizes,
-        "body.assets": options.assets or shared_file("standin/body.npz"),
-        "network.device": options.device,
+def node_command(**parameters: str) -> list[str]:
+    """Runs the node on given boxes; names with `__` for the dot, empty ones are left out."""
+    settings = {
+        "network.checkpoint": shared_file("demo/model.pt"),
+        "network.config": shared_file("demo/network.json"),
+        "body.assets": shared_file("standin/body.npz"),
         "detection.detector": "topic",
         # Everybody counts who is in the image, and nobody else.
         "detection.min_plausibility": "0.0",
         "tracking.predict_s": "0.0",
-        "camera.names": f"[{', '.join(cameras)}]" if any(cameras) else "",
+        **{name.replace("__", "."): value for name, value in parameters.items()},
     }
-    given = [x for name, value in parameters.items() if value for x in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "pear_ros.cli", "node", "--ros-args", *given]
+    given = [x for name, value in settings.items() if value for x in ("-p", f"{name}:={value}")]
+    return [sys.executable, "-m", "pear_ros.cli", "node", "--ros-args", *given]
+
+
+@contextmanager
+def node_process(options: argparse.Namespace, cameras: Sequence[str], log: Path) -> Iterator[None]:
+    parameters = {
+        "network__device": options.device,
+        "camera__names": f"[{', '.join(cameras)}]" if any(cameras) else "",
+    }
+    if options.checkpoint:
+        parameters |= {
+            "network__checkpoint": options.checkpoint,
+            "network__config": options.network_config,
+        }
+    if options.assets:
+        parameters["body__assets"] = options.assets
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            node_command(**parameters), stdout=file, stderr=subprocess.STDOUT
+        )
     try:
         yield
     finally:
