@@ -1,29 +1,26 @@
-"""The launch files and the configuration of RViz."""
+"""The launch files and the configuration of RViz.
+
+The launch files run with stand-ins for ROS's launch packages (`support/launch_files.py`), and with
+the real ones where they are installed.
+"""
 
 from __future__ import annotations
 
 import ast
-import importlib.util
-from pathlib import Path
+import re
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from launch_files import Launched, source_of, stand_ins
 from samples import ROOT
 
 from pear_ros.config import Config, SyntheticCameraConfig, settings
 from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 
-LAUNCH_FILE = ROOT / "launch/pear.launch.py"
-DEMO_FILE = ROOT / "launch/demo.launch.py"
-
-
-def constant(name: str, launch_file: Path = LAUNCH_FILE) -> Any:
-    """The value that the launch file assigns to `name`, read without importing the file."""
-    tree = ast.parse(launch_file.read_text())
-    assigned = {
-        node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)
-    }
-    return ast.literal_eval(assigned[name])
+PEAR, DEMO = "pear.launch.py", "demo.launch.py"
+CMAKE = (ROOT / "CMakeLists.txt").read_text()
 
 
 def outputs() -> dict[str, str]:
@@ -45,15 +42,6 @@ def rviz() -> dict[str, Any]:
 
 def displays_with_topic(rviz: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {d["Topic"]["Value"]: d for d in rviz["Displays"] if "Topic" in d}
-
-
-def test_arguments_that_set_parameters_are_parameters():
-    assert set(constant("SETTINGS").values()) <= set(settings(Config))
-
-
-def test_demo_arguments_are_settings_of_the_camera():
-    names = set(settings(SyntheticCameraConfig))
-    assert set(constant("SETTINGS", DEMO_FILE)) <= names
 
 
 def test_rviz_shows_topics_of_the_node_in_displays_of_their_type(rviz):
@@ -80,100 +68,109 @@ def test_rviz_policies_have_valid_names(rviz):
         assert topic["Reliability Policy"] in ("Reliable", "Best Effort")
 
 
-def load(path: Path) -> Any:
-    pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS install only")
-    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+Launch = Callable[..., Launched]
+"""(file, launch arguments) -> what is launched."""
 
 
-@pytest.fixture
-def launch_file(monkeypatch):
-    """The launch file as a module that returns the arguments of its nodes instead of nodes."""
-    module = load(LAUNCH_FILE)
-    monkeypatch.setattr(module, "Node", dict)
+@pytest.fixture(params=["stand-ins", "launch_ros"])
+def launch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Launch:
+    if request.param == "launch_ros":
+        pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS install only")
+    else:
+        for name, module in stand_ins().items():
+            monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.delenv(TRANSPORTS, raising=False)
-    return module
+
+    def launch(file: str, **arguments: str) -> Launched:
+        from launch import LaunchContext
+
+        # the default of params_file needs an installed pear_ros
+        given = {"params_file": "pear.yaml"} | arguments if file == PEAR else arguments
+        return Launched(ROOT / "launch" / file, monkeypatch, LaunchContext(), **given)
+
+    return launch
 
 
-def launched(launch_file, **arguments: str) -> dict[str, dict[str, Any]]:
-    """The arguments of the nodes by package, with substitutions replaced by their values."""
-    from launch.actions import DeclareLaunchArgument
-
-    from launch import LaunchContext
-
-    context = LaunchContext()
-    context.launch_configurations.update(
-        {"params_file": "pear.yaml"} | arguments  # the default needs an installed pear_ros
-    )
-    for action in launch_file.generate_launch_description().entities:
-        if isinstance(action, DeclareLaunchArgument):
-            action.visit(context)
-    nodes = [node for node in launch_file._nodes(context) if isinstance(node, dict)]
-    for node in nodes:
-        node["remappings"] = dict(node["remappings"])
-        node["parameters"] = [
-            {name: value.evaluate(context) for name, value in given.items()}
-            if isinstance(given, dict)
-            else given
-            for given in node["parameters"]
-        ]
-        if "condition" in node:
-            node["condition"] = node["condition"].evaluate(context)
-    return {node["package"]: node for node in nodes}
+# --- pear.launch.py ------------------------------------------------------------------------------
 
 
-def test_every_argument_is_described(launch_file):
-    arguments = launch_file.generate_launch_description().get_launch_arguments()
-    described = {argument.name: argument.description for argument in arguments}
-    assert described.keys() == {*launch_file.ARGUMENTS, *launch_file.SETTINGS}
-    assert all(described.values())
+def test_every_argument_is_described(launch: Launch) -> None:
+    declared = launch(PEAR).declared
+    assert {"image", "camera_info", "checkpoint", "assets", "rviz"} <= declared.keys()
+    assert all(declared.values())
 
 
-def test_defaults(launch_file):
-    nodes = launched(launch_file)
-    pear = nodes["pear_ros"]
-    assert (pear["name"], pear["namespace"]) == ("pear", "")
-    assert pear["parameters"] == ["pear.yaml", {}]
-    assert pear["remappings"] == {
+def test_defaults(launch: Launch) -> None:
+    nodes = launch(PEAR).nodes
+    pear = nodes["pear_node"]
+    assert (pear.package, pear.name, pear.namespace) == ("pear_ros", "pear", "")
+    assert pear.parameters == ["pear.yaml", {}]
+    assert pear.remappings == {
         "image": "/camera/image_raw",
         "image/compressed": "/camera/image_raw/compressed",
         "camera_info": "/camera/camera_info",
         "detections": "detections",
     }
-    assert not nodes["rviz2"]["condition"]
+    assert pear.ros_arguments == ["--log-level", "info"]
+    assert pear.condition
+    assert not nodes["rviz2"].condition
 
 
-def test_topics_are_remapped(launch_file):
+def test_topics_are_remapped(launch: Launch) -> None:
     topics = {"image": "/a/image", "camera_info": "/a/info", "detections": "/a/boxes"}
-    remapped = launched(launch_file, **topics)["pear_ros"]["remappings"]
+    remapped = launch(PEAR, **topics).nodes["pear_node"].remappings
     assert remapped == {**topics, "image/compressed": "/a/image/compressed"}
 
 
-def test_arguments_override_the_file(launch_file):
+@pytest.mark.parametrize(
+    ("argument", "parameter"),
+    [
+        ("checkpoint", "network.checkpoint"),
+        ("network_config", "network.config"),
+        ("assets", "body.assets"),
+        ("detector", "detection.detector"),
+        ("detector_model", "detection.model"),
+        ("device", "network.device"),
+        ("engine", "network.engine"),
+        ("image_transport", "camera.image_transport"),
+    ],
+)
+def test_arguments_override_the_file(launch: Launch, argument: str, parameter: str) -> None:
     """Arguments are text: the device "0" does not become an integer."""
-    pear = launched(launch_file, device="0", image_transport="compressed", use_sim_time="true")
-    expected = {
-        "network.device": "0",
-        "camera.image_transport": "compressed",
-        "use_sim_time": True,
-    }
-    assert pear["pear_ros"]["parameters"] == ["pear.yaml", expected]
+    pear = launch(PEAR, **{argument: "0"}).nodes["pear_node"]
+    assert pear.parameters == ["pear.yaml", {parameter: "0"}]
+    assert parameter in settings(Config)
 
 
-def test_rviz_follows_topics_and_namespace(launch_file, rviz):
-    node = launched(launch_file, rviz="true", namespace="robot1", image="/a/image")["rviz2"]
-    assert node["condition"]
-    assert node["namespace"] == "robot1"
-    assert node["remappings"].pop("/camera/image_raw") == "/a/image"
-    for topic, remapped in node["remappings"].items():
+def test_every_argument_is_used(launch: Launch) -> None:
+    """The value of each argument reaches a node."""
+    for name in launch(PEAR).declared:
+        value = "true" if name in ("rviz", "use_sim_time") else "x_of_the_test"
+        default, changed = launch(PEAR).nodes, launch(PEAR, **{name: value}).nodes
+        assert default != changed, name
+
+
+def test_simulated_time_is_a_parameter_of_both_nodes(launch: Launch) -> None:
+    nodes = launch(PEAR, use_sim_time="true").nodes
+    assert nodes["pear_node"].parameters[-1] == {"use_sim_time": True}
+    assert nodes["rviz2"].parameters == [{"use_sim_time": True}]
+
+
+def test_rviz_follows_topics_and_namespace(launch: Launch, rviz: dict[str, Any]) -> None:
+    node = launch(PEAR, rviz="true", namespace="robot1", image="/a/image").nodes["rviz2"]
+    assert node.condition
+    assert node.namespace == "robot1"
+    assert node.remappings.pop("/camera/image_raw") == "/a/image"
+    for topic, remapped in node.remappings.items():
         assert remapped == topic.removeprefix("/")  # relative, so it is in RViz's namespace
-    assert {"/camera/image_raw", *node["remappings"]} == set(displays_with_topic(rviz))
+    assert {"/camera/image_raw", *node.remappings} == set(displays_with_topic(rviz))
 
 
-def test_rviz_file_and_launch_file_agree_on_the_frame(launch_file, rviz):
-    assert launched(launch_file)["rviz2"]["arguments"][-1] == rviz["Global Options"]["Fixed Frame"]
+def test_rviz_file_and_launch_file_agree(launch: Launch, rviz: dict[str, Any]) -> None:
+    arguments = launch(PEAR).nodes["rviz2"].arguments
+    assert arguments[::2] == ["-d", "-f"]
+    assert source_of(arguments[1]) == ROOT / "config/pear.rviz"
+    assert arguments[3] == rviz["Global Options"]["Fixed Frame"]
 
 
 @pytest.mark.parametrize(
@@ -183,19 +180,63 @@ def test_rviz_file_and_launch_file_agree_on_the_frame(launch_file, rviz):
         pytest.param("X", {}, id="set by the user"),
     ],
 )
-def test_transports_of_the_user_are_kept(launch_file, monkeypatch, set_by_user, given):
+def test_transports_of_the_user_are_kept(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, set_by_user: str | None, given: dict[str, str]
+) -> None:
     if set_by_user:
         monkeypatch.setenv(TRANSPORTS, set_by_user)
-    assert launched(launch_file)["pear_ros"]["additional_env"] == given
+    assert launch(PEAR).nodes["pear_node"].additional_env == given
 
 
-def test_demo_connects_the_node_to_the_camera(launch_file, monkeypatch):
-    module = load(DEMO_FILE)
-    monkeypatch.setattr(module, "Node", dict)
-    monkeypatch.setattr(module, "IncludeLaunchDescription", lambda _, **given: given)
-    monkeypatch.setattr(module, "LaunchDescription", list)
-    *_, camera, pear = module.generate_launch_description()
-    arguments = dict(pear["launch_arguments"])
-    topics = {name: arguments[name] for name in ("image", "camera_info", "detections")}
-    assert topics == {name: f"/{camera['namespace']}/{name}" for name in topics}
-    assert arguments.keys() <= {*launch_file.ARGUMENTS, *launch_file.SETTINGS}
+# --- demo.launch.py ------------------------------------------------------------------------------
+
+
+def test_demo_connects_the_node_to_the_camera(launch: Launch) -> None:
+    nodes = launch(DEMO).nodes
+    camera, pear = nodes["synthetic_camera"], nodes["pear_node"]
+    topics = {name: pear.remappings[name] for name in ("image", "camera_info", "detections")}
+    assert topics == {name: f"/{camera.namespace}/{name}" for name in topics}
+    _, parameters = pear.parameters
+    files = {
+        "network.checkpoint": "assets/demo/model.pt",
+        "network.config": "assets/demo/network.json",
+        "body.assets": "assets/standin/body.npz",
+    }
+    assert parameters.pop("detection.detector") == "topic"
+    assert {name: source_of(path) for name, path in parameters.items()} == {
+        name: ROOT / path for name, path in files.items()
+    }
+
+
+def test_demo_arguments_are_settings_of_the_camera(launch: Launch) -> None:
+    given = {"people": "3", "repertoire": "training", "seed": "7", "rate_hz": "15.5"}
+    (parameters,) = launch(DEMO, **given).nodes["synthetic_camera"].parameters
+    assert parameters == {
+        "wait_for_subscriber": True,
+        "people": 3,
+        "repertoire": "training",
+        "seed": 7,
+        "rate_hz": 15.5,
+    }
+    SyntheticCameraConfig(**parameters)  # raises if one is no setting or of another type
+
+
+def test_demo_defaults_are_those_of_the_camera(launch: Launch) -> None:
+    (parameters,) = launch(DEMO).nodes["synthetic_camera"].parameters
+    assert SyntheticCameraConfig(**parameters) == SyntheticCameraConfig(wait_for_subscriber=True)
+
+
+@pytest.mark.parametrize(("rviz_argument", "starts"), [("true", True), ("false", False)])
+def test_demo_starts_rviz_on_request(launch: Launch, rviz_argument: str, starts: bool) -> None:
+    assert launch(DEMO, rviz=rviz_argument).nodes["rviz2"].condition is starts
+
+
+# --- What is installed ---------------------------------------------------------------------------
+
+
+def test_executables_are_installed(launch: Launch) -> None:
+    programs = re.search(r"install\(PROGRAMS (.*?)\s+DESTINATION", CMAKE, re.DOTALL)
+    installed = {path.removeprefix("scripts/") for path in programs[1].split()}
+    nodes = launch(DEMO).nodes.values()
+    assert {node.executable for node in nodes if node.package == "pear_ros"} <= installed
+    assert all((ROOT / "scripts" / name).exists() for name in installed)
