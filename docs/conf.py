@@ -45,7 +45,7 @@ autodoc_type_aliases = {
 }
 # The API pages need neither ROS nor TensorRT. The build generates pear_ros.msg.
 autodoc_mock_imports = [
-    *("ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs"),
+    *("ament_index_python", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs"),
     *("lifecycle_msgs", "pear_ros.msg", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py"),
     *("std_msgs", "std_srvs", "tensorrt", "tf2_msgs", "vision_msgs", "visualization_msgs"),
 ]

@@ -28,7 +28,7 @@ ROSDEP_AND_PIP = {
     "tqdm": ("python3-tqdm", "tqdm"),
 }
 # ROS packages without a wheel: built into ours, or used only if a ROS install provides them
-WITHOUT_WHEEL = {"cv_bridge", "sensor_msgs_py", "tf2_msgs", "vision_msgs"}
+WITHOUT_WHEEL = {"sensor_msgs_py", "tf2_msgs", "vision_msgs"}
 EXTRAS = {  # extra by module
     "ai_edge_litert": "annotation",
     "onnxruntime": "onnx",

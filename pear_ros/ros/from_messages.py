@@ -1,7 +1,4 @@
-"""Messages -> arrays: functions that need no node.
-
-cv_bridge is optional, so it is imported only where it is used.
-"""
+"""Messages -> arrays: functions that need no node."""
 
 from __future__ import annotations
 
@@ -15,10 +12,9 @@ from std_msgs.msg import Header
 
 from pear_ros import msg
 from pear_ros.body.body_model import BodyModel
-from pear_ros.errors import ImageError
 from pear_ros.geometry.camera import calibrated_camera
 from pear_ros.geometry.rotation import matrix_from_axis_angle
-from pear_ros.images.decode import ENCODINGS, rgb_from_raw
+from pear_ros.images.decode import rgb_from_raw
 from pear_ros.images.encoded import rgb_from_compressed
 from pear_ros.people import Boxes, Camera, EhmParameters, ImageArray, People
 from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
@@ -37,24 +33,14 @@ def rgb_from_message(message: Image | CompressedImage) -> ImageArray:
     """
     if isinstance(message, CompressedImage):
         return rgb_from_compressed(message.data)
-    if message.encoding not in ENCODINGS:
-        return _rgb_by_cv_bridge(message)
-    return rgb_from_raw(message.data, message.encoding, message.height, message.width, message.step)
-
-
-def _rgb_by_cv_bridge(message: Image) -> ImageArray:
-    """Decodes encodings that `images.decode` does not support."""
-    try:
-        from cv_bridge import CvBridge, CvBridgeError
-    except ImportError as error:
-        raise ImageError(
-            f"encoding {message.encoding!r} needs the ROS package cv_bridge, which is not "
-            f"installed; install it or use one of {', '.join(ENCODINGS)}"
-        ) from error
-    try:
-        return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"), np.uint8)
-    except (CvBridgeError, ValueError, TypeError, RuntimeError) as error:
-        raise ImageError(f"cv_bridge cannot convert {message.encoding!r}: {error}") from error
+    return rgb_from_raw(
+        message.data,
+        message.encoding,
+        message.height,
+        message.width,
+        message.step,
+        bool(message.is_bigendian),
+    )
 
 
 def camera_from_info(
