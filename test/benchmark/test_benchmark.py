@@ -209,6 +209,11 @@ def test_report(
     assert "| 3 | baseline | " in printed
 
 
+def test_percentiles() -> None:
+    times = Times.of([i / 1000 for i in range(101)])
+    assert (times.p50, times.p95, times.p99) == pytest.approx((50, 95, 99))
+
+
 def test_no_step_reuses_work(files: list[str]) -> None:
     """In each step all shapes are new to the shape cache, and all people are found again."""
     config = config_of(files).replaced(measure.AS_ESTIMATED)

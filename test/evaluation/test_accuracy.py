@@ -132,6 +132,16 @@ def test_people_are_counted_if_they_are_visible_and_inside(shot: Shot) -> None:
     )
 
 
+def test_boxes_are_off_by_3_percent(shot: Shot) -> None:
+    """As README and docs/evaluation.md say: of the longer side, standard deviation of each edge."""
+    random = np.random.default_rng(0)
+    truth = np.clip(shot.people.boxes.xyxy, 0, (640, 480, 640, 480))
+    longer = (truth[:, 2:] - truth[:, :2]).max(1)[:, None]
+    off = np.stack([(detections(shot, random).xyxy - truth) / longer for _ in range(1000)])
+    np.testing.assert_allclose(off.std(0), 0.03, rtol=0.1)
+    np.testing.assert_allclose(off.mean(0), 0, atol=0.004)
+
+
 def test_people_are_matched_by_their_boxes(shot: Shot) -> None:
     boxes = detections(shot, np.random.default_rng(0))
     order = np.array([2, 0])

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from samples import DATA
 
 from pear_ros.errors import SettingError
+from pear_ros.network.checkpoint import load_network
+from pear_ros.network.network_config import NetworkConfig
 from pear_ros.system.device import choose_device, choose_dtype, forbid_reduced_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -100,6 +103,16 @@ def _allowed() -> Iterator[None]:
 @pytest.mark.usefixtures("_allowed")
 def test_reduced_precision_is_forbidden() -> None:
     forbid_reduced_precision()
+    assert_forbidden()
+
+
+@pytest.mark.usefixtures("_allowed")
+def test_loading_a_network_forbids_reduced_precision() -> None:
+    load_network(DATA / "network_tiny.pt", NetworkConfig.from_json(DATA / "network_tiny.json"))
+    assert_forbidden()
+
+
+def assert_forbidden() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
