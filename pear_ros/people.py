@@ -40,14 +40,23 @@ NUM_BODY_JOINTS = JOINT["left_index1"]  # 25; the finger joints follow
 
 
 @dataclass(frozen=True)
+class Lens:
+    """A lens that distorts: `geometry/lens.py`."""
+
+    is_fisheye: bool = False  # `equidistant`, else `plumb_bob` or `rational_polynomial`
+    coefficients: tuple[float, ...] = (0.0,) * 8  # k1 k2 p1 p2 k3 k4 k5 k6; fisheye: k1 k2 k3 k4
+
+
+@dataclass(frozen=True)
 class Camera:
-    """A pinhole camera; `is_metric` is False if the intrinsics were assumed, not calibrated."""
+    """A camera; `is_metric` is False if the intrinsics were assumed, not calibrated."""
 
     fx: float  # px
     fy: float  # px
     cx: float  # px
     cy: float  # px
     is_metric: bool = True
+    lens: Lens | None = None  # None: a pinhole, or the image is rectified
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,8 @@ from pear_ros.config import Config, value_of
 from pear_ros.detection.cadence import Cadence, Expected
 from pear_ros.detection.detector import Detector, make_detector
 from pear_ros.errors import SettingError
-from pear_ros.estimation.estimator import (
-    Estimates,
-    OnStage,
-    ignore_stages,
-    squares_and_intrinsics,
-)
+from pear_ros.estimation.crop_cameras import CropCameras
+from pear_ros.estimation.estimator import Estimates, OnStage, ignore_stages
 from pear_ros.estimation.factory import make_estimator
 from pear_ros.estimation.plausibility import plausibility
 from pear_ros.geometry.boxes import usable as usable_boxes
@@ -165,7 +161,7 @@ class Pipeline:
             estimates.parameters,
             estimates.bodies.joints,
             estimates.translation,
-            *squares_and_intrinsics(frames, squares),
+            CropCameras.of(frames, squares),
         ).numpy()
         plausible = placed & (scores >= self.config.detection.min_plausibility)
         for i, frame in enumerate(frames):

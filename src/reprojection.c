@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lens.h"
 #include "widths.h"
 
 // Compilers keep the order of floating-point sums, so a sum is split into LANES parts explicitly.
@@ -63,10 +64,25 @@ INLINE void least_squares(const Equations* e, int32_t size, double* translation)
 
 INLINE double at_least(double value, double least) { return value < least ? least : value; }
 
+// The slope (2) of the ray to a pixel (2); pixels per slope (2) there. Behind a lens these are
+// those of a circle of the same area, for both axes.
+INLINE void ray_of(const double* px, const double* intrinsics, const Lens* lens, double* slope,
+                   double* focal) {
+  for (int i = 0; i < 2; i++) {
+    slope[i] = (px[i] - intrinsics[2 + i]) / intrinsics[i];
+    focal[i] = intrinsics[i];
+  }
+  if (!lens) return;
+  const double point[2] = {slope[0], slope[1]};
+  double by_slope[2][2];
+  undistort(lens, point, slope, by_slope);
+  const double area = by_slope[0][0] * by_slope[1][1] - by_slope[0][1] * by_slope[1][0];
+  for (int i = 0; i < 2; i++) focal[i] *= sqrt(fabs(area));
+}
+
 // As `camera_from_crop`: rotation (3, 3) from the crop camera's axes to the real camera's.
-INLINE void crop_axes(const double* xywh, const double* intrinsics, double turn[3][3]) {
-  const double right = (xywh[0] + xywh[2] / 2 - intrinsics[2]) / intrinsics[0];
-  const double down = (xywh[1] + xywh[3] / 2 - intrinsics[3]) / intrinsics[1];
+INLINE void crop_axes(const double* slope, double turn[3][3]) {
+  const double right = slope[0], down = slope[1];  // of the ray through the crop's centre
   const double z = 1 / sqrt(1 + right * right + down * down), x = right * z, y = down * z;
   const double k = 1 / (1 + z);
   const double rows[3][3] = {
@@ -76,9 +92,10 @@ INLINE void crop_axes(const double* xywh, const double* intrinsics, double turn[
 
 // Rays in which the crop camera sees the joints (num_joints, 3), and the weights of the joints.
 INLINE void see(const Method* m, int32_t size, const double* joints, const double* camera_t,
-                const double* xywh, const double* intrinsics, Joints* seen) {
+                const double* xywh, const double* intrinsics, const Lens* lens,
+                const double* centre, Joints* seen) {
   double turn[3][3];
-  crop_axes(xywh, intrinsics, turn);
+  crop_axes(centre, turn);
   for (int32_t j = 0; j < m->num_joints; j++) {
     const double* at = joints + 3 * j;
     double in_crop[3];  // rotated into the crop camera's axes, about the pelvis
@@ -86,20 +103,23 @@ INLINE void see(const Method* m, int32_t size, const double* joints, const doubl
       in_crop[i] = joints[i];
       for (int k = 0; k < 3; k++) in_crop[i] += (at[k] - joints[k]) * turn[k][i];
     }
-    double farthest = 1;
+    double farthest = 1, px[2], slope[2], focal[2];
     for (int axis = 0; axis < 2; axis++) {
       const double half_crops =
           m->crop_focal * (in_crop[axis] - camera_t[axis]) / (in_crop[2] + camera_t[2]);
-      const double px = xywh[axis] + xywh[2 + axis] / 2 * (1 + half_crops);
-      seen->seen[axis][j] = (px - intrinsics[2 + axis]) / intrinsics[axis];
-      seen->xy[axis][j] = at[axis];
+      px[axis] = xywh[axis] + xywh[2 + axis] / 2 * (1 + half_crops);
       farthest = at_least(fabs(half_crops), farthest);
     }
+    ray_of(px, intrinsics, lens, slope, focal);
     seen->z[j] = at[2];
     // The network did not see joints outside of the crop: their weights decrease with distance.
     const double squared = farthest * farthest, fourth = squared * squared;
     const double weight = (j < m->first_finger ? 1 : m->finger_weight) / (fourth * fourth);
-    for (int axis = 0; axis < 2; axis++) seen->focal[axis][j] = weight * intrinsics[axis];
+    for (int axis = 0; axis < 2; axis++) {
+      seen->xy[axis][j] = at[axis];
+      seen->seen[axis][j] = slope[axis];
+      seen->focal[axis][j] = weight * focal[axis];
+    }
   }
   for (int32_t j = m->num_joints; j < size; j++) {  // padding with weight 0
     seen->z[j] = joints[2];
@@ -138,24 +158,29 @@ INLINE double dot(const double* a, const double* b) {
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 }
 
-// joints (count, num_joints, 3), camera_t (count, 3), xywh (count, 4), intrinsics (count, 4) ->
-// translation (count, 3).
+// joints (count, num_joints, 3), camera_t (count, 3), xywh (count, 4), intrinsics (count, 4),
+// lenses (count) or null for pinholes -> translation (count, 3).
 FOR_EACH_WIDTH
 void pear_place(const Method* m, int32_t count, const double* joints, const double* camera_t,
-                const double* xywh, const double* intrinsics, float* translation) {
+                const double* xywh, const double* intrinsics, const Lens* lenses,
+                float* translation) {
   const int32_t size = (m->num_joints + LANES - 1) / LANES * LANES;
   Joints seen;
   Equations equations;
   for (int32_t n = 0; n < count; n++, joints += 3 * m->num_joints, camera_t += 3, xywh += 4,
                intrinsics += 4, translation += 3) {
-    see(m, size, joints, camera_t, xywh, intrinsics, &seen);
+    const Lens* lens = lenses ? lenses + n : 0;
+    const double middle[2] = {xywh[0] + xywh[2] / 2, xywh[1] + xywh[3] / 2};
+    double centre[2], focal[2];
+    ray_of(middle, intrinsics, lens, centre, focal);
+    see(m, size, joints, camera_t, xywh, intrinsics, lens, centre, &seen);
     double nearest_z = joints[2];
     for (int32_t j = 1; j < m->num_joints; j++)
       nearest_z = joints[3 * j + 2] < nearest_z ? joints[3 * j + 2] : nearest_z;
     const double least_z = m->nearest_m - nearest_z;
 
     double t[3], step[3], last[3] = {0};
-    const double depth_m = intrinsics[0] * camera_t[2] / (m->crop_focal * xywh[2] / 2);
+    const double depth_m = focal[0] * camera_t[2] / (m->crop_focal * xywh[2] / 2);
     linear_errors(m, &seen, size, depth_m, &equations);
     least_squares(&equations, size, t);
     t[2] = at_least(t[2], least_z);

@@ -2,6 +2,7 @@
 
 estimator.py     eager execution, on CPU or GPU
 recorded.py      the same on a GPU, recorded as CUDA graphs
+crop_cameras.py  the cameras in whose images crops were cut
 staging.py       buffers on device and host for recorded.py
 factory.py       chooses one; falls back to eager execution if recording fails
 plausibility.py  how plausible an estimate is as a person

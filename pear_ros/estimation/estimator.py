@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pear_ros.body.body_model import Bodies, BodyModel
 from pear_ros.body.shape_cache import ShapeCache
-from pear_ros.geometry.camera import intrinsics_of
-from pear_ros.geometry.crop_camera import camera_from_crop, rotated
+from pear_ros.estimation.crop_cameras import CropCameras
+from pear_ros.geometry.crop_camera import rotated
 from pear_ros.images.crop import Squares, cut_crops
 from pear_ros.network.network import Network
 from pear_ros.people import EhmParameters, Frame, map_tensors
@@ -63,18 +63,20 @@ class Estimator:
         device = self._network.device
         self._on_stage("crop")
         crops = torch.from_numpy(cut_crops(frames, squares))  # (N, 256, 256, 3) uint8
-        xywh, intrinsics = squares_and_intrinsics(frames, squares)  # (N, 4), (N, 4) px
+        cameras = CropCameras.of(frames, squares)
         self._on_stage("upload")
         crops = crops.to(device)
         self._on_stage("network")
         parameters = self._network(crops)  # of N people, global_orient in crop cameras' axes
         self._on_stage("body")
-        parameters = rotated(parameters, camera_from_crop(xywh, intrinsics).to(device))
+        parameters = rotated(parameters, cameras.camera_from_crop.to(device))
         bodies = self._body_model(parameters)  # joints (N, 55, 3) m
         self._on_stage("download")
         parameters, bodies = map_tensors(parameters, Tensor.cpu), map_tensors(bodies, Tensor.cpu)
         self._on_stage("placement")
-        translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
+        translation = place_in_camera(
+            bodies.joints, parameters.camera_t, cameras.xywh, cameras.intrinsics, cameras.lenses
+        )
         self._on_stage("")
         return Estimates(parameters, bodies, translation)
 
@@ -92,9 +94,3 @@ class Estimator:
         bodies = map_tensors(self._body_model(parameters, shape, mesh), Tensor.cpu)
         self._on_stage("")
         return bodies
-
-
-def squares_and_intrinsics(frames: Sequence[Frame], squares: Squares) -> tuple[Tensor, Tensor]:
-    """Returns xywh (N, 4) of the squares and fx, fy, cx, cy (N, 4) of their cameras, px."""
-    intrinsics = intrinsics_of([frames[i].camera for i in squares.frame_index])
-    return torch.from_numpy(squares.xywh), intrinsics

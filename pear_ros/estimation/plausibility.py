@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pear_ros.geometry.crop_camera import CROP_FOCAL, camera_from_crop
+from pear_ros.estimation.crop_cameras import CropCameras
+from pear_ros.geometry.crop_camera import CROP_FOCAL
 from pear_ros.people import JOINT, JOINT_NAMES, NUM_BODY_JOINTS, EhmParameters
 
 # A person who is cut by the image's edge has few joints in the crop: head and shoulders, at least.
@@ -30,8 +31,7 @@ def plausibility(
     parameters: EhmParameters,
     joints: Tensor,
     translation: Tensor,
-    crop_xywh: Tensor,
-    intrinsics: Tensor,
+    cameras: CropCameras,
 ) -> Tensor:
     """Scores the estimates of N people from 0, impossible, to 1.
 
@@ -39,19 +39,17 @@ def plausibility(
         parameters: Estimated parameters of N people.
         joints: (N, 55, 3) m, of the bodies.
         translation: (N, 3) m, to the optical frame.
-        crop_xywh: (N, 4) px.
-        intrinsics: (N, 4) px: fx, fy, cx, cy.
+        cameras: The crops that the network saw, and their cameras.
 
     Returns:
         (N,) 0 where one of these values is NaN.
     """
     body = joints[:, :NUM_BODY_JOINTS]
-    seen = seen_by_crop(body, parameters.camera_t, crop_xywh, intrinsics)  # (N, 25, 2) half crops
+    seen = seen_by_crop(body, parameters.camera_t, cameras.camera_from_crop)  # (N, 25, 2)
     inside = (seen.abs() <= 1).all(-1).float().mean(1)  # (N,)
-    placed = body + translation[:, None]
-    pixels = intrinsics[:, None, :2] * placed[..., :2] / placed[..., 2:] + intrinsics[:, None, 2:]
-    half = crop_xywh[:, None, 2:] / 2
-    expected = crop_xywh[:, None, :2] + half * (1 + seen)
+    pixels = cameras.project(body + translation[:, None])
+    half = cameras.xywh[:, None, 2:] / 2
+    expected = cameras.xywh[:, None, :2] + half * (1 + seen)
     residual = ((pixels - expected) / (2 * half)).square().sum(-1)  # (N, 25) of the crop's side
     weight = seen.abs().amax(-1).clamp(min=1) ** -8  # as in the placement
     residual = ((weight * residual).sum(1) / weight.sum(1)).sqrt()
@@ -64,11 +62,11 @@ def plausibility(
     return score.nan_to_num(0.0)
 
 
-def seen_by_crop(joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
+def seen_by_crop(joints: Tensor, camera_t: Tensor, camera_from_crop: Tensor) -> Tensor:
     """Where the crop's camera sees joints (N, J, 3) m: (N, J, 2) half crops from its centre."""
     pelvis = joints[:, :1]
     # Row vectors times a rotation are rotated by its transpose: into the crop camera's axes.
-    in_crop = (joints - pelvis) @ camera_from_crop(crop_xywh, intrinsics) + pelvis
+    in_crop = (joints - pelvis) @ camera_from_crop + pelvis
     tx_ty, tz = camera_t[:, None, :2], camera_t[:, None, 2:]
     return CROP_FOCAL * (in_crop[..., :2] - tx_ty) / (in_crop[..., 2:] + tz)
 

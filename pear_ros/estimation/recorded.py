@@ -18,12 +18,8 @@ import torch
 from torch import Tensor
 
 from pear_ros.body.body_model import Bodies, BodyModel
-from pear_ros.estimation.estimator import (
-    Estimates,
-    OnStage,
-    ignore_stages,
-    squares_and_intrinsics,
-)
+from pear_ros.estimation.crop_cameras import CropCameras
+from pear_ros.estimation.estimator import Estimates, OnStage, ignore_stages
 from pear_ros.estimation.staging import (
     CROP_PADDING_ROW,
     FIRST_PIXEL,
@@ -33,7 +29,7 @@ from pear_ros.estimation.staging import (
     crop_sources,
     device_and_host,
 )
-from pear_ros.geometry.crop_camera import camera_from_crop, rotated
+from pear_ros.geometry.crop_camera import rotated
 from pear_ros.images.crop import Squares, cut_on_device
 from pear_ros.network.network import Network
 from pear_ros.people import (
@@ -123,19 +119,20 @@ class RecordedEstimator:
     def __call__(self, frames: Sequence[Frame], squares: Squares) -> Estimates:
         """Estimates the people in N squares; see `Estimator`."""
         images, crop_rows = crop_sources(frames, squares)  # (H W, 3) each, (N, 7)
-        xywh, intrinsics = squares_and_intrinsics(frames, squares)  # (N, 4), (N, 4) px
+        cameras = CropCameras.of(frames, squares)
         pixels = sum(map(len, images))
         if pixels > len(self._pixels):
             self._allocate(2 * pixels)
-        batches = _batches(len(xywh))
-        steps = [self._step(_batch_of(len(xywh[rows]))) for rows in batches]
+        turns = cameras.camera_from_crop  # (N, 3, 3)
+        batches = _batches(len(turns))
+        steps = [self._step(_batch_of(len(turns[rows]))) for rows in batches]
         packed = []
         with self._stream.current():
             self._upload(images)
             for rows, step in zip(batches, steps, strict=True):
-                if len(xywh):
-                    self._enqueue(step, crop_rows[rows], xywh[rows], intrinsics[rows])
-                packed.append(self._download(step.estimates.result, len(xywh[rows])))
+                if len(turns):
+                    self._enqueue(step, crop_rows[rows], turns[rows])
+                packed.append(self._download(step.estimates.result, len(turns[rows])))
         # torch.cat copies, even a single tensor: callers may keep results for long, and the pinned
         # memory is needed for the next step.
         tensors = _unpack(torch.cat(packed), steps[0].estimates.result.tensor_shapes)
@@ -145,7 +142,9 @@ class RecordedEstimator:
         self._on_stage("placement")
         # Not recorded: for so few numbers the CPU should finish before a GPU has launched the
         # kernels (not measured).
-        translation = place_in_camera(bodies.joints, parameters.camera_t, xywh, intrinsics)
+        translation = place_in_camera(
+            bodies.joints, parameters.camera_t, cameras.xywh, cameras.intrinsics, cameras.lenses
+        )
         self._on_stage("")
         return Estimates(parameters, bodies, translation)
 
@@ -185,8 +184,7 @@ class RecordedEstimator:
         self,
         step: _Step,
         crop_rows: Tensor,  # (B, 7)
-        xywh: Tensor,  # (B, 4) px
-        intrinsics: Tensor,  # (B, 4) px
+        turns: Tensor,  # (B, 3, 3)
     ) -> None:
         self._on_stage("crop")
         self._crop_rows.send(crop_rows, step.people)
@@ -194,9 +192,7 @@ class RecordedEstimator:
         self._on_stage("network")
         step.network.replay()
         self._on_stage("body")
-        # The host computes this while the device runs the network.
-        rotation = camera_from_crop(xywh, intrinsics)  # (B, 3, 3)
-        self._turns.send(rotation.flatten(1), step.people)
+        self._turns.send(turns.flatten(1), step.people)
         step.estimates.replay()
 
     def _download(self, result: _Packed, count: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 rotation.py     matrices, 6D, axis-angles, quaternions
 boxes.py        clip, square, overlap
-camera.py       pinhole cameras: project, assumed, calibrated
+camera.py       cameras: project, assumed, calibrated
+lens.py         lens distortion of `camera_info`
 crop_camera.py  the camera of the square crop
 """

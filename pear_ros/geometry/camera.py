@@ -1,4 +1,4 @@
-"""Pinhole cameras: projection, and the sources of their intrinsics."""
+"""Cameras: projection, and the sources of their intrinsics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pear_ros.geometry.lens import distorted
 from pear_ros.people import Camera, FloatArray
 
 
@@ -23,7 +24,10 @@ def project(points: FloatArray, camera: Camera) -> FloatArray:
     """(..., 3) m, optical frame -> (..., 2) px."""
     focal = np.array((camera.fx, camera.fy), np.float32)
     centre = np.array((camera.cx, camera.cy), np.float32)
-    return focal * points[..., :2] / points[..., 2:] + centre
+    slopes = points[..., :2] / points[..., 2:]
+    if camera.lens is not None:
+        slopes = distorted(slopes.astype(np.float64), camera.lens).astype(slopes.dtype)
+    return focal * slopes + centre
 
 
 def assumed_camera(width: int, height: int, fov_deg: float) -> Camera:

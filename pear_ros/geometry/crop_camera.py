@@ -34,7 +34,11 @@ def camera_from_crop(crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
         intrinsics: (N, 4) px: fx, fy, cx, cy.
     """
     centre = crop_xywh[:, :2] + crop_xywh[:, 2:] / 2
-    slope = (centre - intrinsics[:, 2:]) / intrinsics[:, :2]  # (N, 2) of the ray: x/z, y/z
+    return camera_from_ray((centre - intrinsics[:, 2:]) / intrinsics[:, :2])
+
+
+def camera_from_ray(slope: Tensor) -> Tensor:
+    """`camera_from_crop` for crops whose centres are seen along rays with slopes (N, 2)."""
     z = torch.rsqrt(1 + (slope * slope).sum(-1))
     x, y = (slope * z[:, None]).unbind(-1)  # (x, y, z) has length 1
     k = 1 / (1 + z)

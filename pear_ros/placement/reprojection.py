@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pear_ros.geometry.crop_camera import CROP_FOCAL, camera_from_crop
+from pear_ros.geometry.lens import ROW as LENS_ROW
 from pear_ros.people import NUM_BODY_JOINTS
 from pear_ros.system.native import load_library, require
 
@@ -23,7 +24,11 @@ FINGER_WEIGHT = 15**-0.5
 
 
 def place_in_camera(
-    joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor
+    joints: Tensor,
+    camera_t: Tensor,
+    crop_xywh: Tensor,
+    intrinsics: Tensor,
+    lenses: Tensor | None = None,
 ) -> Tensor:
     """Estimates the translations that put bodies in the optical frames of their cameras.
 
@@ -41,6 +46,8 @@ def place_in_camera(
         camera_t: (N, 3) m, translation of the crop camera.
         crop_xywh: (N, 4) px.
         intrinsics: (N, 4) px: fx, fy, cx, cy.
+        lenses: (N, 10) of `geometry.lens.lens_rows`, on a CPU; None: pinholes. Behind a lens the
+            distances are measured between rays, times the pixels per slope where the joint is seen.
 
     Returns:
         (N, 3) m, float32. A row is NaN if its person cannot be placed: `tz` is not positive, or a
@@ -48,16 +55,25 @@ def place_in_camera(
 
     Raises:
         ValueError: On a CPU without gradients, if the shapes do not fit, or if J is 0 or more than
-            MOST_JOINTS.
+            MOST_JOINTS. Otherwise, if there are lenses.
     """
     inputs = [rows.double() for rows in (joints, camera_t, crop_xywh, intrinsics)]
     needs_grad = torch.is_grad_enabled() and any(rows.requires_grad for rows in inputs)
+    joints, camera_t, crop_xywh, intrinsics = inputs
     if needs_grad or not all(rows.is_cpu for rows in inputs):
-        return _place(*inputs)
-    return _place_on_cpu(*inputs)
+        require(lenses is None, "lenses only on a CPU and without gradients")
+        return _place(joints, camera_t, crop_xywh, intrinsics)
+    return _place_on_cpu(joints, camera_t, crop_xywh, intrinsics, lenses)
 
 
-def _place(joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
+def _place(
+    joints: Tensor,
+    camera_t: Tensor,
+    crop_xywh: Tensor,
+    intrinsics: Tensor,
+    lenses: Tensor | None = None,
+) -> Tensor:
+    assert lenses is None
     focal, centre = intrinsics[:, None, :2], intrinsics[:, None, 2:]  # (N, 1, 2) px
     xy, z = joints[..., :2], joints[..., 2:]
 
@@ -130,24 +146,37 @@ class _Method(ctypes.Structure):
 
 
 def _place_on_cpu(
-    joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor
+    joints: Tensor,
+    camera_t: Tensor,
+    crop_xywh: Tensor,
+    intrinsics: Tensor,
+    lenses: Tensor | None = None,
 ) -> Tensor:
     count, num_joints, _ = joints.shape
     require(0 < num_joints <= MOST_JOINTS, f"1 to {MOST_JOINTS} joints")
     require(joints.shape[2] == 3 and camera_t.shape == (count, 3), "three numbers a point")
     require(crop_xywh.shape == intrinsics.shape == (count, 4), "a square and a camera each")
+    if lenses is not None:
+        require(lenses.shape == (count, LENS_ROW), f"{LENS_ROW} numbers a lens")
+        lenses = lenses.double().contiguous()
     method = _Method(
         num_joints, NUM_BODY_JOINTS, GAUSS_NEWTON_STEPS, FINGER_WEIGHT, NEAREST_JOINT_M, CROP_FOCAL
     )
     inputs = [rows.contiguous() for rows in (joints, camera_t, crop_xywh, intrinsics)]
     translation = torch.empty(count, 3, dtype=torch.float32, device="cpu")
-    _LIBRARY.pear_place(method, count, *(rows.data_ptr() for rows in (*inputs, translation)))
+    _LIBRARY.pear_place(
+        method,
+        count,
+        *(rows.data_ptr() for rows in inputs),
+        None if lenses is None else lenses.data_ptr(),
+        translation.data_ptr(),
+    )
     return translation
 
 
 _LIBRARY = load_library("_reprojection")
 _LIBRARY.pear_place.argtypes = (
     *(ctypes.POINTER(_Method), ctypes.c_int32),
-    *[ctypes.c_void_p] * 5,
+    *[ctypes.c_void_p] * 6,
 )
 _LIBRARY.pear_place.restype = None

@@ -11,6 +11,7 @@ from samples import random_parameters, replaced
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from pear_ros.estimation.crop_cameras import CropCameras
 from pear_ros.estimation.plausibility import (
     ENOUGH_INSIDE,
     EXCESS_SCALE_DEG,
@@ -47,8 +48,10 @@ class Estimate:
             self.parameters,
             self.joints,
             self.translation,
-            torch.tensor([[320 - SIDE_PX / 2, 240 - SIDE_PX / 2, SIDE_PX, SIDE_PX]] * count),
-            torch.tensor([[FOCAL_PX, FOCAL_PX, 320, 240]] * count),
+            CropCameras(
+                torch.tensor([[320 - SIDE_PX / 2, 240 - SIDE_PX / 2, SIDE_PX, SIDE_PX]] * count),
+                torch.tensor([[FOCAL_PX, FOCAL_PX, 320, 240]] * count),
+            ),
         )
 
     def with_joints(self, rows: range, seen: tuple[float, float]) -> Estimate:
@@ -86,9 +89,8 @@ def test_good_estimates(good: Estimate) -> None:
 
 
 def test_nobody(good: Estimate) -> None:
-    nobody = plausibility(
-        random_parameters(0), *(torch.zeros(0, *n) for n in ((55, 3), (3,), (4,), (4,)))
-    )
+    cameras = CropCameras(torch.zeros(0, 4), torch.zeros(0, 4))
+    nobody = plausibility(random_parameters(0), torch.zeros(0, 55, 3), torch.zeros(0, 3), cameras)
     assert nobody.shape == (0,)
 
 
@@ -104,8 +106,10 @@ def test_scores_are_within_0_and_1() -> None:
         random_parameters(many),
         joints,
         translation,
-        torch.cat((crops[:, :3], crops[:, 2:3]), 1),
-        torch.tensor([[FOCAL_PX, FOCAL_PX, 320, 240]] * many),
+        CropCameras(
+            torch.cat((crops[:, :3], crops[:, 2:3]), 1),
+            torch.tensor([[FOCAL_PX, FOCAL_PX, 320, 240]] * many),
+        ),
     )
     assert ((score >= 0) & (score <= 1)).all()
 
@@ -175,7 +179,7 @@ def test_the_crop_is_seen_by_a_turned_camera() -> None:
     pelvis = in_crop[:, :1]
     turn = camera_from_crop(xywh, intrinsics)
     joints = (turn[:, None] @ (in_crop - pelvis)[..., None])[..., 0] + pelvis
-    seen = seen_by_crop(joints, camera_t, xywh, intrinsics)
+    seen = seen_by_crop(joints, camera_t, turn)
     expected = CROP_FOCAL * (in_crop[..., :2] - camera_t[:, None, :2]) / (in_crop[..., 2:] + TZ)
     torch.testing.assert_close(seen, expected)
 
@@ -183,9 +187,9 @@ def test_the_crop_is_seen_by_a_turned_camera() -> None:
         random_parameters(1), body_pose=torch.eye(3).repeat(1, 21, 1, 1), camera_t=camera_t
     )
     translation = place_in_camera(joints, camera_t, xywh, intrinsics)
-    score = plausibility(parameters, joints, translation, xywh, intrinsics)
+    score = plausibility(parameters, joints, translation, CropCameras(xywh, intrinsics))
     assert score > 0.98
-    without_turn = plausibility(parameters, in_crop, translation, xywh, intrinsics)
+    without_turn = plausibility(parameters, in_crop, translation, CropCameras(xywh, intrinsics))
     assert without_turn < score - 0.002
 
 
