@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+SMPLX ?=
 VENVS := .venv .venv-colcon .venv-jazzy
 
 # Variables that a sourced ROS install or another Python environment would leak into ours.
@@ -26,7 +27,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: venv
-venv: .venv/pear_ros.stamp  ## create or update .venv and install pear_ros from this tree
+venv: .venv/pear_ros.stamp $(if $(SMPLX),.venv/smplx.stamp)  ## create or update .venv and install pear_ros from this tree
 
 .PHONY: format
 format: venv  ## format Python and C
@@ -102,6 +103,11 @@ clean:  ## delete everything the other targets made
 	$(PYTHON) -m venv --clear $(@D)
 	sed '/^ros-/d' requirements-dev.txt >$(@D)/requirements.txt
 	$(@D)/bin/pip install $(PIP_FLAGS) -r $(@D)/requirements.txt -r scripts/requirements-jazzy.txt
+# Only if asked for (SMPLX=1), because its licence is non-commercial; without it two tests are skipped.
+.venv/smplx.stamp: scripts/requirements-smplx.txt .venv/wheels.stamp
+	.venv/bin/pip install $(PIP_FLAGS) --no-deps -r $<
+	@touch $@
+
 	@touch $@
 
 .venv-colcon/interfaces.stamp: INTERFACES := tf2_msgs vision_msgs

@@ -73,7 +73,7 @@ def test_bodies_agree_with_the_reference(request: pytest.FixtureRequest, size: s
 def test_bodies_without_flame_agree_with_smplx(
     assets: BodyAssets, assets_path: Path, tmp_path: Path
 ) -> None:
-    smplx = pytest.importorskip("smplx")
+    smplx = pytest.importorskip("smplx", reason="non-commercial licence: `make venv SMPLX=1`")
     with np.load(assets_path.parent / "SMPLX_NEUTRAL_2020.npz") as file:
         content = dict(file)
     unused = {
