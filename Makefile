@@ -99,15 +99,15 @@ clean:  ## delete everything the other targets made
 	$(@D)/bin/pip install $(PIP_FLAGS) --no-deps -r scripts/requirements-no-deps.txt
 	@touch $@
 
-.venv-jazzy/wheels.stamp: requirements-dev.txt scripts/requirements-jazzy.txt
-	$(PYTHON) -m venv --clear $(@D)
-	sed '/^ros-/d' requirements-dev.txt >$(@D)/requirements.txt
-	$(@D)/bin/pip install $(PIP_FLAGS) -r $(@D)/requirements.txt -r scripts/requirements-jazzy.txt
 # Only if asked for (SMPLX=1), because its licence is non-commercial; without it two tests are skipped.
 .venv/smplx.stamp: scripts/requirements-smplx.txt .venv/wheels.stamp
 	.venv/bin/pip install $(PIP_FLAGS) --no-deps -r $<
 	@touch $@
 
+.venv-jazzy/wheels.stamp: requirements-dev.txt scripts/requirements-jazzy.txt
+	$(PYTHON) -m venv --clear $(@D)
+	sed '/^ros-/d' requirements-dev.txt >$(@D)/requirements.txt
+	$(@D)/bin/pip install $(PIP_FLAGS) -r $(@D)/requirements.txt -r scripts/requirements-jazzy.txt
 	@touch $@
 
 .venv-colcon/interfaces.stamp: INTERFACES := tf2_msgs vision_msgs
