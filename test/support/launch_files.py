@@ -1,8 +1,8 @@
 """Launch files without ROS's launch packages, which have no wheel.
 
 `stand_ins` are fakes of the few classes that our launch files use. They check what a misspelt name
-would break (arguments of a node, undeclared launch arguments, files that do not exist), not how
-ROS starts processes: the real launch was tried by hand (docs/installation.md).
+would break: arguments of a node, undeclared launch arguments, files that do not exist. They do not
+check how ROS starts processes; `ros2 launch` itself has not been run (docs/installation.md).
 """
 
 from __future__ import annotations
