@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from special_files import SPECIAL, within
 
 from pear_ros.system import files
-from pear_ros.system.files import beside, hash_files, replacing, write_whole
+from pear_ros.system.files import (
+    beside,
+    hash_files,
+    open_file,
+    read_file,
+    read_json,
+    replacing,
+    temporary_folder,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -96,6 +108,112 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Is a directory"):
         write_whole(tmp_path / "folder", b"new")
     assert names(tmp_path / "folder") == ["folder"]
+
+
+@pytest.mark.parametrize("make", SPECIAL.values(), ids=SPECIAL)
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """A superuser could replace /dev/null."""
+    make(tmp_path / "special")
+    kind = (tmp_path / "special").lstat()
+    with within(2), pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+        write_whole(tmp_path / "special", b"new")
+    assert (tmp_path / "special").lstat() == kind
+    assert names(tmp_path / "special") == ["special"]
+
+
+def test_a_link_to_a_file_is_replaced_and_its_target_kept(path: Path) -> None:
+    link = path.with_name("link")
+    link.symlink_to(path)
+    write_whole(link, b"new")
+    assert path.read_bytes() == b"old"
+    assert link.read_bytes() == b"new"
+    assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_nothing_is_written_to_what_was_planted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Also if the temporary name could be guessed."""
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "guessed")
+    victim, planted = path.with_name("victim"), path.with_name(".model.npz.guessed.part")
+    victim.write_bytes(b"precious")
+    if kind == "file":
+        planted.write_bytes(b"precious")
+    else:
+        planted.symlink_to(victim if kind == "link" else path.with_name("none"))
+    with pytest.raises(FileExistsError):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert victim.read_bytes() == b"precious"
+    assert not path.with_name("none").exists()
+
+
+def test_temporary_names_differ(path: Path) -> None:
+    found = set()
+    for _ in range(3):
+        with replacing(path):
+            found.update(names(path))
+    assert len(found) == 1 + 3
+
+
+def test_a_temporary_folder_is_removed(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path) as folder:
+        assert folder.parent == tmp_path
+        (folder / "file").write_bytes(b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- Reading -------------------------------------------------------------------------------------
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "open": open_file,
+    "content": lambda path: read_file(path, 100),
+    "JSON": lambda path: read_json(path, 100),
+    "hash": hash_files,
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("make", SPECIAL.values(), ids=SPECIAL)
+def test_what_is_not_a_file_is_not_read(
+    tmp_path: Path, make: Callable[[Path], object], read: Callable[[Path], object]
+) -> None:
+    make(tmp_path / "special")
+    with within(2), pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+        read(tmp_path / "special")
+
+
+def test_a_pipe_that_replaces_the_file_is_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the check and the opening."""
+
+    def replace(checked: Path) -> None:
+        checked.unlink()
+        os.mkfifo(checked)
+
+    monkeypatch.setattr(files, "require_file", replace)
+    with within(2), pytest.raises(OSError, match="is a pipe, not a regular file"):
+        open_file(path)
+
+
+def test_reading_follows_links(path: Path) -> None:
+    path.with_name("link").symlink_to(path)
+    assert read_file(path.with_name("link"), 3) == b"old"
+
+
+def test_a_file_that_is_too_large(path: Path) -> None:
+    assert read_file(path, 3) == b"old"
+    with pytest.raises(OSError, match="is larger than 2 bytes"):
+        read_file(path, 2)
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000], ids=["cut", "bytes", "deep"])
+def test_what_is_not_json(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+    with pytest.raises(ValueError):  # noqa: PT011 (json's text)
+        read_json(path, 1 << 20)
 
 
 # --- Hashes and names ----------------------------------------------------------------------------
