@@ -1,5 +1,6 @@
 """The command `pear-ros`: one file per subcommand.
 
+entry.py      where the process starts: handlers of signals
 main.py       parser, error reporting
 arguments.py  options that subcommands share, made from Config
 infer.py      people in images and videos

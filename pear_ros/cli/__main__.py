@@ -2,6 +2,6 @@
 
 import sys
 
-from pear_ros.cli.main import main
+from pear_ros.cli.entry import main
 
 sys.exit(main())

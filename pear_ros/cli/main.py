@@ -9,18 +9,15 @@ from collections.abc import Sequence
 
 from pear_ros.cli import annotate, assets, bench, engine, evaluate, infer, nodes
 from pear_ros.errors import PearError
+from pear_ros.system.memory import NO_MEMORY, memory_is_short, one_line
 
 HELP = (["-h"], ["--help"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns 1 after one line on stderr if the user has to fix something."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in nodes.NODES and arguments[1:2] not in HELP:
-        return nodes.run(*arguments)  # ROS parses the remaining arguments
-    options = make_parser().parse_args(arguments)
     try:
-        code = int(options.run(options))
+        code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, so that a closed pipe raises BrokenPipeError below
         return code
     except PearError as error:
@@ -29,6 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, for example `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        if not memory_is_short(error):
+            raise
+        print(f"pear-ros: {NO_MEMORY} ({one_line(error)})", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] in nodes.NODES and arguments[1:2] not in HELP:
+        return nodes.run(*arguments)  # ROS parses the remaining arguments
+    options = make_parser().parse_args(arguments)
+    return int(options.run(options))
 
 
 def make_parser() -> argparse.ArgumentParser:

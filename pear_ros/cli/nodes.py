@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from pear_ros.system.interrupts import hand_over
+from pear_ros.system.memory import memory_is_short
+
 NODES = ("node", "synthetic-camera")
 
 
@@ -24,16 +27,23 @@ def add_parser(commands: Any) -> None:
 
 
 def run(command: str, *arguments: str) -> int:
-    """Runs the node `command`; returns 1 if ROS is not installed."""
+    """Runs the node `command`; returns 1 if ROS is not installed.
+
+    Raises:
+        ImportError: If memory is too short for importing it.
+    """
     try:
         if command == "node":
             from pear_ros.ros.node import main
         else:
             from pear_ros.ros.synthetic_camera import main  # type: ignore[assignment]
     except ImportError as error:
+        if memory_is_short(error):
+            raise
         print(
             f"pear-ros: the {command} needs ROS 2 ({error}); see docs/installation.md",
             file=sys.stderr,
         )
         return 1
+    hand_over()
     return main(list(arguments))
