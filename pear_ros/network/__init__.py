@@ -4,7 +4,8 @@ network.py          Network (protocol), PearNetwork
 backbone.py         the vision transformer
 head.py             one query token and linear decoders
 network_config.py   sizes, network.json
-checkpoint.py       loads a checkpoint and checks its layout
+checkpoint.py       loads a checkpoint and checks its layout and values
+records.py          checks the records of its zip file
 onnx_export.py      exports the network to ONNX
 engine.py           chooses, checks and builds TensorRT engines
 tensorrt_engine.py  the only module that imports tensorrt

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pear_ros.errors import CheckpointError
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
+from pear_ros.network.records import DamagedRecordError, checked_records
 from pear_ros.system.device import forbid_reduced_precision
+from pear_ros.system.memory import NO_MEMORY, memory_is_short, one_line
 
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGEST_WEIGHT = 1e6  # trained weights stay far below
+_AGAIN = "download it again, see docs/how_to/get_weights.md"
 SLAB_BYTES = 128 << 20  # copied from one mapping of the checkpoint before it is mapped again
 
 
@@ -38,29 +44,86 @@ def load_network(
         fold: Merges linear maps for inference (`ParameterHead.fold`).
 
     Raises:
-        CheckpointError: If the file cannot be read, or if its keys or shapes differ from those
-            of the network. The message names the differences.
+        CheckpointError: If the file cannot be read, a checksum or a value in it is wrong, or its
+            keys or shapes differ from those of the network. The message names the differences.
     """
     forbid_reduced_precision()
     with torch.device("meta"):
         network = PearNetwork(config or _sizes_beside(checkpoint))
-    stored = _flatten(_read(checkpoint, map_location="meta"), checkpoint)
     expected = network.state_dict()
+    try:
+        with checked_records(checkpoint) as sizes:
+            state = _read_state(checkpoint, sizes, expected, device, dtype)
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"no checkpoint at {checkpoint}; download pear_model.pt, see docs/how_to/get_weights.md"
+        ) from error
+    except Exception as error:  # torch raises many types of exception for a damaged file
+        if memory_is_short(error):
+            raise CheckpointError(f"{checkpoint}: {NO_MEMORY} ({one_line(error)})") from error
+        raise CheckpointError(_unreadable(checkpoint, error)) from error
+    network.load_state_dict(state, assign=True)
+    if fold:
+        network.head.fold()
+    return network.eval().requires_grad_(False)
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{checkpoint} cannot be read as a checkpoint: {error.strerror}"
+    reason = f"it {error}" if isinstance(error, DamagedRecordError) else one_line(error)
+    return (
+        f"{checkpoint} cannot be read as a checkpoint ({reason}); it is truncated, damaged or not "
+        f"a checkpoint: {_AGAIN}"
+    )
+
+
+def _read_state(
+    checkpoint: Path,
+    record_sizes: Counter[int],
+    expected: Mapping[str, Tensor],
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """All weights, on `device`, those of the backbone in `dtype`.
+
+    Args:
+        checkpoint: The file.
+        record_sizes: How many records of each size in bytes the file has.
+        expected: The weights that the network needs.
+        device: Device of the result.
+        dtype: Precision of the backbone.
+    """
+    stored = _flatten(_read(checkpoint, map_location="meta"), checkpoint)
     _check_layout(checkpoint, expected, {name: stored[name].shape for name in stored})
+    sizes = {name: tensor.nbytes for name, tensor in stored.items()}
+    storages = {s._cdata: s.nbytes() for s in (t.untyped_storage() for t in stored.values())}
+    # torch reads on behind a record that is too short.
+    if sum(sizes.values()) > sum(storages.values()) or Counter(storages.values()) - record_sizes:
+        raise CheckpointError(f"{checkpoint} has fewer numbers than its weights: {_AGAIN}")
 
     state = {}
-    for slab in _slabs({name: stored[name].nbytes for name in stored}):
+    for slab in _slabs(sizes):
         # Pages that were read count as used memory until their mapping is closed. With a single
         # mapping, loading would need twice the checkpoint's size, so map the file for each slab.
         mapped = _flatten(_read(checkpoint, map_location="cpu"), checkpoint)
         for name in slab:
             to = dtype if name.startswith("backbone.") else torch.float32
             state[name] = mapped[name].to(device=device, dtype=to, copy=True)
+            _check_values(checkpoint, name, state[name])
         del mapped
-    network.load_state_dict(state, assign=True)
-    if fold:
-        network.head.fold()
-    return network.eval().requires_grad_(False)
+    return state
+
+
+def _check_values(checkpoint: Path, name: str, tensor: Tensor) -> None:
+    least, most = (value.item() for value in torch.aminmax(tensor))
+    if not -LARGEST_WEIGHT <= least <= most <= LARGEST_WEIGHT:  # also if one is NaN
+        raise CheckpointError(
+            f"{checkpoint} has weights in {name} from {least:g} to {most:g}, which cannot be "
+            f"right in {str(tensor.dtype).removeprefix('torch.')}: {_AGAIN}"
+        )
 
 
 def _sizes_beside(checkpoint: Path) -> NetworkConfig:
@@ -69,18 +132,7 @@ def _sizes_beside(checkpoint: Path) -> NetworkConfig:
 
 
 def _read(checkpoint: Path, map_location: str) -> Mapping[str, Any]:
-    try:
-        tree = torch.load(checkpoint, map_location=map_location, weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"no checkpoint at {checkpoint}; download pear_model.pt, see docs/how_to/get_weights.md"
-        ) from error
-    except Exception as error:  # torch raises many types of exception for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{checkpoint} cannot be read as a checkpoint ({reason}); it is truncated or not a "
-            "checkpoint: download it again, see docs/how_to/get_weights.md"
-        ) from error
+    tree = torch.load(checkpoint, map_location=map_location, weights_only=True, mmap=True)
     if not isinstance(tree, dict) or not {"backbone", "head"} <= tree.keys():
         raise CheckpointError(
             f"{checkpoint} is not a PEAR checkpoint: it has no entries backbone and head"
@@ -104,12 +156,23 @@ def _flatten(tree: Mapping[str, Any], checkpoint: Path) -> dict[str, Tensor]:
             if state and all(str(name).startswith(prefix) for name in state):
                 state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
         flat.update({f"{part}.{name}": tensor for name, tensor in state.items()})
-    if not all(isinstance(tensor, Tensor) for tensor in flat.values()):
-        raise CheckpointError(
-            f"{checkpoint} is not a PEAR checkpoint: its state_dicts hold values that are not "
-            "tensors"
-        )
+    for name, tensor in flat.items():
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(
+                f"{checkpoint} is not a PEAR checkpoint: its state_dicts hold values that are not "
+                "tensors"
+            )
+        if not _is_plain(tensor):
+            raise CheckpointError(
+                f"{checkpoint} is not a PEAR checkpoint: {name} is not an ordinary tensor of "
+                "16, 32 or 64-bit floats"
+            )
     return flat
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    is_dense = tensor.layout is torch.strided and not tensor.is_nested
+    return type(tensor) in (Tensor, nn.Parameter) and is_dense and tensor.dtype in DTYPES
 
 
 def _check_layout(

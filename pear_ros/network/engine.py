@@ -10,7 +10,6 @@ import hashlib
 import json
 import mmap
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,13 +24,24 @@ from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.network.network import Network, PearNetwork
 from pear_ros.network.onnx_export import OUTPUTS, PROFILE, export, read_onnx
 from pear_ros.problems import Problems
-from pear_ros.system.files import beside, hash_files, write_whole
+from pear_ros.system.files import (
+    beside,
+    hash_files,
+    open_file,
+    read_file,
+    read_json,
+    require_file,
+    temporary_folder,
+    write_whole,
+)
 
 # Largest error of an output for any person: the RMS difference from torch's output, divided by
 # the RMS of torch's output or by SMALL, whichever is larger. It allows for a few rounding errors
 # of the precision, as torch's own output has some.
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
 SMALL = 0.1
+MAX_MANIFEST_BYTES = 1 << 16
+MAX_TIMINGS_BYTES = 1 << 28
 TRIED_PEOPLE = (1, 3, PROFILE[1], PROFILE[2])
 
 
@@ -136,10 +146,10 @@ def open_engine(path: Path, network: PearNetwork, checkpoint: Path) -> Network:
         )
     manifest = _read_manifest(path)
     _require_same(manifest.key, _key(tensorrt, network, checkpoint))
-    if hash_files(path) != manifest.sha256:
+    if hash_files(path) != manifest.sha256 or path.stat().st_size == 0:
         raise StaleEngineError("it is damaged")
     # Mapped, because an engine is as large as the weights; TensorRT copies it to the GPU.
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as plan:
+    with open_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as plan:
         engine = tensorrt.load_network(plan, network.device)
     require_agreement(network, engine)
     return engine
@@ -214,10 +224,10 @@ def build_engine(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         timings = beside(path, ".timings")
-        old_timings = timings.read_bytes() if timings.exists() else b""
-        with tempfile.TemporaryDirectory(prefix=".pear-ros-", dir=path.parent) as folder:
+        old_timings = read_file(timings, MAX_TIMINGS_BYTES) if timings.exists() else b""
+        with temporary_folder(path.parent) as folder:
             if onnx_path is None:
-                onnx_path = Path(folder, "model.onnx")
+                onnx_path = folder / "model.onnx"
                 print(f"pear-ros: exporting to {onnx_path}", file=sys.stderr)
                 onnx = export(network, key.checkpoint, onnx_path)
             else:
@@ -267,7 +277,11 @@ def _read_manifest(path: Path) -> _Manifest:
     if not path.exists():
         raise StaleEngineError("it does not exist")
     try:
-        tree = json.loads(beside(path, ".json").read_text())
+        require_file(path)
+    except OSError as error:  # building it again would be refused, too
+        raise EngineError(f"it cannot be read: {error.strerror}") from error
+    try:
+        tree = read_json(beside(path, ".json"), MAX_MANIFEST_BYTES)
         return _Manifest(Key(**tree.pop("key")), **tree)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StaleEngineError(f"its manifest {path}.json cannot be read") from error

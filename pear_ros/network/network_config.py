@@ -11,8 +11,11 @@ from pear_ros.errors import CheckpointError
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.network.backbone import BackboneConfig
 from pear_ros.network.head import HeadConfig
+from pear_ros.system.files import read_json
 
+MAX_FILE_BYTES = 1 << 16
 LARGEST_SIZE = 1 << 16  # limit of every size, to catch mistakes in a configuration
+LARGEST_DEPTH = 128  # limit of the layers, each of which takes a millisecond to make
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,11 @@ class NetworkConfig:
                 not fit each other or the crop.
         """
         try:
-            tree = json.loads(path.read_text())
+            tree = read_json(path, MAX_FILE_BYTES)
             backbone, head = dict(tree.pop("backbone")), dict(tree.pop("head"))
             backbone["img_size"] = tuple(backbone.get("img_size", BackboneConfig.img_size))
             config = NetworkConfig(BackboneConfig(**backbone), HeadConfig(**head))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{path} is not a network configuration ({error}); it must be a JSON file with "
                 'the objects "backbone" and "head", see docs/how_to/get_weights.md'
@@ -46,6 +49,8 @@ class NetworkConfig:
                 f"{path}: sizes must be whole numbers from 1 to {LARGEST_SIZE}, and there must be "
                 "no objects besides backbone and head"
             )
+        if max(config.backbone.depth, config.head.depth) > LARGEST_DEPTH:
+            raise CheckpointError(f"{path}: depth must be at most {LARGEST_DEPTH}")
         if len(config.backbone.img_size) != 2 or type(config.backbone.qkv_bias) is not bool:
             raise CheckpointError(
                 f"{path}: img_size must be [height, width] and qkv_bias true or false"

@@ -21,10 +21,11 @@ from pear_ros.errors import ExportError
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.network.network import PearNetwork
 from pear_ros.people import EhmParameters
-from pear_ros.system.files import beside, hash_files, write_whole
+from pear_ros.system.files import beside, hash_files, read_json, write_whole
 
 OPSET = 20  # the newest that TensorRT 10.3 supports; TensorRT 11 supports up to 25
 PRECISIONS = ("float16", "float32")  # opset 20 has no convolution in bfloat16
+MAX_MANIFEST_BYTES = 1 << 16
 INPUT = "crops"
 OUTPUTS = tuple(f.name for f in fields(EhmParameters))
 PROFILE = (1, 4, 32)  # people in one call: minimum, optimum, maximum
@@ -72,7 +73,7 @@ def read_onnx(path: Path) -> Onnx:
     """
     command = f"export it again: pear-ros export --checkpoint ... --output {path}"
     try:
-        onnx = Onnx(**json.loads(beside(path, ".json").read_text()))
+        onnx = Onnx(**read_json(beside(path, ".json"), MAX_MANIFEST_BYTES))
         found = hash_files(path, beside(path, ".data"))
     except (OSError, ValueError, TypeError) as error:
         raise ExportError(f"{path} is not a complete export ({error}); {command}") from error
