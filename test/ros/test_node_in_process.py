@@ -10,6 +10,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messag
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
 from node_in_process import StandInPipeline, an_image, node_in_process
+from rclpy.clock import ClockType
 
 from pear_ros.body.body_model import BodyModel
 from pear_ros.ros.from_messages import stamp_ns
@@ -36,6 +37,12 @@ def test_timers_run_while_simulated_time_stands_still(pipeline: StandInPipeline)
         assert stamp_ns(message.header) == stamp_ns(image.header)
         before = len(running.diagnostics.messages)
         running.spin(lambda: len(running.diagnostics.messages) > before)
+
+
+def test_timers_do_not_jump_with_the_system_clock(pipeline: StandInPipeline) -> None:
+    with node_in_process(pipeline) as running:
+        kinds = {timer.clock.clock_type for timer in running.node.timers}
+        assert kinds == {ClockType.STEADY_TIME}
 
 
 def test_times_have_the_units_of_their_names(pipeline: StandInPipeline) -> None:
