@@ -108,3 +108,61 @@ def test_more_people_at_once_than_the_cache_keeps(
     monkeypatch.setattr(shape_cache, "MOST_PEOPLE", 2)
     shape = ShapeCache(counting)(("a", "b", "c", "d"), PEOPLE, True)
     assert_right(counting.body_model, PEOPLE, shape, True)
+
+
+# --- Memory --------------------------------------------------------------------------------------
+
+
+def kept_bytes(cache: ShapeCache) -> int:
+    """The memory that the entries hold: whole storages, of which a tensor may show a part."""
+    storages = {}
+    for entry in cache._entries.values():
+        shapes = [getattr(entry.shape, field.name) for field in dataclasses.fields(BodyShape)]
+        for tensor in [entry.coefficients, *(shape for shape in shapes if shape is not None)]:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def test_people_who_come_and_go_leave_no_memory(small_body_model: BodyModel) -> None:
+    """One leaves and one comes in each call: each kept row has memory of its own."""
+    people = random_parameters(16)
+    alone = ShapeCache(small_body_model)
+    alone(("a",), rows(people, 0), True)
+    cache = ShapeCache(small_body_model)
+    for call in range(150):
+        cache(tuple(f"p{call + i}" for i in range(16)), rows(people, *range(16)), True)
+        moved = torch.roll(people.betas, -1, 0)
+        people = dataclasses.replace(people, betas=moved)
+    assert len(cache._entries) == 16 + shape_cache.KEPT_CALLS
+    assert kept_bytes(cache) == len(cache._entries) * kept_bytes(alone)
+
+
+def test_the_memory_of_the_most_people(small_body_model: BodyModel) -> None:
+    people = random_parameters(32)
+    cache = ShapeCache(small_body_model)
+    for call in range(20):
+        cache(tuple(f"{call} {i}" for i in range(32)), people, True)
+    assert len(cache._entries) == shape_cache.MOST_PEOPLE
+    alone = ShapeCache(small_body_model)
+    alone(("a",), rows(people, 0), True)
+    assert kept_bytes(cache) == shape_cache.MOST_PEOPLE * kept_bytes(alone)
+
+
+def test_people_who_left_are_forgotten(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape_cache, "KEPT_CALLS", 3)
+    cache = ShapeCache(counting)
+    for ids in ["ab", "a", "a", "a", "b", "a", "a", "a", "a", "b"]:
+        cache(tuple(ids), rows(PEOPLE, *("abcd".index(id_) for id_ in ids)), True)
+    # b is missing in three calls and known, then in four and forgotten
+    assert counting.blended == [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert list(cache._entries) == ["a", "b"]
+
+
+def test_the_cache_keeps_no_tensor_of_the_caller(small_body_model: BodyModel) -> None:
+    """The caller may write the next people into the same tensors."""
+    people = map_tensors(PEOPLE, lambda tensor: tensor.clone())
+    cache = ShapeCache(small_body_model)
+    cache(tuple("abcd"), people, True)
+    people.betas.add_(0.5)
+    assert_right(small_body_model, people, cache(tuple("abcd"), people, True), True)
