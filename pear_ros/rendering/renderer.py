@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pear_ros.people import Camera, FloatArray, ImageArray, IntArray
+from pear_ros.geometry.lens import distorted
+from pear_ros.people import Camera, FloatArray, ImageArray, IntArray, Lens
 from pear_ros.system.native import load_library, require
 
 NEAR_PLANE_M = 0.05  # meshes are clipped at this depth
@@ -61,8 +62,8 @@ def render(
     """Draws N meshes over a copy of the background.
 
     A pixel belongs to a mesh if its centre does. As in OpenCV, the camera's (0, 0) is the centre of
-    the first pixel. Triangles are left out if a corner is not finite or is projected farther than
-    2^21 px.
+    the first pixel. A lens moves the corners of triangles; their edges stay straight. Triangles are
+    left out if a corner is not finite or is projected farther than 2^21 px.
 
     Args:
         background: (H, W, 3) RGB uint8.
@@ -98,6 +99,8 @@ def render(
     intrinsics = _Camera(camera.fx, camera.fy, camera.cx, camera.cy, nearest_m)
 
     shade = _shade(vertex_normals(vertices, corners), lighting)  # (N, V)
+    if camera.lens is not None:
+        vertices = _behind_lens(vertices, camera.lens, nearest_m)
     colors = np.broadcast_to(np.clip(colors, 0, 1), vertices.shape)
     rgb = _floats(255 * shade[..., None] * colors)  # (N, V, 3)
     projected = np.empty((num_vertices, 4), np.int32)
@@ -110,6 +113,14 @@ def render(
     with np.errstate(divide="ignore"):
         depth_m = np.reciprocal(inverse_depth, out=inverse_depth)
     return Rendering(image, depth_m, person_at, face_at)
+
+
+def _behind_lens(vertices: FloatArray, lens: Lens, nearest_m: float) -> FloatArray:
+    """Vertices (N, V, 3) m that a pinhole sees where the lens sees the given ones."""
+    z = vertices[..., 2:]
+    slopes = (vertices[..., :2] / np.maximum(z, nearest_m)).astype(np.float64)
+    bent = np.concatenate((distorted(slopes, lens) * z, z), -1)
+    return _floats(np.where(z > nearest_m, bent, vertices))
 
 
 def vertex_normals(vertices: FloatArray, faces: IntArray | NDArray[np.int32]) -> FloatArray:
