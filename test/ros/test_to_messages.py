@@ -14,6 +14,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messag
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
 import torch
+from crowd import some_people
 from geometry_msgs.msg import Point
 from harness import round_trip
 from pear_ros.msg import Human, HumanArray
@@ -28,7 +29,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import BodyModel
-from pear_ros.people import JOINT, JOINT_NAMES, Boxes, Camera, People, seen_now
+from pear_ros.people import JOINT, JOINT_NAMES, Camera, People
 from pear_ros.rendering.overlay import person_color
 from pear_ros.ros.ehm_fields import smplx_keywords
 from pear_ros.ros.from_messages import boxes_from_detections, camera_from_info, people_from_message
@@ -45,31 +46,6 @@ pytestmark = pytest.mark.ros
 
 HEADER = Header(frame_id="camera_optical_frame")
 HEADER.stamp.sec, HEADER.stamp.nanosec = 1_700_000_000, 123_456_789
-
-
-def some_people(ids: tuple[str, ...], num_vertices: int = 30, seed: int = 0) -> People:
-    random = np.random.default_rng(seed)
-    n = len(ids)
-
-    def normal(*shape: int) -> np.ndarray:
-        return random.standard_normal((n, *shape)).astype(np.float32)
-
-    rotations = Rotation.random(n * 55 + 1, random).as_matrix()[1:].reshape(n, 55, 3, 3)
-    return People(
-        ids=ids,
-        boxes=Boxes(
-            np.abs(100 * normal(4)).cumsum(1).astype(np.float32),
-            random.random(n).astype(np.float32),
-        ),
-        crop_xywh=100 + normal(4),
-        parameters=random_parameters(n, seed),
-        translation=normal(3),
-        joints=normal(55, 3),
-        rotations=rotations.astype(np.float32),
-        vertices=normal(num_vertices, 3),
-        is_metric=True,
-        **seen_now(n),
-    )
 
 
 # --- Markers: spliced bytes equal those of objects that rclpy serializes --------------------------
@@ -227,7 +203,7 @@ def test_smplx_package_poses_the_same_body(
     small_assets: BodyAssets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model of the package `smplx` agrees with ours without a FLAME head."""
-    smplx = pytest.importorskip("smplx")
+    smplx = pytest.importorskip("smplx", reason="non-commercial licence: `make venv SMPLX=1`")
     ids = smplx.body_models.VERTEX_IDS  # of landmarks that a body of 150 vertices does not have
     monkeypatch.setitem(ids, "smplx", dict.fromkeys(ids["smplx"], 0))
     num_vertices = len(small_assets.body_template)
