@@ -69,6 +69,8 @@ class Frame:
     source: str = ""  # the camera's name
     boxes: Boxes | None = None  # from a detector outside this process
     is_still: bool = False  # a picture of its own: no other image of this source follows
+    # (H, W) m along the optical axis, registered to `image`; 0 or not finite: not measured.
+    depth_m: FloatArray | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import Bodies, BodyModel
+from pear_ros.body.surface_points import SurfacePoints
 from pear_ros.config import Config, value_of
 from pear_ros.detection.cadence import Cadence, Expected
 from pear_ros.detection.detector import Detector, make_detector
@@ -35,6 +36,7 @@ from pear_ros.people import (
     join,
     map_tensors,
 )
+from pear_ros.placement.depth import measured_distance
 from pear_ros.problems import Problems
 from pear_ros.system.device import choose_device, choose_dtype
 from pear_ros.tracking.follower import Estimated, FollowedPeople, Follower
@@ -51,7 +53,9 @@ class Pipeline:
         config: Config,
         problems: Problems,
         on_stage: OnStage = ignore_stages,
+        surface: SurfacePoints | None = None,  # needed for frames with depth images
     ) -> None:
+        self._surface = surface
         self.config = config  # may be replaced between steps
         self.body_model = body_model
         self.network = network
@@ -76,6 +80,7 @@ class Pipeline:
         boxes, is_detected = self._detect(frames)  # N boxes in total
         squares = squares_of(frames, boxes)  # (N, 4) px, the crops that the network sees
         estimates = self._estimate(frames, squares)  # network, joints, placement
+        estimates = self._with_depth(frames, squares, estimates)
         self._on_stage("track")
         usable, scores = self._usable(frames, squares, estimates)  # (N,), (N,)
         followed = [
@@ -150,6 +155,24 @@ class Pipeline:
                 f"{self._id_prefix}{camera}p", settings, self.config.smoothing
             )
         return self._followers[frame.source]
+
+    def _with_depth(
+        self, frames: Sequence[Frame], squares: Squares, estimates: Estimates
+    ) -> Estimates:
+        """Corrects the distances of people in frames with depth images."""
+        translation = estimates.translation.numpy().copy()  # (N, 3) m
+        for i, frame in enumerate(frames):
+            rows = squares.frame_index == i
+            if frame.depth_m is None or self._surface is None or not rows.any():
+                continue
+            joints, rotations = (
+                values.numpy()[rows]
+                for values in (estimates.bodies.joints, estimates.bodies.rotations)
+            )
+            skin = self._surface(joints, rotations)
+            measured = measured_distance(*skin, translation[rows], frame.depth_m, frame.camera)
+            translation[rows] = measured.translation
+        return replace(estimates, translation=torch.from_numpy(translation))
 
     def _usable(
         self, frames: Sequence[Frame], squares: Squares, estimates: Estimates
@@ -267,12 +290,13 @@ def load_pipeline(
     device = choose_device(config.network.device)
     dtype = choose_dtype(config.network.dtype, device)
     detector = make_detector(config.detection, device, dtype)
-    body_model = BodyModel(load_assets(Path(config.body.assets)), device)
+    assets = load_assets(Path(config.body.assets))
+    body_model, surface = BodyModel(assets, device), SurfacePoints(assets)
     sizes = NetworkConfig.from_json(Path(config.network.config)) if config.network.config else None
     network = load_network(Path(config.network.checkpoint), sizes, device, dtype)
     chosen = replace_network(choose_network(network, config, problems))
     del network  # if an engine replaces it, frees its memory before CUDA graphs are recorded
-    return Pipeline(chosen, body_model, detector, config, problems, on_stage)
+    return Pipeline(chosen, body_model, detector, config, problems, on_stage, surface)
 
 
 def _size(frame: Frame) -> tuple[int, int]:
