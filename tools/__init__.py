@@ -1,1 +1,1 @@
-"""`make bench` and `make bench-node`: benchmarks that are not installed."""
+"""Measurements that are not installed: `make bench`, `make bench-node`, lost images."""
