@@ -97,6 +97,7 @@ setup(
     install_requires=[
         "numpy",
         "opencv-python-headless>=4.5",
+        "pillow>=10",
         "scipy",
         "torch>=2.6",
         "tqdm",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -50,16 +50,14 @@ class Checked:
 
 def settings(kind: type[Checked]) -> dict[str, dataclasses.Field[Any]]:
     """Returns the dataclass fields of all settings by name, `group.field` for those in a group."""
-    return dict(_settings(kind))
-
-
-def _settings(kind: Any) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    for field in dataclasses.fields(kind):
+    found: dict[str, dataclasses.Field[Any]] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if isinstance(field.default, Checked):
-            for inner in dataclasses.fields(field.default):  # type: ignore[arg-type]
-                yield f"{field.name}.{inner.name}", inner
+            group = dataclasses.fields(field.default)  # type: ignore[arg-type]
+            found |= {f"{field.name}.{inner.name}": inner for inner in group}
         else:
-            yield field.name, field
+            found[field.name] = field
+    return found
 
 
 def value_of(config: Checked, name: str) -> Any:
@@ -117,8 +115,7 @@ class NetworkSettings(Checked):
     )
     build_engine: bool = setting(
         False,
-        "build the engine while configuring if it is missing or made for another machine; this "
-        "takes minutes",
+        "build the engine while configuring if missing or made for another machine; takes minutes",
     )
 
 
@@ -147,6 +144,9 @@ class CameraSettings(Checked):
         False,
         "true: the images are rectified, use camera_info's matrix P; false: use K and ignore lens "
         "distortion",
+    )
+    max_pixels: int = setting(
+        50_000_000, "larger images are refused, undecoded", unit="px", bounds=(1, 170_000_000)
     )
     assumed_fov_deg: float = setting(
         60.0,

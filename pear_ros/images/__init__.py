@@ -1,6 +1,8 @@
 """Images -> crops.
 
+size.py     the limit of an image's size
 decode.py   pixels of a message -> RGB
 encoded.py  an encoded picture, bytes or a file -> RGB
+whole.py    where an encoded picture ends
 crop.py     the square crops that the network sees, cut on the CPU or on a device
 """
