@@ -142,6 +142,15 @@ class Pipeline:
             )
         found = found[good & (found.scores >= self.config.detection.min_score)]
         best = np.argsort(-found.scores, kind="stable")[: self.config.detection.max_people]
+        left_out = len(found) - len(best)
+        if left_out:
+            self._problems.count(
+                "people_over_limit",
+                f"{frame.source or 'camera'}: left out {left_out} of {len(found)} people, those "
+                f"with the lowest scores; raise detection.max_people, {len(best)}",
+                frame.source,
+                times=left_out,
+            )
         return found[np.sort(best)]
 
     def _follower(self, frame: Frame) -> Follower:

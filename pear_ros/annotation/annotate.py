@@ -35,7 +35,7 @@ from pear_ros.annotation.sightings import Sightings, collect
 from pear_ros.assets.body_assets import BodyAssets, load_assets
 from pear_ros.config import Config
 from pear_ros.errors import LabelError
-from pear_ros.offline.infer import list_inputs, read_images
+from pear_ros.offline.image_files import list_inputs, read_images
 from pear_ros.people import EhmParameters, FloatArray, map_tensors
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
@@ -91,7 +91,7 @@ def annotate(
             for one in tqdm(todo, unit="input"):
                 labels, images, failed = annotator(one, output / CROPS_FOLDER)
                 for name in failed:
-                    tqdm.write(f"{name}: cannot be read as an image or video", file=sys.stderr)
+                    tqdm.write(f"cannot be read: {name}", file=sys.stderr)
                 unreadable += len(failed)
                 if images:
                     write_labels(_part(output, one), labels)
@@ -120,11 +120,11 @@ class Annotator:
         self._fitter = Fitter(assets, PosePrior.of_motions())
 
     def __call__(self, one: Input, crops: Path) -> tuple[Labels, int, list[str]]:
-        """The labels of an input, its number of images, and the names of unreadable ones.
+        """The labels of an input, its number of images, and those unread, with the reason.
 
         The crops are written to the folder `crops`.
         """
-        images = read_images(path for path, _ in list_inputs([one.path]))
+        images = read_images(list_inputs([one.path]).files)
         sightings, count, unreadable = collect(
             one.name, images, self._pipeline, self._experts, crops
         )

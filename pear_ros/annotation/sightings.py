@@ -15,7 +15,7 @@ from pear_ros.annotation.experts import Experts
 from pear_ros.body.landmarks import NUM_LANDMARKS
 from pear_ros.errors import LabelError
 from pear_ros.geometry.camera import assumed_camera, intrinsics_of
-from pear_ros.offline.infer import NamedImage
+from pear_ros.offline.image_files import NamedImage
 from pear_ros.people import (
     EhmParameters,
     FloatArray,
@@ -90,7 +90,7 @@ def collect(
         crops: An existing folder.
 
     Returns:
-        The people, the number of images that were read, and the names of those that cannot be.
+        The people, the number of images that were read, and those that cannot be, with the reason.
 
     Raises:
         LabelError: If a picture cannot be written.
@@ -99,7 +99,7 @@ def collect(
     unreadable: list[str] = []
     for number, image in enumerate(images):
         if image.image is None:
-            unreadable.append(image.name)
+            unreadable.append(f"{image.name}: {image.reason}")
             continue
         people = _in_image(name, number, image, pipeline, experts)
         for file, picture in zip(people.files, people.pictures, strict=True):

@@ -25,7 +25,11 @@ def add_parser(commands: Any) -> None:
         "infer", help="estimate the people in images or videos, without ROS"
     )
     parser.add_argument(
-        "inputs", type=Path, nargs="+", metavar="INPUT", help="image, folder of images, or video"
+        "inputs",
+        type=Path,
+        nargs="+",
+        metavar="INPUT",
+        help="picture, video, or folder of them; the content decides, not the name",
     )
     add_model(parser)
     add_settings(
@@ -53,7 +57,7 @@ def add_parser(commands: Any) -> None:
         metavar="fx,fy,cx,cy",
         help="intrinsics of the camera, px (default: from --fov-deg)",
     )
-    add_settings(parser, "camera.assumed_fov_deg")
+    add_settings(parser, "camera.assumed_fov_deg", "camera.max_pixels")
     parser.add_argument(
         "--output",
         type=Path,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import errno
+import os
+import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +17,15 @@ import numpy as np
 import pytest
 import torch
 from pictures import png
+from PIL import Image
 
 from pear_ros.config import Config
 from pear_ros.errors import PearError
 from pear_ros.geometry.boxes import square_boxes
 from pear_ros.geometry.camera import assumed_camera, intrinsics_of
-from pear_ros.offline.infer import InferOptions, infer, list_inputs, read_images
+from pear_ros.offline.image_files import list_inputs, read_images
+from pear_ros.offline.infer import InferOptions, infer
+from pear_ros.offline.people_file import PeopleWriter
 from pear_ros.people import Camera
 from pear_ros.placement.reprojection import place_in_camera
 
@@ -150,8 +158,9 @@ def test_a_video(run: Run, video: Path) -> None:
     names = [f"00000_clip_{i:06d}" for i in range(FRAMES)]
     assert arrays["image_names"].tolist() == names
     assert all(id_.startswith("v0_p0") for id_ in arrays["id"])
-    assert list_inputs([video]) == [(video, FRAMES)]
-    for i, entry in enumerate(read_images([video])):
+    (file,) = list_inputs([video]).files
+    assert file.images == FRAMES
+    for i, entry in enumerate(read_images([file])):
         assert entry.stamp_s == pytest.approx(i / RATE_HZ)
         assert entry.image is not None
         # The codecs change a grey image by 2 (MJPG) and 4 (mp4v) levels; libraries differ.
@@ -183,7 +192,7 @@ def test_colors_are_rgb(tmp_path: Path) -> None:
     red = np.zeros((4, 4, 3), np.uint8)
     red[..., 2] = 255  # OpenCV writes BGR
     assert cv2.imwrite(str(tmp_path / "red.png"), red)
-    (entry,) = read_images([tmp_path / "red.png"])
+    (entry,) = read_images(list_inputs([tmp_path / "red.png"]).files)
     assert entry.image is not None
     assert (entry.image == (255, 0, 0)).all()
 
@@ -276,7 +285,14 @@ def no_video(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["huge", "broken", "no_video"])
+REASONS = {
+    "huge": "it has more pixels than camera.max_pixels, 50000000",
+    "broken": "the picture is truncated or damaged",
+    "no_video": "it is a text file",
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
 def test_unreadable_files_are_skipped(
     run: Run,
     image: Path,
@@ -290,8 +306,9 @@ def test_unreadable_files_are_skipped(
     assert code == 1
     assert arrays["image_names"].tolist() == ["00000_picture", "00002_a", "00003_b", "00004_c"]
     assert_rows(arrays, 4)
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if "cannot be read" in line]
-    assert unreadable.stem in line
+    failed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 1
+    assert failed[0].startswith(f"failed: {unreadable}: {REASONS[name]}")
 
 
 def test_only_unreadable_files_are_an_error(run: Run, broken: Path) -> None:
@@ -306,7 +323,7 @@ def test_input_that_does_not_exist(run: Run, image: Path, tmp_path: Path) -> Non
 
 def test_folder_without_images(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PearError, match=r"empty has no images \(.bmp, .jpeg"):
+    with pytest.raises(PearError, match="empty has no pictures or videos"):
         run(tmp_path / "empty")
 
 
@@ -327,16 +344,173 @@ def test_weights_that_cannot_be_read_leave_no_output(run: Run, image: Path, tmp_
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize("old", [None, b"old"], ids=["no output yet", "an older output"])
 def test_an_interrupted_run_writes_its_results(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    old: bytes | None,
 ) -> None:
-    def two_images(paths: Any) -> Any:
-        yield from itertools.islice(read_images(paths), 2)
-        raise KeyboardInterrupt
+    def interrupted(*arguments: Any) -> Any:
+        for i, entry in enumerate(read_images(*arguments)):
+            if i == 1:
+                signal.raise_signal(number)
+            yield entry
 
-    monkeypatch.setattr("pear_ros.offline.infer.read_images", two_images)
-    _, arrays = run(folder)
+    handler = signal.getsignal(number)
+    monkeypatch.setattr("pear_ros.offline.infer.read_images", interrupted)
+    output = tmp_path / "out" / "people.npz"
+    if old is not None:
+        output.parent.mkdir()
+        output.write_bytes(old)
+    assert infer([folder], config, InferOptions(output)) == 128 + number
+    assert signal.getsignal(number) is handler
+    written = output
+    if old is not None:
+        assert output.read_bytes() == old
+        written = output.with_name("people.interrupted.npz")
+    with np.load(written, allow_pickle=False) as arrays:
+        assert_rows(dict(arrays), 2)
+    assert not list(output.parent.glob("*.part"))
+
+
+def test_a_killed_run_leaves_its_rows(config: Config, folder: Path, tmp_path: Path) -> None:
+    """As `kill -9` does it, which no program can answer."""
+    code = (
+        "import os, sys, signal, pickle\n"
+        "from pathlib import Path\n"
+        "from pear_ros.offline import infer\n"
+        "from pear_ros.offline.people_file import PeopleWriter\n"
+        "add = PeopleWriter.add\n"
+        "def add_and_die(self, *rows):\n"
+        "    add(self, *rows)\n"
+        "    if self.images == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "PeopleWriter.add = add_and_die\n"
+        "config = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "options = infer.InferOptions(Path(sys.argv[3]))\n"
+        "infer.infer([Path(sys.argv[2])], config, options)\n"
+    )
+    output = tmp_path / "out" / "people.npz"
+    arguments = [pickle.dumps(config).hex(), str(folder), str(output)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (rows,) = output.parent.iterdir()
+    arrays = {path.stem: np.load(path, allow_pickle=False) for path in rows.glob("*.npy")}
     assert_rows(arrays, 2)
+    assert arrays["image_names"].tolist() == ["00000_a", "00001_b"]
+
+
+def test_a_full_disk_while_rows_are_written(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder)
+    output = tmp_path / "out" / "people.npz"
+    before = output.read_bytes()
+    add = PeopleWriter.add
+
+    def full(self: PeopleWriter, *rows: Any) -> None:
+        if self.images == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        add(self, *rows)
+
+    monkeypatch.setattr(PeopleWriter, "add", full)
+    with pytest.raises(PearError, match=r"cannot be written: No space .* of 1 finished .*part$"):
+        run(folder)
+    assert output.read_bytes() == before
+    (rows,) = output.parent.glob("people.npz.*.part")
+    assert len(np.load(rows / "joints.npy")) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a device"])
+def test_special_files_are_no_output(
+    config: Config, image: Path, tmp_path: Path, kind: str
+) -> None:
+    output = tmp_path / "people.npz"
+    if kind == "pipe":
+        os.mkfifo(output)
+    else:
+        output.symlink_to("/dev/null")
+    with pytest.raises(PearError, match="cannot be written"):
+        infer([image], config, InferOptions(output))
+    assert not output.is_file()
+
+
+def test_one_overlay_that_cannot_be_written(
+    run: Run, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "pictures"
+    (pictures / "00001_b.png" / "taken").mkdir(parents=True)
+    code, arrays = run(folder, overlay=pictures)
+    assert code == 1
+    assert_rows(arrays, 3)
+    assert f"failed: {pictures}/00001_b.png cannot be written" in capfd.readouterr().err
+    assert (pictures / "00002_c.png").is_file()
+
+
+def test_a_link_in_the_overlays_is_not_written_through(
+    run: Run, image: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "pictures" / "00000_picture.png").symlink_to(tmp_path / "precious")
+    code, _ = run(image, overlay=tmp_path / "pictures")
+    assert code == 0
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert cv2.imread(str(tmp_path / "pictures" / "00000_picture.png")) is not None
+
+
+def test_a_video_that_ends_early(
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "clip.avi"
+    fourcc = cv2.VideoWriter_fourcc(*"MJPG")  # type: ignore[attr-defined]
+    writer = cv2.VideoWriter(str(path), fourcc, RATE_HZ, (WIDTH, HEIGHT))
+    for i in range(10):
+        writer.write(noise(i))
+    writer.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.62 * len(data))])
+    code, arrays = run(path)
+    assert code == 1
+    assert 4 <= len(arrays["image_names"]) <= 6
+    said = f"failed: {path}: the video ends early, after {len(arrays['image_names'])} of 10 frames"
+    assert said in capfd.readouterr().err
+
+
+def test_images_of_nobody_are_named(
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grey.gif"
+    grey = [Image.fromarray(np.full((200, 200, 3), 100 + i, np.uint8)) for i in range(3)]
+    grey[0].save(path, save_all=True, append_images=grey[1:], duration=100)
+    grey[0].save(tmp_path / "still.png")
+    code, _ = run(path, tmp_path / "still.png", settings={"detection.detector": "nanodet"})
+    assert code == 0
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("nobody")]
+    assert said == [
+        "nobody was found in: 00000_grey_000000 to 00000_grey_000002",
+        "nobody was found in: 00001_still",
+    ]
+
+
+def test_boxes_above_the_limit_are_told(
+    run: Run, image: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    boxes = [(float(i), 5.0, i + 40.0, 70.0) for i in range(20)]
+    code, arrays = run(image, boxes=boxes, settings={"detection.detector": "topic"})
+    assert code == 0
+    assert_rows(arrays, 16)
+    said = capfd.readouterr().err
+    assert "left out 4 of 20 people" in said
+    assert "raise detection.max_people, 16" in said
+    assert "people_over_limit: 4 (--max-people)" in said
+    _, arrays = run(
+        image, boxes=boxes, settings={"detection.detector": "topic", "detection.max_people": 20}
+    )
+    assert_rows(arrays, 20)
 
 
 def test_overlay_that_cannot_be_written(run: Run, image: Path) -> None:
