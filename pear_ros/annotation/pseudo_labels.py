@@ -35,6 +35,7 @@ from pear_ros.people import join as join_parameters
 from pear_ros.system.files import replacing
 
 FORMAT_VERSION = 1
+MAX_LABEL_BYTES = 1 << 31  # of all labels, 10 kB a person
 _VERSION_KEY = "pear_ros_labels_version"
 CROPS_FOLDER = "crops"
 LABELS_FILE = "labels.npz"
@@ -153,8 +154,8 @@ def read_labels(path: Path, crops: Path | None = None) -> Labels:
     crops = path.parent / CROPS_FOLDER if crops is None else crops
     again = "Write it again with `pear-ros annotate INPUT... OUT`."
     try:
-        labels = _checked(read_npz(path, [_VERSION_KEY, *(f.name for f in _ARRAYS),
-                                          *PARAMETER_SHAPES]))  # fmt: skip
+        names = [_VERSION_KEY, *(f.name for f in _ARRAYS), *PARAMETER_SHAPES]
+        labels = _checked(read_npz(path, names, MAX_LABEL_BYTES))
         for name in labels.file:
             if not (crops / name).is_file():
                 raise BrokenFileError(f"names the picture {name}, which is not in {crops}")

@@ -5,21 +5,27 @@ A BrokenFileError says what is wrong with a file; its text is meant to follow th
 
 from __future__ import annotations
 
+import math
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
 from pear_ros.assets.pickle_values import Unread
+from pear_ros.system.files import open_file
+from pear_ros.system.memory import NO_MEMORY, memory_is_short, one_line
 
-MAX_ARCHIVE_BYTES = 1 << 31  # unpacked size
+MAX_ARRAY_BYTES = 1 << 30  # of all arrays of a file; SMPL-X has 0.3 GB
+MAX_DIMENSIONS = 8
 
 Array = NDArray[Any]
 
@@ -32,7 +38,6 @@ class BrokenFileError(Exception):
 UNREADABLE = (
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
@@ -47,44 +52,101 @@ UNREADABLE = (
 # --- Files ---------------------------------------------------------------------------------------
 
 
-def read_npz(path: Path, names: Iterable[str]) -> dict[str, Array]:
+def read_npz(
+    path: Path, names: Iterable[str], most_bytes: int = MAX_ARRAY_BYTES
+) -> dict[str, Array]:
     """Reads those arrays of `names` that the archive contains. It never unpickles.
+
+    Checksums are compared, and sizes before memory is allocated: `most_bytes` for the whole file.
 
     Raises:
         BrokenFileError: If the archive or one of these arrays is truncated, damaged, too large or
-            a pickle.
+            a pickle, or memory is short.
         FileNotFoundError: If the file does not exist.
         PermissionError: If the file must not be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_ARCHIVE_BYTES:
-                raise ValueError("unpacked it would be larger than any body model")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in names if name in file}
-    except (FileNotFoundError, PermissionError):
-        raise
-    except UNREADABLE as error:
-        raise BrokenFileError(f"is truncated or damaged ({error})") from error
+    with (
+        _as_broken("is truncated or damaged"),
+        open_file(path) as file,
+        zipfile.ZipFile(file) as archive,
+    ):
+        members = {member.filename: member for member in archive.infolist()}
+        if sum(member.file_size for member in members.values()) > most_bytes:
+            raise ValueError(f"unpacked it would be larger than {most_bytes} bytes")
+        arrays = {}
+        for name in names:
+            if member := members.get(f"{name}.npy"):
+                with archive.open(member) as content:
+                    arrays[name] = _read_array(content, member.file_size)
+        return arrays
 
 
 def read_npy(path: Path) -> Array:
     """Reads a single array. It never unpickles.
 
     Raises:
-        BrokenFileError: If the file is missing, truncated, damaged, an archive or a pickle.
+        BrokenFileError: If the file is missing, truncated, damaged, too large, an archive or a
+            pickle, or memory is short.
         PermissionError: If the file must not be read.
     """
+    with _as_broken("is truncated or not an .npy file of numbers"):
+        try:
+            with open_file(path) as file:
+                if file.read(4) == b"PK\3\4":
+                    raise BrokenFileError("is an archive, not an .npy file")
+                file.seek(0)
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_ARRAY_BYTES:
+                    raise ValueError("it is larger than any body model")
+                return _read_array(file, size)
+        except FileNotFoundError as error:
+            raise BrokenFileError("does not exist") from error
+
+
+@contextmanager
+def _as_broken(what: str) -> Iterator[None]:
     try:
-        content = np.load(path, allow_pickle=False)
-    except PermissionError:
+        yield
+    except (FileNotFoundError, PermissionError):
         raise
-    except UNREADABLE as error:
-        raise BrokenFileError(f"is truncated or not an .npy file of numbers ({error})") from error
-    if not isinstance(content, np.ndarray):
-        content.close()
-        raise BrokenFileError("is an archive, not an .npy file")
-    return content
+    except (*UNREADABLE, MemoryError) as error:
+        if memory_is_short(error):
+            raise BrokenFileError(f"cannot be read: {NO_MEMORY}") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise BrokenFileError(f"cannot be read: {error.strerror}") from error
+        raise BrokenFileError(f"{what} ({one_line(error)})") from error
+
+
+def _read_array(file: IO[bytes], size: int) -> Array:
+    """Reads the `size` bytes of an .npy file to their end, where a zip's checksum is compared.
+
+    Raises:
+        ValueError: If the header does not describe an array of this size.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = _HEADERS[version]
+        shape, _, dtype = read_header(file)
+    except MemoryError:  # of Python's parser, for deeply nested text
+        raise ValueError("its header is damaged") from None
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never unpickled")
+    if len(shape) > MAX_DIMENSIONS or not all(0 <= length <= MAX_ARRAY_BYTES for length in shape):
+        raise ValueError("it has an impossible shape")
+    if math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError("its size does not fit its shape")
+    file.seek(0)
+    array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise ValueError("its size does not fit its shape")
+    return array
+
+
+# Of version 3 are only structured arrays.
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 # --- Arrays --------------------------------------------------------------------------------------

@@ -29,6 +29,15 @@ BODY_SHAPES = 200  # PEAR predicts 200 of SMPL-X's 300 shape coefficients; the o
 HEAD_SHAPES = 300
 # FLAME's joints are global, neck, jaw, left eye, right eye. PEAR never rotates the first two.
 NUM_FIXED_HEAD_JOINTS = 2
+LARGEST_VERTICES = 1 << 16  # of the body or the head; SMPL-X has 10,475
+LARGEST_FACES = 1 << 17
+LARGEST = {  # by the letters of BodyAssets
+    "V": ("vertices", LARGEST_VERTICES),
+    "F": ("faces", LARGEST_FACES),
+    "U": ("vertices of the head", LARGEST_VERTICES),
+    "G": ("faces of the head", LARGEST_FACES),
+}
+LARGEST_M = 100.0  # of any length, and of the effect of one unit of a coefficient
 
 
 def _layout(dtype: str, *shape: int | str) -> dict[str, Any]:
@@ -74,8 +83,8 @@ def load_assets(path: Path) -> BodyAssets:
 
     Raises:
         AssetError: If the file is missing, truncated, written by another program or in another
-            version of the format, or if an array does not have the type, shape and range that
-            `BodyAssets` states.
+            version of the format, if an array does not have the type, shape and range that
+            `BodyAssets` states, or if memory is short.
     """
     if path.is_dir():
         raise AssetError(
@@ -89,8 +98,8 @@ def load_assets(path: Path) -> BodyAssets:
         if _VERSION_KEY not in arrays:
             raise BrokenFileError("was not written by `pear-ros assets convert`")
         version = arrays[_VERSION_KEY]
-        if version.shape != () or version != FORMAT_VERSION:
-            raise BrokenFileError(f"has format {version}, but {FORMAT_VERSION} is needed")
+        if version.shape != () or version.dtype.kind not in "iu" or version != FORMAT_VERSION:
+            raise BrokenFileError(f"has format {str(version)[:20]}, but {FORMAT_VERSION} is needed")
         missing = [name for name in names if name not in arrays]
         if missing:
             raise BrokenFileError(f"has no {', '.join(missing)}")
@@ -130,13 +139,19 @@ def checked(arrays: Mapping[str, Array]) -> BodyAssets:
         array, shape = arrays[spec.name], spec.metadata["shape"]
         if len(array.shape) == len(shape):
             for letter, size in zip(shape, array.shape, strict=True):
-                if isinstance(letter, str):
-                    counts.setdefault(letter, size)
+                if isinstance(letter, str) and letter not in counts:
+                    counts[letter] = size
+                    what, largest = LARGEST[letter]
+                    if not 0 < size <= largest:
+                        raise BrokenFileError(f"has {size} {what}, not 1 to {largest}")
         wanted = tuple(counts.get(size, size) for size in shape)
         if array.dtype != spec.metadata["dtype"] or array.shape != wanted:
             raise BrokenFileError(
                 f"{spec.name} is {array.dtype} {array.shape}, not {spec.metadata['dtype']} {wanted}"
             )
+    for name, array in arrays.items():
+        if array.dtype.kind == "f":
+            check_lengths(name, array)
     ranges: Iterable[tuple[str, str]] = (
         ("body_faces", "V"),
         ("head_faces", "U"),
@@ -151,6 +166,19 @@ def checked(arrays: Mapping[str, Array]) -> BodyAssets:
             "head_parents is not FLAME's, where the parent of jaw and eyes is joint 0 or 1"
         )
     return BodyAssets(**{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def check_lengths(name: str, array: Array) -> None:
+    """Checks that all numbers are finite and at most LARGEST_M, in magnitude.
+
+    Raises:
+        BrokenFileError: If they are not.
+    """
+    if not -LARGEST_M <= array.min() <= array.max() <= LARGEST_M:  # also if one is NaN
+        raise BrokenFileError(
+            f"{name} has numbers from {array.min():g} to {array.max():g}, not within "
+            f"{-LARGEST_M:g} to {LARGEST_M:g}"
+        )
 
 
 def check_parents(name: str, parents: Array) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from pear_ros.assets.pickle_opcodes import Call, Name, RefusedError
 
-MAX_BUILT_BYTES = 1 << 31
-MAX_DEPTH = 64
+MAX_BUILT_BYTES = 1 << 30  # copied while the values are built
+MAX_DEPTH = 64  # of nested values
+MAX_DIMENSIONS = 8  # of an array
 
 Array = NDArray[Any]
 
@@ -113,7 +114,10 @@ class Values:
         if not isinstance(dtype, np.dtype) or not isinstance(raw, (str, bytes)):
             raise RefusedError("holds an array without its data")
         raw = self._bytes(raw)
-        if any(type(size) is not int or size < 0 for size in shape):
+        # Before they are multiplied, which takes hours if they are large and many.
+        if len(shape) > MAX_DIMENSIONS or any(
+            type(size) is not int or not 0 <= size <= MAX_BUILT_BYTES for size in shape
+        ):
             raise RefusedError("holds an array of an impossible shape")
         if math.prod(shape) * dtype.itemsize != len(raw):
             raise RefusedError("holds an array whose data do not fit its shape")
@@ -133,6 +137,8 @@ class Values:
 
     def _sparse(self, form: str, state: Any) -> Any:
         rows, columns = (operator.index(size) for size in state["_shape"])
+        if not (0 <= rows <= MAX_BUILT_BYTES and 0 <= columns <= MAX_BUILT_BYTES):
+            raise RefusedError("holds a sparse matrix of an impossible shape")
         if form == "coo":
             row, column = state["coords"] if "coords" in state else (state["row"], state["col"])
             parts = [state["data"], row, column]

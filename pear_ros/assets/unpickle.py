@@ -15,6 +15,7 @@ value is built once, so that a small file cannot take much time or memory.
 
 from __future__ import annotations
 
+import errno
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from typing import Any
 from pear_ros.assets.pickle_opcodes import Bytes, Reader, RefusedError
 from pear_ros.assets.pickle_values import Values
 from pear_ros.errors import AssetError
+from pear_ros.system.files import read_file
+from pear_ros.system.memory import NO_MEMORY
 
 MAX_FILE_BYTES = 1 << 29  # FLAME's model has 53 MB
 
@@ -31,7 +34,6 @@ _DAMAGE = (
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
     TypeError,
     ValueError,
     pickle.UnpicklingError,
@@ -65,16 +67,17 @@ def load_value(path: Path, kind: str = "body model", max_bytes: int = MAX_FILE_B
         max_bytes: A larger file is not read.
 
     Raises:
-        AssetError: If the file cannot be read, is not such a pickle, or uses a name or an opcode
-            that these files do not need. No code of the file has been run.
+        AssetError: If the file cannot be read, is not such a pickle, uses a name or an opcode
+            that these files do not need, or memory is short. No code of the file has been run.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        data = read_file(path, max_bytes)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise AssetError(f"{path}: is larger than any {kind}; is it the right file?") from error
         raise AssetError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > max_bytes:
-        raise AssetError(f"{path}: is larger than any {kind}; is it the right file?")
+    except MemoryError as error:
+        raise AssetError(f"{path}: cannot be read: {NO_MEMORY}") from error
     try:
         return Values().value(Reader(Bytes(data), encoding="latin1").load())
     except RefusedError as error:
@@ -82,5 +85,7 @@ def load_value(path: Path, kind: str = "body model", max_bytes: int = MAX_FILE_B
             f"{path}: refused, and no code of it was run: it {str(error)[:200]}, which no {kind} "
             "does. Download the file again from its publisher."
         ) from error
+    except MemoryError as error:
+        raise AssetError(f"{path}: cannot be read: {NO_MEMORY}") from error
     except _DAMAGE as error:
         raise AssetError(f"{path}: is truncated or not a {kind} ({str(error)[:200]})") from error

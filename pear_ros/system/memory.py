@@ -34,7 +34,8 @@ def memory_is_short(error: BaseException) -> bool:
             text = str(error).lower()
             if any(message in text for message in _MESSAGES):
                 return True
-        error = error.__cause__ or error.__context__ or error
+        context = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or context or error
     return False
 
 

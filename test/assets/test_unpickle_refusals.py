@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 from pickles import Chumpy, Python2Pickle, write
+from special_files import within
 
+from pear_ros.assets.pickle_values import Values
 from pear_ros.assets.unpickle import load_pickle
 from pear_ros.errors import AssetError
 
@@ -187,6 +189,14 @@ COSTLY: dict[str, bytes] = {
     "array with too few data": array_of(b"K\x02\x85"),
     "array whose shape is no tuple of ints": array_of(b"U\x01a"),
     "array of ints as data": array_of(b"K\x01\x85", b"K\x08"),
+    "array of many large sizes": array_of(
+        b"\x8b" + struct.pack("<i", 200) + b"\1" * 200 + b"q\1(" + b"h\1" * 20_000 + b"t"
+    ),
+    "array of many small sizes": array_of(b"(" + b"K\1" * 200_000 + b"t"),
+    "array of many empty sizes": array_of(b"(" + b"K\0" * 200_000 + b"t", b"U\0"),
+    "array of a size with many digits": array_of(
+        b"\x8b" + struct.pack("<i", 1 << 20) + b"\1" * (1 << 20) + b"\x85"
+    ),
     "nested lists": b"\x80\x02}U\x01a" + b"]" * NESTED + b"a" * (NESTED - 1) + b"s.",
     "nested tuples": b"\x80\x02}U\x01a)" + b"\x85" * NESTED + b"s.",
     "nested tuples as a key": b"\x80\x02})" + b"\x85" * NESTED + b"K\x01s.",
@@ -204,8 +214,9 @@ COSTLY: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", sorted(COSTLY.keys() - {"nested tuples as a key"}))
 def test_costly_pickles_are_errors(case: str, tmp_path: Path) -> None:
-    with pytest.raises(AssetError):
-        load_pickle(write(tmp_path / "model.pkl", COSTLY[case]))
+    path = write(tmp_path / "model.pkl", COSTLY[case])
+    with within(5), pytest.raises(AssetError):
+        load_pickle(path)
 
 
 def test_keys_are_not_hashed(tmp_path: Path) -> None:
@@ -226,6 +237,24 @@ def test_sparse_matrix_that_points_outside_is_an_error(
     matrix.indices, matrix.indptr = np.array(indices), np.array(indptr)
     with pytest.raises(AssetError):
         load_pickle(write(tmp_path / "model.pkl", pickle.dumps({"m": matrix}, protocol=2)))
+
+
+def test_a_sparse_matrix_of_a_huge_number(tmp_path: Path) -> None:
+    matrix = scipy.sparse.coo_matrix(np.eye(2))
+    matrix._shape = (1 << 1600, 2)
+    path = write(tmp_path / "model.pkl", pickle.dumps({"m": matrix}, protocol=2))
+    with within(2), pytest.raises(AssetError, match="sparse matrix of an impossible shape"):
+        load_pickle(path)
+
+
+def test_short_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    path = write(tmp_path / "model.pkl", small_model())
+    monkeypatch.setattr(Values, "value", fail)
+    with pytest.raises(AssetError, match="not enough free memory"):
+        load_pickle(path)
 
 
 # --- Damaged pickles -----------------------------------------------------------------------------

@@ -45,6 +45,20 @@ def test_the_cause_counts() -> None:
     assert memory_is_short(outer)
 
 
+def test_a_suppressed_error_does_not_count() -> None:
+    """As Python's parser raises MemoryError for nested text."""
+
+    def read() -> None:
+        try:
+            raise MemoryError
+        except MemoryError:
+            raise ValueError("the text is damaged") from None
+
+    with pytest.raises(ValueError, match="damaged") as caught:
+        read()
+    assert not memory_is_short(caught.value)
+
+
 def test_a_circle_of_causes_ends() -> None:
     first, second = ImportError("first"), ImportError("second")
     first.__cause__, second.__cause__ = second, first
