@@ -1,6 +1,7 @@
 """The ROS layer: the only folder that imports ROS.
 
 node.py              lifecycle, parameters, threads
+signals.py           SIGINT and SIGTERM end the process
 camera_topics.py     the topics of one camera
 diagnostics.py       what `/diagnostics` reports
 synchronizer.py      matches an image with its calibration and boxes

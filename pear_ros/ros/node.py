@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import secrets
-import signal
 import string
 import threading
 import time
@@ -17,11 +16,12 @@ import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.signals import SignalHandlerOptions
 from tf2_msgs.msg import TFMessage
 
 from pear_ros.config import Config, settings
@@ -37,6 +37,7 @@ from pear_ros.ros.camera_topics import (
 from pear_ros.ros.diagnostics import Diagnostics, Statistics
 from pear_ros.ros.mailbox import Mailbox
 from pear_ros.ros.parameters import as_setting, declare_parameters
+from pear_ros.ros.signals import POLL_S, InterruptError, Signals, end_process, run_unless
 
 LoadPipeline = Callable[[Config, Problems], Pipeline]
 
@@ -45,18 +46,24 @@ class PearNode(LifecycleNode):
     """A lifecycle node.
 
     configure loads the files, activate starts processing, deactivate stops it, cleanup frees the
-    memory.
+    memory. `is_interrupted` tells whether the process was asked to end; then nothing is waited for.
 
     Raises:
         SettingError: If a parameter has a bad value.
         ParameterException: If a parameter has the wrong type or is out of range.
     """
 
-    def __init__(self, load: LoadPipeline = load_pipeline, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        load: LoadPipeline = load_pipeline,
+        is_interrupted: Callable[[], bool] = lambda: False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__("pear", **kwargs)
         self.config = Config.of(declare_parameters(self, Config))
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._load = load
+        self._is_interrupted = is_interrupted
         self._problems = Problems(self.get_logger().warning)
         self._statistics = Statistics()
         self._diagnostics = Diagnostics(self, self._statistics, self._problems)
@@ -105,10 +112,13 @@ class PearNode(LifecycleNode):
             started_s = time.monotonic()
             prefix = self.config.tracking.id_prefix or _random_prefix()
             config = self.config.replaced({"tracking.id_prefix": prefix})
-            self._pipeline = pipeline = self._load(config, self._problems)
+            load = partial(self._load, config, self._problems)
+            self._pipeline = pipeline = run_unless(self._is_interrupted, load)
             tf = self._create_output(TFMessage, "/tf", QoSProfile(depth=100))
             for name in self.config.camera.names or ("",):
                 self._cameras[name] = self._make_camera(name, pipeline, tf)
+        except InterruptError:
+            return TransitionCallbackReturn.FAILURE
         except Exception as error:  # out of GPU memory, a bad QoS, ...: rclpy would hide it
             self._log_failure("configure", error)
             self._free()
@@ -190,12 +200,13 @@ class PearNode(LifecycleNode):
         return super().on_error(state)
 
     def stop(self) -> None:
-        """Stops processing; waits for the image in progress."""
+        """Stops processing; waits for the image in progress, unless the process is to end."""
         for camera in self._cameras.values():
             camera.unsubscribe()
         self._mailbox.close()
         if self._worker is not None:
-            self._worker.join()
+            while self._worker.is_alive() and not self._is_interrupted():
+                self._worker.join(POLL_S)
             self._worker = None
 
     def _free(self) -> None:
@@ -270,38 +281,36 @@ def _random_prefix() -> str:
 
 
 def main(args: list[str] | None = None, load: LoadPipeline = load_pipeline) -> int:
-    """Runs the node until it is interrupted; returns 1 if a parameter has a bad value."""
+    """Runs the node until SIGINT or SIGTERM ends the process with exit code 0.
+
+    Returns 1 if a parameter has a bad value.
+    """
+    signals = Signals()
+    signals.watch()
     node: PearNode | None = None
-    may_interrupt = True
-
-    def on_interrupt(*_: object) -> None:
-        # Raises once, and not during spin() or shutdown: rclpy ends spin() by itself, and its C++
-        # code would turn the exception into a different one. A terminal and `ros2 launch` may both
-        # send the signal.
-        nonlocal may_interrupt
-        if may_interrupt:
-            may_interrupt = False
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, on_interrupt)  # before init: rclpy calls the handler that it finds
     try:
-        rclpy.init(args=args)
-        node = PearNode(load)
+        # rclpy's own handlers would shut DDS down while the node is still being made.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = PearNode(load, signals.have_arrived)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.config.autostart:
             node.start()
-        may_interrupt = False
-        executor.spin()
+        while not signals.have_arrived():
+            executor.spin_once(POLL_S)
     except (PearError, ParameterException) as error:
         rclpy.logging.get_logger("pear").fatal(f"bad parameter: {error}")
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     finally:
-        may_interrupt = False
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        if signals.have_arrived():
+            end_process(partial(_leave, node))
+        _leave(node)
     return 0
+
+
+def _leave(node: PearNode | None) -> None:
+    if node is not None:
+        node.stop()
+    rclpy.try_shutdown()  # before the node goes: the worker asks the context if an error matters
+    if node is not None:
+        node.destroy_node()

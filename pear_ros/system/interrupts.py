@@ -45,6 +45,12 @@ def removed_at_exit(path: str) -> Iterator[None]:
 
 
 def _exit(number: int, _: object) -> None:
+    remove_unfinished()
+    os._exit(128 + number)
+
+
+def remove_unfinished() -> None:
+    """Removes what `removed_at_exit` names; to be called by who ends the process by itself."""
     for path in list(_unfinished):
         if os.path.isdir(path) and not os.path.islink(path):
             import shutil  # only here, as it is slow; who made the folder has imported it
@@ -53,4 +59,3 @@ def _exit(number: int, _: object) -> None:
         else:
             with suppress(OSError):
                 os.unlink(path)
-    os._exit(128 + number)
