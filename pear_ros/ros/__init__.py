@@ -3,10 +3,14 @@
 node.py              lifecycle, parameters, threads
 signals.py           SIGINT and SIGTERM end the process
 camera_topics.py     the topics of one camera
+graph.py             what others publish on these topics
 diagnostics.py       what `/diagnostics` reports
+arrivals.py          checks the headers of images
+stamp_order.py       late images and stamps that start anew
+detection_reader.py  detections -> boxes, checks classes and scores
 synchronizer.py      matches an image with its calibration and boxes
 mailbox.py           one slot per camera between the two threads
-frame_reader.py      messages -> frames, checks the order of stamps
+frame_reader.py      messages -> frames
 parameters.py        settings as ROS parameters
 from_messages.py     messages -> arrays
 to_messages.py       arrays -> messages

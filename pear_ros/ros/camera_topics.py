@@ -10,7 +10,13 @@ from typing import Any
 
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
@@ -21,16 +27,32 @@ from pear_ros.errors import SettingError
 from pear_ros.people import Boxes, Frame, People
 from pear_ros.pipeline import Pipeline
 from pear_ros.problems import Problems
+from pear_ros.ros.arrivals import Arrival, Arrivals, publishable
 from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
+from pear_ros.ros.detection_reader import DetectionReader
 from pear_ros.ros.diagnostics import Statistics
 from pear_ros.ros.frame_reader import FrameReader
-from pear_ros.ros.from_messages import boxes_from_detections, stamp_ns
+from pear_ros.ros.from_messages import stamp_ns
+from pear_ros.ros.graph import advice, is_latched, wrong_types
 from pear_ros.ros.mailbox import Mailbox
 from pear_ros.ros.synchronizer import Synchronizer
 from pear_ros.ros.to_messages import humans_message, transforms_message
 from pear_ros.ros.visualization import NEED_MESHES, Visualization
 
 RESULTS = QoSProfile(depth=10)  # reliable
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+OVERRIDABLE = QoSOverridingOptions(
+    (
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    )
+)
 OUTPUTS = {
     "humans": msg.HumanArray,
     "markers": MarkerArray,
@@ -47,7 +69,7 @@ CreateOutput = Callable[[Any, str, QoSProfile], Any]
 class ImageJob:
     """An image on its way to the worker thread."""
 
-    message: Image | CompressedImage
+    arrival: Arrival
     info: CameraInfo | None
     boxes: Boxes | None
     received_s: float  # on the monotonic clock
@@ -81,15 +103,20 @@ class CameraTopics:
         self._statistics = statistics
         self._prefix = f"{name}/" if name else ""
         self._is_compressed = config.camera.image_transport == "compressed"
-        suffix = "/compressed" if self._is_compressed else ""
-        self.topic: str = node.resolve_topic_name(f"{self._prefix}image{suffix}")
+        self.topic = image_topic(node, f"{self._prefix}image", self._is_compressed)
         self._publishers = {
             output: create_output(kind, f"~/{self._prefix}{output}", RESULTS)
             for output, kind in OUTPUTS.items()
         }
+        self._info_topic: str = node.resolve_topic_name(f"{self._prefix}camera_info")
+        self._detections_topic: str = node.resolve_topic_name(f"{self._prefix}detections")
         self._subscriptions: list[Any] = []
+        self._kinds: dict[str, Any] = {}  # of the subscribed topics
+        self._is_latched = False  # the history of camera_info is subscribed, too
         self._info: CameraInfo | None = None
         self._synchronizer = self._new_synchronizer()
+        self._arrivals = Arrivals(name, self.topic, problems)
+        self._detections = DetectionReader(name, self._detections_topic, problems)
         self._reader = FrameReader(name, self.topic, problems, pipeline.forget)
         self._visualization = Visualization(self._publishers, pipeline.body_model, problems)
 
@@ -105,10 +132,9 @@ class CameraTopics:
         kind = CompressedImage if self._is_compressed else Image
         events = SubscriptionEventCallbacks(message_lost=self._on_lost)
         self._subscribe(kind, self.topic, self._on_image, events)
-        self._subscribe(CameraInfo, f"{self._prefix}camera_info", self._on_info)
-        if self.config.detection.detector == "topic":
-            kind, topic = detections_type(), f"{self._prefix}detections"
-            self._subscribe(kind, topic, self._on_detections)
+        self._subscribe(CameraInfo, self._info_topic, self._on_info)
+        if self._needs_boxes:
+            self._subscribe(detections_type(), self._detections_topic, self._on_detections)
 
     def _subscribe(
         self, kind: Any, topic: str, callback: Any, events: SubscriptionEventCallbacks | None = None
@@ -120,28 +146,59 @@ class CameraTopics:
                 callback,
                 copy.copy(qos_profile_sensor_data),  # rclpy writes overrides into it
                 event_callbacks=events,
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=OVERRIDABLE,
             )
         )
+        self._kinds[topic] = kind
+
+    def _subscribe_latched(self) -> None:
+        """Subscribes to camera_info that was published before, if somebody keeps it.
+
+        The other subscription gets no history, as it accepts publishers that keep none. This one
+        warns on both sides about such publishers, so it is created only if it is needed.
+        """
+        if (
+            self._subscriptions
+            and not self._is_latched
+            and is_latched(self._node, self._info_topic)
+        ):
+            self._is_latched = True
+            quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+            self._subscriptions.append(
+                self._node.create_subscription(
+                    CameraInfo, self._info_topic, self._on_info, LATCHED, event_callbacks=quiet
+                )
+            )
 
     def unsubscribe(self) -> None:
         """Destroys the subscriptions and drops waiting images, which would be outdated later."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
-        self._mailbox.drop(self.name, len(self._synchronizer))
+        self._kinds.clear()
+        self._is_latched = False
+        self._mailbox.drop(self.name, self._synchronizer.drop_all())
         self._synchronizer = self._new_synchronizer()
 
-    def _new_synchronizer(self) -> Synchronizer[Image | CompressedImage]:
+    @property
+    def _needs_boxes(self) -> bool:
+        return self.config.detection.detector == "topic"
+
+    def _new_synchronizer(self) -> Synchronizer[Arrival]:
         return Synchronizer(
             calibration_timeout_s=self.config.camera.info_timeout_s,
-            needs_boxes=self.config.detection.detector == "topic",
+            needs_boxes=self._needs_boxes,
             boxes_timeout_s=self.config.detection.timeout_s,
         )
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._statistics.count("images_received")
-        self._synchronizer.put_image(stamp_ns(message.header), message, time.monotonic())
+        now_ns = self._node.get_clock().now().nanoseconds
+        arrival = self._arrivals(message, now_ns, needs_stamp=self._needs_boxes)
+        if arrival is None:
+            self._mailbox.drop(self.name)
+            return
+        self._synchronizer.put_image(arrival.taken_ns, arrival, time.monotonic())
         self.release()
 
     def _on_lost(self, lost: QoSMessageLostInfo) -> None:
@@ -159,12 +216,18 @@ class CameraTopics:
         self.release()
 
     def _on_detections(self, detections: Any) -> None:
-        boxes = boxes_from_detections(detections, self.config.detection.person_class)
+        boxes = self._detections(detections, self.config.detection)
         self._synchronizer.put_boxes(stamp_ns(detections.header), boxes)
         self.release()
 
+    def tick(self) -> None:
+        """Looks for a calibration and for images whose time is over; called by a timer."""
+        if self._info is None:
+            self._subscribe_latched()
+        self.release()
+
     def release(self) -> None:
-        """Puts the newest complete image into the mailbox; also called by a timer."""
+        """Puts the newest complete image into the mailbox."""
         now_s = time.monotonic()
         released = self._synchronizer.release(now_s)
         self._mailbox.drop(self.name, released.superseded + released.without_boxes)
@@ -181,20 +244,34 @@ class CameraTopics:
             job = ImageJob(released.image, self._info, released.boxes, now_s)
             self._mailbox.put(self.name, job)
 
+    def look_around(self) -> None:
+        """Looks at who publishes on the subscribed topics; called by a timer."""
+        self._subscribe_latched()
+        for topic, kind in self._kinds.items():
+            for found in sorted(wrong_types(self._node, topic, kind)):
+                self._problems.count(
+                    "wrong_types",
+                    f"{topic}: somebody publishes {found}, which cannot be received here; "
+                    f"{advice(topic, kind, found)}",
+                    f"{topic} {found}",
+                )
+
     # --- Worker thread ---
 
-    def wanted(self) -> set[str]:
-        """Returns the names of the outputs that have subscribers."""
+    def wanted(self, job: ImageJob) -> set[str]:
+        """Returns the names of the outputs that have subscribers and fit to the image's header."""
         wanted = {name for name, p in self._publishers.items() if p.get_subscription_count()}
-        return wanted | {"tf"} if self._tf.get_subscription_count() else wanted
+        if self._tf.get_subscription_count():
+            wanted.add("tf")
+        return publishable(wanted, job.arrival.header)
 
     def read(self, job: ImageJob) -> Frame | None:
         """Returns the decoded image with its camera; None, counted as a problem, if unusable."""
-        return self._reader(job.message, job.info, job.boxes, self.config)
+        return self._reader(job.arrival, job.info, job.boxes, self.config)
 
     def publish(self, job: ImageJob, frame: Frame, people: People, wanted: set[str]) -> None:
         """Publishes TF and `humans`, before the slower pictures: robots act on these."""
-        header = job.message.header
+        header = job.arrival.header
         if "tf" in wanted and len(people):
             self._tf.publish(transforms_message(people, header))
         elapsed_s = time.monotonic() - job.received_s
@@ -210,7 +287,21 @@ class CameraTopics:
     ) -> None:
         """Publishes meshes, skeletons, points and the overlay."""
         rate_hz = self.config.visualization.overlay_rate_hz
-        self._visualization.publish(wanted, frame, people, job.message.header, rate_hz)
+        self._visualization.publish(wanted, frame, people, job.arrival.header, rate_hz)
+
+
+def image_topic(node: LifecycleNode, name: str, is_compressed: bool) -> str:
+    """Returns the topic of the images.
+
+    Remapping `image` moves `image/compressed`, too, as in image_transport; remapping the latter
+    overrides that.
+    """
+    base: str = node.resolve_topic_name(name)
+    if not is_compressed:
+        return base
+    compressed: str = node.resolve_topic_name(f"{name}/compressed")
+    is_remapped = compressed != node.resolve_topic_name(f"{name}/compressed", only_expand=True)
+    return compressed if is_remapped else f"{base}/compressed"
 
 
 def needs_mesh(wanted: set[str]) -> bool:

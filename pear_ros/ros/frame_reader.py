@@ -1,26 +1,25 @@
-"""Converts a camera's messages to frames: checks the order, decodes, adds the intrinsics."""
+"""Converts a camera's messages to frames: decodes, adds the intrinsics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 
 from pear_ros.config import Config
 from pear_ros.errors import ImageError
 from pear_ros.geometry.camera import assumed_camera
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
 from pear_ros.problems import Problems
-from pear_ros.ros.from_messages import camera_from_info, rgb_from_message, stamp_ns
-
-RESTART_S = 1.0  # a larger jump back means that the clock or the recording has restarted
+from pear_ros.ros.arrivals import Arrival
+from pear_ros.ros.from_messages import camera_from_info, rgb_from_message
 
 
 class FrameReader:
-    """Reads the messages of one camera and remembers the stamp of its last image.
+    """Reads the images of one camera.
 
-    Calls `forget` with the camera's name, `source`, if its time has restarted.
+    Calls `forget` with the camera's name, `source`, when its stamps have started anew.
     """
 
     def __init__(
@@ -30,45 +29,26 @@ class FrameReader:
         self._topic = topic
         self._problems = problems
         self._forget = forget
-        self._last_stamp_ns: int | None = None
+        self._run = 0
 
     def __call__(
         self,
-        message: Image | CompressedImage,
+        arrival: Arrival,
         info: CameraInfo | None,
         boxes: Boxes | None,
         config: Config,
     ) -> Frame | None:
         """Returns the image with its camera; None, counted as a problem, if it is unusable."""
-        taken_ns = stamp_ns(message.header)
-        if not self._is_in_order(taken_ns):
-            return None
+        if arrival.run > self._run:
+            self._run = arrival.run
+            self._forget(self._source)
         try:
-            image = rgb_from_message(message)
+            image = rgb_from_message(arrival.message)
         except ImageError as error:
             self._count("bad_images", f"dropped an image: {error}; check the camera driver")
             return None
         camera = self._camera(info, image, config)
-        return Frame(image, camera, taken_ns * 1e-9, self._source, boxes)
-
-    def _is_in_order(self, stamp_ns: int) -> bool:
-        behind_ns = 0 if self._last_stamp_ns is None else self._last_stamp_ns - stamp_ns
-        if 0 < behind_ns <= RESTART_S * 1e9:
-            self._count(
-                "stamps_backwards",
-                f"dropped an image that is {behind_ns * 1e-9:.3f} s older than the one before; "
-                "check that only one camera publishes on this topic",
-            )
-            return False
-        if behind_ns > 0:
-            self._forget(self._source)
-            self._count(
-                "clock_restarts",
-                f"stamps jumped back by {behind_ns * 1e-9:.1f} s, so tracking restarts and people "
-                "get new ids; if no bag or simulation has restarted, check the camera's clock",
-            )
-        self._last_stamp_ns = stamp_ns
-        return True
+        return Frame(image, camera, arrival.taken_ns * 1e-9, self._source, boxes)
 
     def _camera(self, info: CameraInfo | None, image: ImageArray, config: Config) -> Camera:
         height, width = image.shape[:2]

@@ -73,17 +73,19 @@ def camera_from_info(
 def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
     """Returns the boxes of a vision_msgs/Detection2DArray.
 
-    With `person_class` only detections with that class_id count. A rotated box is replaced by its
-    axis-aligned bounding box. A detection without results gets score 1 if `person_class` is empty.
+    With `person_class` only detections with that class_id count; upper case and spaces around it
+    do not matter. A rotated box is replaced by its axis-aligned bounding box. A detection without
+    results gets score 1 if `person_class` is empty.
     """
     xyxy, scores = [], []
+    accepted = _class_key(person_class)
     for detection in detections.detections:
         scores_of_class = [
             result.hypothesis.score
             for result in detection.results
-            if person_class in ("", result.hypothesis.class_id)
+            if accepted in ("", _class_key(result.hypothesis.class_id))
         ]
-        if not detection.results and not person_class:
+        if not detection.results and not accepted:
             scores_of_class = [1.0]  # the detector gives boxes without scores
         if not scores_of_class:
             continue
@@ -96,6 +98,19 @@ def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
         xyxy.append((x - half_x, y - half_y, x + half_x, y + half_y))
         scores.append(max(scores_of_class))
     return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(scores, np.float32))
+
+
+def classes_of(detections: Any) -> set[str]:
+    """Returns the class_ids of a vision_msgs/Detection2DArray."""
+    return {
+        result.hypothesis.class_id
+        for detection in detections.detections
+        for result in detection.results
+    }
+
+
+def _class_key(class_id: str) -> str:
+    return class_id.strip().casefold()
 
 
 def people_from_message(

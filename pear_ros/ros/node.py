@@ -20,7 +20,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from tf2_msgs.msg import TFMessage
 
@@ -29,6 +28,7 @@ from pear_ros.errors import PearError, SettingError
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
 from pear_ros.ros.camera_topics import (
+    OVERRIDABLE,
     CameraTopics,
     ImageJob,
     detections_type,
@@ -74,7 +74,7 @@ class PearNode(LifecycleNode):
         self._worker: threading.Thread | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs on while simulated time is paused
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
-        self.create_timer(0.1, self._release_images, clock=steady)
+        self.create_timer(0.1, self._tick_cameras, clock=steady)
 
     @property
     def state(self) -> str:
@@ -140,7 +140,7 @@ class PearNode(LifecycleNode):
             kind,
             topic,
             copy.copy(qos),  # rclpy writes overrides into it
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=OVERRIDABLE,
         )
         self._outputs.append(output)
         return output
@@ -224,11 +224,13 @@ class PearNode(LifecycleNode):
     # --- Executor thread ---
 
     def _publish_diagnostics(self) -> None:
+        for camera in self._cameras.values():
+            camera.look_around()
         self._diagnostics.publish(self.state, self._mailbox.total_dropped)
 
-    def _release_images(self) -> None:
+    def _tick_cameras(self) -> None:
         for camera in self._cameras.values():
-            camera.release()
+            camera.tick()
 
     # --- Worker thread ---
 
@@ -255,7 +257,7 @@ class PearNode(LifecycleNode):
     def _process(self, jobs: dict[str, ImageJob]) -> None:
         """Processes the newest image of each camera in one batch; removes finished jobs."""
         assert self._pipeline is not None
-        wanted = {name: self._cameras[name].wanted() for name in jobs}
+        wanted = {name: self._cameras[name].wanted(job) for name, job in jobs.items()}
         frames = {}
         for name, job in list(jobs.items()):
             if not wanted[name]:

@@ -43,15 +43,11 @@ class Synchronizer(Generic[Image]):
         self._superseded = 0
         self._without_boxes = 0
 
-    def __len__(self) -> int:
-        """The number of waiting images."""
-        return len(self._images)
-
     def put_image(self, stamp_ns: int, image: Image, now_s: float) -> None:
         """Adds an image that arrived at `now_s`."""
         if self._first_image_s is None:
             self._first_image_s = now_s
-        if stamp_ns in self._images:
+        if self._images.pop(stamp_ns, None) is not None:
             self._superseded += 1
         self._images[stamp_ns] = (image, now_s)
         if not self._needs_boxes and len(self._images) > 1:  # only the newest will be released
@@ -70,6 +66,13 @@ class Synchronizer(Generic[Image]):
     def put_calibration(self) -> None:
         """Says that a calibration has arrived."""
         self._has_calibration = True
+
+    def drop_all(self) -> int:
+        """Drops all images; returns their number and that of those which no release returned."""
+        dropped = len(self._images) + self._superseded + self._without_boxes
+        self._images.clear()
+        self._superseded = self._without_boxes = 0
+        return dropped
 
     def release(self, now_s: float) -> Released[Image]:
         """Returns the newest complete image and drops images that waited too long.

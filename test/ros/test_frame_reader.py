@@ -1,4 +1,4 @@
-"""Messages of a camera -> frames: the order of stamps and their unit."""
+"""Messages of a camera -> frames: stamps, their unit, and when people are forgotten."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from node_in_process import an_image
 from pear_ros.config import Config
 from pear_ros.people import Frame
 from pear_ros.problems import Problems
+from pear_ros.ros.arrivals import Arrivals
 from pear_ros.ros.frame_reader import FrameReader
 
 pytestmark = pytest.mark.ros
@@ -25,10 +26,12 @@ class Reader:
     def __init__(self) -> None:
         self.problems = Problems(lambda message: None)
         self.forgotten: list[str] = []
+        self._arrive = Arrivals("front", "/front/image", self.problems)
         self._read = FrameReader("front", "/front/image", self.problems, self.forgotten.append)
 
     def __call__(self, *stamps_s: float) -> list[Frame | None]:
-        return [self._read(an_image(START_S + s), None, None, Config()) for s in stamps_s]
+        arrivals = [self._arrive(an_image(START_S + s), 0, False) for s in stamps_s]
+        return [a and self._read(a, None, None, Config()) for a in arrivals]
 
 
 @pytest.fixture

@@ -64,3 +64,99 @@ def test_every_lost_image_counts(pipeline: StandInPipeline) -> None:
         for total, change in ((3, 3), (5, 2)):
             running.camera._on_lost(SimpleNamespace(total_count=total, total_count_change=change))
         assert running.node._problems.counts()["images_lost"] == 5
+
+
+ACCOUNTED = ("images_answered", "images_dropped", "images_unwatched")
+
+
+@pytest.mark.parametrize("detector", ["full_frame", "topic"])
+@pytest.mark.parametrize("count", [1, 10, 80])
+def test_every_image_is_accounted_for_after_deactivating(
+    pipeline: StandInPipeline, count: int, detector: str
+) -> None:
+    """No calibration comes, so no image is released."""
+    if detector == "topic":
+        pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
+    waiting = {"camera.info_timeout_s": 60.0, "detection.detector": detector}
+    with node_in_process(pipeline, **waiting) as running:
+        for i in range(count):
+            running.camera._on_image(an_image(1_700_000_000.0 + i))
+        running.node.trigger_deactivate()
+        before = len(running.diagnostics.messages)
+        running.spin(lambda: len(running.diagnostics.messages) > before)
+        values = running.diagnostics_values()
+        assert (values["images_received"], values["images_dropped"]) == (str(count), str(count))
+        assert not running.humans.messages
+
+
+def test_late_and_unusable_images_are_accounted_for(pipeline: StandInPipeline) -> None:
+    with node_in_process(pipeline, **{"camera.info_timeout_s": 0.0}) as running:
+        for stamp_s in (10.0, 10.1, 10.05, 10.2, 0.0, 10.3):
+            running.camera._on_image(an_image(1_700_000_000.0 + stamp_s if stamp_s else 0.0))
+
+        def is_complete() -> bool:
+            values = running.diagnostics_values() if running.diagnostics.messages else {}
+            return sum(int(values.get(name, 0)) for name in ACCOUNTED) == 6
+
+        running.spin(is_complete)
+        assert running.node._problems.counts()["stamps_backwards"] == 1
+        values = running.diagnostics_values()
+        assert int(values["images_answered"]) == len(running.humans.messages) >= 1
+        dropped = sum(message.dropped for message in running.humans.messages)
+        assert dropped == int(values["images_dropped"])
+
+
+# --- Topics --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("remaps", "transport", "names", "topics"),
+    [
+        pytest.param({}, "raw", [], ["/image"], id="raw"),
+        pytest.param({}, "compressed", [], ["/image/compressed"], id="compressed"),
+        pytest.param({"image": "/cam/raw"}, "raw", [], ["/cam/raw"], id="raw, remapped"),
+        pytest.param(
+            {"image": "/cam/raw"}, "compressed", [], ["/cam/raw/compressed"], id="base remapped"
+        ),
+        pytest.param(
+            {"image/compressed": "/cam/jpeg"}, "compressed", [], ["/cam/jpeg"], id="compressed one"
+        ),
+        pytest.param(
+            {"image": "/cam/raw", "image/compressed": "/cam/jpeg"},
+            "compressed",
+            [],
+            ["/cam/jpeg"],
+            id="both",
+        ),
+        pytest.param(
+            {"__ns": "/robot"}, "compressed", [], ["/robot/image/compressed"], id="namespace"
+        ),
+        pytest.param(
+            {"__ns": "/robot", "image": "cam/raw"},
+            "compressed",
+            [],
+            ["/robot/cam/raw/compressed"],
+            id="namespace, relative name",
+        ),
+        pytest.param(
+            {"front/image": "/f/raw"},
+            "compressed",
+            ["front", "rear"],
+            ["/f/raw/compressed", "/rear/image/compressed"],
+            id="two cameras, one remapped",
+        ),
+    ],
+)
+def test_topic_of_the_images(
+    pipeline: StandInPipeline,
+    remaps: dict[str, str],
+    transport: str,
+    names: list[str],
+    topics: list[str],
+) -> None:
+    arguments = [part for a, b in remaps.items() for part in ("-r", f"{a}:={b}")]
+    parameters = {"camera.image_transport": transport, "camera.names": names or [""]}
+    with node_in_process(pipeline, *arguments, **parameters) as running:
+        cameras = running.node._cameras.values()
+        assert [camera.topic for camera in cameras] == topics
+        assert [camera._subscriptions[0].topic_name for camera in cameras] == topics

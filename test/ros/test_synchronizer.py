@@ -173,9 +173,31 @@ def test_one_image_waits_for_the_calibration() -> None:
     synchronizer = make()
     for stamp in range(5):
         synchronizer.put_image(stamp, str(stamp), 0)
-    assert len(synchronizer) == 1
     synchronizer.put_calibration()
     assert synchronizer.release(0) == Released("4", superseded=4)
+    assert synchronizer.drop_all() == 0
+
+
+@pytest.mark.parametrize("needs_boxes", [True, False], ids=["boxes", "no boxes"])
+@pytest.mark.parametrize("count", [0, 1, 10, synchronizer_module.MOST_HELD + 10])
+def test_dropping_all_counts_those_that_no_release_returned(count: int, needs_boxes: bool) -> None:
+    synchronizer = make(needs_boxes)
+    for stamp in range(count):
+        synchronizer.put_image(stamp, str(stamp), 0)
+        assert synchronizer.release(0) == NOTHING
+    assert synchronizer.drop_all() == count
+    assert synchronizer.drop_all() == 0
+    synchronizer.put_calibration()
+    assert synchronizer.release(99) == NOTHING
+
+
+def test_an_image_with_the_stamp_of_a_waiting_one_is_the_newest() -> None:
+    synchronizer = calibrated(needs_boxes=True)
+    for stamp, image in ((1, "a"), (2, "b"), (1, "c")):
+        synchronizer.put_image(stamp, image, 0)
+    synchronizer.put_boxes(2, FIRST)
+    synchronizer.put_boxes(1, SECOND)
+    assert synchronizer.release(0) == Released("c", SECOND, superseded=2)
 
 
 # --- Counts --------------------------------------------------------------------------------------

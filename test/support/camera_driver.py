@@ -23,7 +23,7 @@ BOXES = [  # x0, y0, x1, y1 px, score
 
 
 class CameraDriver:
-    """Publishes images, calibration and boxes; stamps are 0.1 s apart."""
+    """Publishes images, calibration and boxes; stamps are 0.1 s apart, the first is now."""
 
     def __init__(self, system: System, name: str = "", compressed: bool = False) -> None:
         prefix = f"/{name}" if name else ""
@@ -42,7 +42,7 @@ class CameraDriver:
         self._boxes_topic = f"{prefix}/detections"
         self._humans_topic = f"/pear{prefix}/humans"
         self.humans: list[HumanArray] | None = None  # not subscribed until `get_ready`
-        self.stamp_ns = 1_700_000_000_000_000_000
+        self.stamp_ns = time.time_ns() // 10**8 * 10**8
         self.picture = gradient_picture()
         self.k: list[float] | None = None  # of camera_info
 
@@ -111,6 +111,8 @@ class CameraDriver:
         """Publishes until an image is answered, so that all endpoints are discovered."""
         if self.humans is None:
             self.humans = self.system.peer.collect(HumanArray, self._humans_topic)
+        behind_ns = max(time.time_ns() - self.stamp_ns, 0)
+        self.stamp_ns += behind_ns // 10**8 * 10**8  # stamps stay near the node's clock
         end_s = time.monotonic() + TIMEOUT_S
         stamps = set()
         while not any(stamp_ns(m) in stamps for m in self.humans):

@@ -55,12 +55,12 @@ class StandInPipeline:
 
 
 class NodeInProcess:
-    """An active node with one camera; `humans` and `diagnostics` are what it publishes."""
+    """An active node; `camera` is its first, `humans` and `diagnostics` are what it publishes."""
 
     def __init__(self, node: PearNode, executor: SingleThreadedExecutor) -> None:
         self.node = node
         self._executor = executor
-        (self.camera,) = node._cameras.values()
+        self.camera = next(iter(node._cameras.values()))
         self.humans, self.diagnostics = Recorder(), Recorder()
         self.camera._publishers["humans"] = self.humans
         node._diagnostics._publisher = self.diagnostics
