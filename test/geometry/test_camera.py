@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from samples import golden, project_to_crop, random_parameters
+from samples import crop_camera_translation, golden, project_to_crop, random_parameters
 from scipy.spatial.transform import Rotation
 
 from pear_ros.body.body_model import BodyModel
@@ -29,6 +29,11 @@ def test_projected_joints_agree_with_the_published() -> None:
     stored = golden("ehm")
     found = project_to_crop(stored["joints"], stored["camera_t"], 1024)
     np.testing.assert_allclose(found, stored["joints_uv_1024"], rtol=0, atol=1e-2)
+
+
+def test_crop_camera_translation() -> None:
+    translation = crop_camera_translation(np.array([(0.1, -0.2, 5)], np.float32))
+    np.testing.assert_array_equal(translation, np.array([(-0.1, 0.2, 5)], np.float32))
 
 
 def test_projections_of_nobody() -> None:

@@ -70,3 +70,8 @@ def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> Fl
     tx_ty, tz = camera_t[:, None, :2], camera_t[:, None, 2:]
     uv = 1 + CROP_FOCAL * (points[..., :2] - tx_ty) / (points[..., 2:] + tz)
     return (uv * (size / 2)).astype(np.float32)
+
+
+def crop_camera_translation(camera_t: FloatArray) -> FloatArray:
+    """(N, 3) `tx, ty, tz` -> (N, 3) m: the body's origin in the crop camera's optical frame."""
+    return camera_t * np.array((-1, -1, 1), np.float32)
