@@ -43,7 +43,7 @@ class FrameReader:
             self._run = arrival.run
             self._forget(self._source)
         try:
-            image = rgb_from_message(arrival.message)
+            image = rgb_from_message(arrival.message, config.camera.max_pixels)
         except ImageError as error:
             self._count("bad_images", f"dropped an image: {error}; check the camera driver")
             return None

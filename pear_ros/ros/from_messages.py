@@ -16,6 +16,7 @@ from pear_ros.geometry.camera import calibrated_camera
 from pear_ros.geometry.rotation import matrix_from_axis_angle
 from pear_ros.images.decode import rgb_from_raw
 from pear_ros.images.encoded import rgb_from_compressed
+from pear_ros.images.size import DEFAULT_MAX_PIXELS, require_size
 from pear_ros.people import Boxes, Camera, EhmParameters, ImageArray, People
 from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
 
@@ -25,14 +26,17 @@ def stamp_ns(header: Header) -> int:
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
-def rgb_from_message(message: Image | CompressedImage) -> ImageArray:
+def rgb_from_message(
+    message: Image | CompressedImage, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> ImageArray:
     """Returns (H, W, 3) RGB, possibly a view of the message's data.
 
     Raises:
-        ImageError: If the image cannot be decoded; the message says why.
+        ImageError: If the image cannot be decoded or has more than `max_pixels`.
     """
     if isinstance(message, CompressedImage):
-        return rgb_from_compressed(message.data)
+        return rgb_from_compressed(message.data, max_pixels)
+    require_size(message.width, message.height, max_pixels)
     return rgb_from_raw(
         message.data,
         message.encoding,

@@ -88,11 +88,11 @@ DROPPED = [
     ("no width", "raw", set_fields(width=0), f"0x{HEIGHT}"),
     ("step too short", "raw", set_fields(step=100), f"step 100 is less than {WIDTH} px"),
     ("data too short", "raw", cut(1000), "1000 bytes of data, but 640x480 rgb8 needs 921600"),
-    ("size too large", "raw", set_fields(height=2**32 - 1), "too large"),
+    ("size too large", "raw", set_fields(height=2**32 - 1), "more pixels than camera.max_pixels"),
     ("unknown encoding", "raw", set_fields(encoding="nv99"), "'nv99'"),
-    ("truncated JPEG", "compressed", cut(3000), "3000 bytes is truncated"),
-    ("no JPEG", "compressed", set_fields(data=NO_IMAGE), "neither JPEG nor PNG"),
-    ("no bytes", "compressed", set_fields(data=NO_BYTES), "neither JPEG nor PNG"),
+    ("truncated JPEG", "compressed", cut(3000), "is truncated or damaged"),
+    ("no JPEG", "compressed", set_fields(data=NO_IMAGE), "it is a text file"),
+    ("no bytes", "compressed", set_fields(data=NO_BYTES), "it is an empty file"),
 ]
 
 
