@@ -1,0 +1,84 @@
+"""The fuzzer finds what it looks for, and the readers hold a few seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pear_ros.errors import AssetError
+from tools import fuzz
+
+
+def _kind(folder: Path) -> fuzz.Try:
+    """Inputs that are refused, accepted, and wrong in each way."""
+    count = iter(range(1000))
+
+    def one(random: fuzz.Random) -> object:
+        number = next(count)
+        if number == 1:
+            raise AssetError("refused")
+        if number == 2:
+            raise AssetError("two\nlines")
+        if number == 3:
+            raise ValueError("not an error that a user can fix")
+        return None
+
+    return one
+
+
+def test_outcomes(tmp_path: Path) -> None:
+    one = _kind(tmp_path)
+    found = [fuzz.outcome(one, 0, number) for number in range(4)]
+    assert [result for result, _ in found] == ["accepted", "refused", "error", "error"]
+    assert "more than one line" in found[2][1]
+    assert "ValueError: not an error that a user can fix" in found[3][1]
+
+
+def test_inputs_are_the_same_for_a_seed() -> None:
+    content = bytes(range(200))
+    first = [fuzz.damaged(content, fuzz.input_of(3, number)) for number in range(50)]
+    assert first == [fuzz.damaged(content, fuzz.input_of(3, number)) for number in range(50)]
+    assert first != [fuzz.damaged(content, fuzz.input_of(4, number)) for number in range(50)]
+    assert len(set(first)) > 40
+
+
+class _Child:
+    """Stands for `fuzz.child`: crashes at input 3, hangs at input 5."""
+
+    def __call__(self, kind: str, seed: int, first: int, last: int, pipe: fuzz.Connection) -> None:
+        for number in range(first, min(last, 8)):
+            pipe.send((number, "start", ""))
+            if number == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if number == 5:
+                time.sleep(60)
+            pipe.send((number, "accepted", ""))
+        time.sleep(60)
+
+
+def test_crashes_and_hangs_are_found_and_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "child", _Child())
+    monkeypatch.setattr(fuzz, "HANG_S", 0.5)
+    monkeypatch.setattr(fuzz, "METHOD", "fork")  # the child is this test's
+    found = {}
+    for number, result, text in fuzz.results("any", 0, 20):
+        found[number] = (result, text)
+        if number == 7:
+            break
+    assert sorted(found) == list(range(8))
+    assert found[3] == ("error", "crash, exit code -9")
+    assert found[5] == ("error", "more than 0.5 s")
+    assert all(found[number] == ("accepted", "") for number in (0, 1, 2, 4, 6, 7))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(fuzz.FUZZERS))
+def test_the_readers_hold(kind: str, tmp_path: Path) -> None:
+    """In this process, for a few inputs: `tools.fuzz` tries many."""
+    one = fuzz.FUZZERS[kind](tmp_path)
+    found = [fuzz.outcome(one, 5, number) for number in range(30)]
+    assert not [text for result, text in found if result == "error"]
