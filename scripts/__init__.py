@@ -1,0 +1,1 @@
+"""Programs for developers: tables, files that are made from the source, mutations."""
