@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test_colcon.sh VENV: build with colcon as in a robot's workspace, but on top of the ROS wheels in
 # VENV; plain and with --symlink-install. Then check each install from another directory: from here,
-# Python would import the source tree if a module was not installed.
+# Python would import the source tree if a module was not installed. `colcon test` runs once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,10 @@ for layout in plain symlink; do
   colcon --log-base "$base/log" build "${options[@]}" \
     --cmake-args -GNinja -DPython3_EXECUTABLE="$(command -v python)" ||
     (cat "$base"/log/latest_build/*/stdout_stderr.log && false)
+  if [[ $layout == plain ]]; then
+    colcon --log-base "$base/log" test --build-base "$base/build" --install-base "$base/install"
+    colcon test-result --test-result-base "$base/build" --verbose
+  fi
   (
     set +u  # colcon's setup files use variables that are not set
     source "$base/install/setup.bash"
