@@ -142,7 +142,7 @@ class CameraSettings(Checked):
     )
     rectified: bool = setting(
         False,
-        "true: the images are rectified, use camera_info's matrix P; false: use K and ignore lens "
+        "true: the images are rectified, use camera_info's matrix P; false: use K and the lens's "
         "distortion",
     )
     max_pixels: int = setting(

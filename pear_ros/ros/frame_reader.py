@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo
@@ -10,6 +11,7 @@ from sensor_msgs.msg import CameraInfo
 from pear_ros.config import Config
 from pear_ros.errors import ImageError
 from pear_ros.geometry.camera import assumed_camera
+from pear_ros.geometry.lens import lens_of
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
 from pear_ros.problems import Problems
 from pear_ros.ros.arrivals import Arrival
@@ -55,8 +57,8 @@ class FrameReader:
         camera = None
         if info is not None:
             camera = camera_from_info(info, width, height, config.camera.rectified)
-        if camera is not None:
-            return camera
+        if info is not None and camera is not None:
+            return camera if config.camera.rectified else self._with_lens(camera, info)
         reason = "no camera_info received"
         if info is not None:
             name, matrix = ("P", info.p) if config.camera.rectified else ("K", info.k)
@@ -70,6 +72,18 @@ class FrameReader:
             "is_metric false; calibrate the camera or set camera.assumed_fov_deg",
         )
         return assumed_camera(width, height, config.camera.assumed_fov_deg)
+
+    def _with_lens(self, camera: Camera, info: CameraInfo) -> Camera:
+        """Adds the lens of raw images; an unknown one makes positions not metric."""
+        try:
+            return replace(camera, lens=lens_of(info.distortion_model, info.d))
+        except ValueError as error:
+            self._count(
+                "lenses_unknown",
+                f"camera_info: {error}; people are placed as if the lens did not distort, with "
+                "is_metric false; rectify the images and set camera.rectified",
+            )
+            return replace(camera, is_metric=False)
 
     def _count(self, kind: str, message: str) -> None:
         self._problems.count(kind, f"{self._topic}: {message}", self._source)

@@ -50,7 +50,7 @@ def rgb_from_message(
 def camera_from_info(
     info: CameraInfo, width: int, height: int, rectified: bool = False
 ) -> Camera | None:
-    """Returns the pinhole camera of images of `width` x `height` px.
+    """Returns the camera of images of `width` x `height` px, without its lens.
 
     Uses the matrix K for raw images and P for rectified ones. Both describe the full image, so
     binning and region of interest are applied as sensor_msgs/CameraInfo defines them. Returns None

@@ -115,7 +115,7 @@ class Follower:
 
 
 def _differ(a: Camera, b: Camera) -> bool:
-    """Whether two cameras differ by more than a lens does that breathes or refocuses."""
+    """Whether two cameras differ by more than one does that refocuses."""
     before, after = (np.array((c.fx, c.fy, c.cx, c.cy)) for c in (a, b))
     return bool((np.abs(after - before) > CAMERA_CHANGE * before[0]).any())
 

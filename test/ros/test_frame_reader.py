@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messages")
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
 from node_in_process import an_image
+from sensor_msgs.msg import CameraInfo
 
-from pear_ros.config import Config
-from pear_ros.people import Frame
+from pear_ros.config import CameraSettings, Config
+from pear_ros.people import Camera, Frame, Lens
 from pear_ros.problems import Problems
 from pear_ros.ros.arrivals import Arrivals
 from pear_ros.ros.frame_reader import FrameReader
@@ -62,3 +66,60 @@ def test_a_clock_that_restarts_forgets_everybody(reader: Reader, back_s: float) 
     assert reader.forgotten == ["front"]
     assert reader.problems.counts()["clock_restarts"] == 1
     assert "stamps_backwards" not in reader.problems.counts()
+
+
+# --- Lenses ---------------------------------------------------------------------------------------
+
+K = (500.0, 0.0, 310.0, 0.0, 510.0, 230.0, 0.0, 0.0, 1.0)
+P = (400.0, 0.0, 300.0, 0.0, 0.0, 410.0, 220.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def camera_of(reader: Reader, model: str, d: Sequence[float], rectified: bool = False) -> Camera:
+    image = an_image(START_S)
+    info = CameraInfo(
+        width=image.width, height=image.height, distortion_model=model, d=list(d), k=K, p=P
+    )
+    config = Config(camera=CameraSettings(rectified=rectified))
+    arrival = reader._arrive(image, 0, False)
+    assert arrival is not None
+    frame = reader._read(arrival, info, None, config)
+    assert frame is not None
+    return frame.camera
+
+
+@pytest.mark.parametrize(
+    ("model", "d", "lens"),
+    [
+        ("plumb_bob", (0.1, 0.2, 0.3, 0.4, 0.5), Lens(False, (0.1, 0.2, 0.3, 0.4, 0.5, 0, 0, 0))),
+        ("rational_polynomial", range(1, 9), Lens(False, (1, 2, 3, 4, 5, 6, 7, 8))),
+        ("equidistant", (0.1, 0.2, 0.3, 0.4), Lens(True, (0.1, 0.2, 0.3, 0.4, 0, 0, 0, 0))),
+        ("plumb_bob", (0.0,) * 5, None),
+        ("", (), None),
+    ],
+    ids=["plumb_bob", "rational_polynomial", "equidistant", "zeros", "no model"],
+)  # fmt: skip
+def test_raw_images_have_the_lens_of_camera_info(
+    reader: Reader, model: str, d: Sequence[float], lens: Lens | None
+) -> None:
+    assert camera_of(reader, model, d) == Camera(500, 510, 310, 230, lens=lens)
+    assert not reader.problems.counts()
+
+
+def test_rectified_images_have_none(reader: Reader) -> None:
+    found = camera_of(reader, "plumb_bob", (0.1, -0.2, 0.01, 0.02, 0.3), rectified=True)
+    assert found == Camera(400, 410, 300, 220)
+
+
+@pytest.mark.parametrize(
+    ("model", "d"),
+    [
+        ("thin_prism_fisheye", (0.1,) * 8),
+        ("plumb_bob", (0.1,) * 3),
+        ("equidistant", (math.nan,) * 4),
+    ],
+    ids=["model", "count", "nan"],
+)
+def test_an_unknown_lens_is_not_metric(reader: Reader, model: str, d: Sequence[float]) -> None:
+    expected = Camera(500, 510, 310, 230, is_metric=False)
+    assert camera_of(reader, model, d) == expected
+    assert reader.problems.counts() == {"lenses_unknown": 1}
