@@ -43,7 +43,8 @@ from typing import Any
 
 from pear_ros.errors import PearError
 
-HANG_S = 2.0
+HANG_S = 2.0  # of the processor
+BLOCKED_S = 20.0  # of the clock, for an input that waits
 MEMORY_BYTES = 1 << 30
 BATCH = 2000
 START_S = 60.0  # of a child
@@ -391,6 +392,15 @@ def _peak_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def _cpu_s(pid: int) -> float:
+    """The time that a child has computed; 0 after its end."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def results(kind: str, seed: int, seconds: float) -> Iterator[tuple[int, str, str]]:
     """(number, result, text) of inputs until the time is over."""
     context: Any = multiprocessing.get_context(METHOD)
@@ -403,16 +413,21 @@ def results(kind: str, seed: int, seconds: float) -> Iterator[tuple[int, str, st
         process.start()
         theirs.close()
         running, wait, before = None, START_S, first
+        started, cpu_s = time.monotonic(), 0.0
         while time.monotonic() < end + HANG_S:
             try:
                 message = ours.recv() if ours.poll(wait) else None
             except EOFError:  # the end of the batch, or a crash
                 process.join(HANG_S)
                 break
-            if message is None:  # a hang
+            if message is None:
+                is_slow = process.is_alive() and _cpu_s(process.pid) < cpu_s + HANG_S
+                if is_slow and time.monotonic() < started + BLOCKED_S:  # other processes run
+                    continue
                 break
             if message[1] == "start":
                 running, wait = message[0], HANG_S
+                started, cpu_s = time.monotonic(), _cpu_s(process.pid)
                 continue
             running, wait, first = None, START_S, message[0] + 1
             yield message
@@ -426,7 +441,7 @@ def results(kind: str, seed: int, seconds: float) -> Iterator[tuple[int, str, st
             return
         if running is not None:
             first = running + 1
-            text = f"more than {HANG_S} s" if hangs else f"crash, exit code {process.exitcode}"
+            text = "too slow, or blocked" if hangs else f"crash, exit code {process.exitcode}"
             yield running, "error", text
         elif first == before:
             raise SystemExit(f"the child does not start (exit code {process.exitcode})")
