@@ -90,8 +90,8 @@ def annotate(
         with contextlib.suppress(KeyboardInterrupt):  # writes what is complete after Ctrl-C
             for one in tqdm(todo, unit="input"):
                 labels, images, failed = annotator(one, output / CROPS_FOLDER)
-                for name in failed:
-                    tqdm.write(f"cannot be read: {name}", file=sys.stderr)
+                for reason in failed:
+                    tqdm.write(reason, file=sys.stderr)
                 unreadable += len(failed)
                 if images:
                     write_labels(_part(output, one), labels)

@@ -99,7 +99,7 @@ def collect(
     unreadable: list[str] = []
     for number, image in enumerate(images):
         if image.image is None:
-            unreadable.append(f"{image.name}: {image.reason}")
+            unreadable.append(f"{image.name}: cannot be read: {image.reason}")
             continue
         people = _in_image(name, number, image, pipeline, experts)
         for file, picture in zip(people.files, people.pictures, strict=True):
