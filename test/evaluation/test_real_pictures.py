@@ -34,7 +34,7 @@ from pear_ros.evaluation.marks import (
 from pear_ros.evaluation.real_pictures import KINDS, Score
 from pear_ros.geometry.camera import assumed_camera
 from pear_ros.images.encoded import read_picture
-from pear_ros.offline.infer import write_people
+from pear_ros.offline.people_file import PeopleWriter
 from pear_ros.people import (
     JOINT,
     Boxes,
@@ -321,16 +321,15 @@ def test_the_numbers_are_those_of_the_other_program(tmp_path: Path) -> None:
     )
     pipeline = load_pipeline(config, Problems(print))
     score = Score()
-    names, rows = [], []
-    for i, marks in enumerate(read_marks(REAL / "truth.json")):
-        image = read_picture(REAL / "images" / marks.name)
-        assert image is not None
-        camera = assumed_camera(image.shape[1], image.shape[0], 60)
-        (people,) = pipeline.step([Frame(image, camera, 0.0, is_still=True)])
-        score.add(marks, people, camera)
-        names.append(f"{i:05d}_{Path(marks.name).stem}")
-        rows.append((i, camera, people))
-    write_people(tmp_path / "people.npz", names, rows, vertices=False)
+    with PeopleWriter(tmp_path / "people.npz", vertices=False) as writer:
+        for i, marks in enumerate(read_marks(REAL / "truth.json")):
+            image = read_picture(REAL / "images" / marks.name)
+            assert image is not None
+            camera = assumed_camera(image.shape[1], image.shape[0], 60)
+            (people,) = pipeline.step([Frame(image, camera, 0.0, is_still=True)])
+            score.add(marks, people, camera)
+            writer.add(f"{i:05d}_{Path(marks.name).stem}", camera, people)
+        writer.finish(tmp_path / "people.npz")
     printed = printed_by_the_other(tmp_path / "people.npz")
     report = score.report()
     boxes = report["boxes"]["real"]
