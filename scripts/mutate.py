@@ -137,8 +137,9 @@ def main() -> int:
     passes: dict[str, bool] = {}  # by tests: whether they do without a mutation
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pear-ros-mutate-") as name:
-        folder = Path(name)
+        folder = Path(name, "tree")
         copy_of_the_tree(folder)
+        Path(name, "shared").symlink_to(ROOT.parent / "shared")  # pictures that some tests read
         for number, mutation in enumerate(chosen, 1):
             tests = mutation.tests
             if tests not in passes:

@@ -130,8 +130,8 @@ MUTATIONS = (
     ),
     Mutation(
         "pear_ros/detection/nanodet_detector.py",
-        "(AGAIN_PX - right, top, AGAIN_PX - left, bottom)",
-        "(left, top, right, bottom)",
+        "offset = AGAIN_PX / 2 - scale * centre",
+        "offset = AGAIN_PX / 2 - scale * xyxy[:, :2]",
         "test/detection/test_nanodet_detector.py::test_who_is_found_again_is_a_person",
     ),
     Mutation(
@@ -217,7 +217,7 @@ MUTATIONS = (
         "pear_ros/network/engine.py",
         "relative.nan_to_num(nan=torch.inf).max().item()",
         "relative.nan_to_num(nan=torch.inf).mean().item()",
-        "test/network/test_engine.py::test_one_wrong_person_is_enough",
+        "test/network/test_engine.py::test_the_deviation_is_that_of_the_worst_person",
     ),
     # --- system ---
     Mutation(

@@ -95,6 +95,21 @@ def test_deviation(network: PearNetwork) -> None:
     assert (found, name) == (pytest.approx(0.07, rel=1e-3), "camera_t")
 
 
+def test_the_deviation_is_that_of_the_worst_person(
+    network: PearNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the mean, in which one wrong person among 32 would be within the tolerance."""
+
+    def one_off(crops: torch.Tensor) -> EhmParameters:
+        answer = network(crops)
+        factor = torch.ones(len(crops), 1)
+        factor[0] = 1.05
+        return dataclasses.replace(answer, camera_t=answer.camera_t * factor)
+
+    monkeypatch.setattr("pear_ros.network.engine.TRIED_PEOPLE", (32,))
+    assert deviation(network, one_off)[0] == pytest.approx(0.05, rel=1e-3)
+
+
 def test_deviation_of_small_values(network: PearNetwork) -> None:
     """Values far below SMALL differ by rounding, so their differences are relative to SMALL."""
     tiny = Scaled(network, **dict.fromkeys(OUTPUTS, 1e-3))

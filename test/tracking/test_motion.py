@@ -76,6 +76,15 @@ def test_uncertainty_grows_while_nobody_is_seen() -> None:
 # --- Sightings ------------------------------------------------------------------------------------
 
 
+def test_an_unknown_acceleration_makes_places_and_speeds_uncertain() -> None:
+    """A constant acceleration a for a time t moves by a t^2 / 2 and changes the speed by a t."""
+    certain = Motion(np.zeros((1, 6)), np.zeros((1, 6, 6)), np.ones(1))
+    covariance = motion.predicted(certain, np.array([2.0])).covariance[0]
+    moved, faster = motion.ACCELERATION_M_S2 * 2.0**2 / 2, motion.ACCELERATION_M_S2 * 2.0
+    effect = np.kron([[moved**2, moved * faster], [moved * faster, faster**2]], np.eye(3))
+    np.testing.assert_allclose(covariance, effect)
+
+
 @pytest.mark.parametrize(
     "intervals_s",
     [[1 / 30] * 90, [0.1] * 30, [0.5] * 6, [0.03, 0.3, 0.1, 0.6, 0.03] * 4],
