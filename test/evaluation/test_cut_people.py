@@ -129,6 +129,13 @@ def test_missed_people_count_as_wrong(people: People_) -> None:
     assert errors["pck_all"] == pytest.approx(errors["points"] / (errors["points"] + lost))
 
 
+def test_joints_outside_of_the_cut_image_do_not_count(people: People_) -> None:
+    errors = cut_errors(FakePipeline(people, 0.0), people)  # type: ignore[arg-type]
+    for cut, values in errors.items():
+        inside = [cut_view(*person, cut).truth.inside for person in people]  # type: ignore[union-attr]
+        assert values["points"] == np.sum(inside) < np.size(inside)
+
+
 def test_no_more_people_than_asked_for(people: People_) -> None:
     def endless() -> object:
         yield from people[:3]
