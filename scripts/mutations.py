@@ -707,7 +707,7 @@ MUTATIONS = (
         "pear_ros/ros/markers.py",
         "1.0 if visible else PREDICTED_OPACITY",
         "1.0",
-        "test/ros/test_to_messages.py",
+        "test/ros/test_visualization.py",
     ),
     Mutation(
         "pear_ros/ros/schedule.py",

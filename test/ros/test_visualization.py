@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from pear_ros.body.body_model import BodyModel
 from pear_ros.people import Camera, Frame
 from pear_ros.problems import Problems
+from pear_ros.ros.markers import mesh_markers, skeleton_markers
 from pear_ros.ros.visualization import NEED_MESHES, Visualization
 
 pytestmark = pytest.mark.ros
@@ -135,3 +137,14 @@ def test_points_without_sensor_msgs_py_are_counted(
 
 def test_skeletons_need_no_mesh() -> None:
     assert set(OUTPUTS) - NEED_MESHES == {"skeletons"}
+
+
+def test_who_is_only_predicted_is_translucent() -> None:
+    people = dataclasses.replace(some_people(("p1", "p2")), visible=(True, False))
+    corners = np.array([(0, 1, 2)])
+    for message in (
+        mesh_markers(people, corners, HEADER),
+        skeleton_markers(people, corners[:, :2], HEADER),
+    ):
+        markers = deserialize_message(message, MarkerArray).markers
+        assert [marker.color.a for marker in markers] == pytest.approx([1.0, 0.35])
