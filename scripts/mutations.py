@@ -693,8 +693,8 @@ MUTATIONS = (
     ),
     Mutation(
         "pear_ros/ros/from_messages.py",
-        "(camera.cx - roi.x_offset) / bin_x",
-        "camera.cx / bin_x - roi.x_offset",
+        "max(info.binning_x, 1), max(info.binning_y, 1)",
+        "max(info.binning_y, 1), max(info.binning_x, 1)",
         "test/ros/test_from_messages.py",
     ),
     Mutation(
