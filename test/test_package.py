@@ -21,6 +21,7 @@ PACKAGE_XML = ElementTree.parse(ROOT / "package.xml").getroot()
 
 # import: (rosdep key, pip requirement); package.xml explains why torch has no key
 ROSDEP_AND_PIP = {
+    "PIL": ("python3-pil", "pillow"),
     "cv2": ("python3-opencv", "opencv-python-headless"),
     "numpy": ("python3-numpy", "numpy"),
     "scipy": ("python3-scipy", "scipy"),
@@ -32,6 +33,7 @@ WITHOUT_WHEEL = {"sensor_msgs_py", "tf2_msgs", "vision_msgs"}
 EXTRAS = {  # extra by module
     "ai_edge_litert": "annotation",
     "onnxruntime": "onnx",
+    "pillow_heif": "heif",
     "smplx": "smplx",
     "tensorrt": "tensorrt",
 }

@@ -38,6 +38,7 @@ from pear_ros.people import Frame, People
 from pear_ros.pipeline import load_pipeline
 from pear_ros.problems import Problems
 from pear_ros.system.device import choose_device, choose_dtype
+from pear_ros.system.files import write_whole
 from pear_ros.system.hardware import hardware
 
 MOST_PEOPLE = 64  # per step
@@ -85,7 +86,7 @@ def bench(options: BenchOptions, output: Path | None) -> int:
             "repeats": options.repeats,
             "runs": [dataclasses.asdict(run) for run in runs],
         }
-        output.write_text(json.dumps(report, indent=1) + "\n")
+        write_whole(output, (json.dumps(report, indent=1) + "\n").encode())
         print(f"\nwrote {output}")
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from pear_ros.errors import SettingError
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import Boxes, Camera, Frame
+from pear_ros.system.files import replacing, temporary_folder
 
 # Shift of the boxes from step to step as a fraction of their sides (standard deviation). Without
 # it, the shape cache would have everybody's shape.
@@ -38,10 +38,10 @@ def random_weights(network_config: str, kept: str) -> Iterator[str]:
         CheckpointError: If `network_config` cannot be read.
     """
     sizes = NetworkConfig.from_json(Path(network_config)) if network_config else NetworkConfig()
-    with tempfile.TemporaryDirectory(prefix="pear_ros_") as folder:
-        path = kept or str(Path(folder, "random.pt"))
+    with temporary_folder() as folder:
+        path = kept or str(folder / "random.pt")
         try:
-            with open(path, "wb") as file:
+            with replacing(Path(path)) as file:
                 _write_random(sizes, file)
         except (OSError, RuntimeError) as error:  # torch's writer may convert one into the other
             raise SettingError(

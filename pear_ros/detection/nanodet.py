@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pear_ros.errors import SettingError
+from pear_ros.system.files import read_file
 
+MOST_BYTES = 1 << 24
 WEIGHTS_SHA256 = "613b8140acbeceb66342780f42f5b53188362eefae793c875281fffaecacf91a"
 STRIDES = (8, 16, 32)  # px of the input per cell
 NUM_CLASSES = 80  # of COCO
@@ -139,7 +141,7 @@ def load_nanodet(path: Path) -> NanoDet:
         SettingError: If the file cannot be read or is not the one that pear_ros installs.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, MOST_BYTES)
     except OSError as error:
         raise SettingError(f"the detector's weights {path} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,13 @@ from pear_ros.errors import ExportError
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.network.network import PearNetwork
 from pear_ros.people import EhmParameters
-from pear_ros.system.files import beside, hash_files, read_json, write_whole
+from pear_ros.system.files import (
+    beside,
+    hash_files,
+    read_json,
+    temporary_folder,
+    write_whole,
+)
 
 OPSET = 20  # the newest that TensorRT 10.3 supports; TensorRT 11 supports up to 25
 PRECISIONS = ("float16", "float32")  # opset 20 has no convolution in bfloat16
@@ -57,7 +64,10 @@ def export(network: PearNetwork, checkpoint_sha256: str, path: Path) -> Onnx:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside(path, ".json").unlink(missing_ok=True)  # its presence marks a complete export
-        program.save(path, external_data=True)
+        with temporary_folder(path.parent) as folder:  # never writes through links at `path`
+            program.save(folder / path.name, external_data=True)
+            for name in (path.name, beside(path, ".data").name):
+                os.replace(folder / name, path.with_name(name))
         onnx = Onnx(hash_files(path, beside(path, ".data")), checkpoint_sha256, network.precision)
         write_whole(beside(path, ".json"), json.dumps(asdict(onnx), indent=1).encode())
     except OSError as error:
