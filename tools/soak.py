@@ -111,12 +111,13 @@ class Watcher(Node):
     def watch(self, wants: bool) -> None:
         """Subscribes or unsubscribes, if it has not already."""
         if wants and not self._outputs:
+            qos = QoSProfile(depth=10)
             self._outputs = [
-                self.create_subscription(kind, topic, callback, QoSProfile(depth=10))
-                for kind, topic, callback in (
-                    (HumanArray, "/pear/humans", self._on_humans),
-                    (MarkerArray, "/pear/markers", lambda _: None),
-                )
+                self.create_subscription(HumanArray, "/pear/humans", self._on_humans, qos),
+                # Raw: to make Python objects of a mesh's 60,000 points takes a second.
+                self.create_subscription(
+                    MarkerArray, "/pear/markers", lambda _: None, qos, raw=True
+                ),
             ]
         elif not wants:
             for subscription in self._outputs:
