@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,24 @@ def test_a_link_is_replaced_not_written_through(output: Path) -> None:
     assert target.read_bytes() == b"precious"
     assert not output.is_symlink()
     assert len(load(output)["joints"]) == 1
+
+
+def anonymous_mb() -> float:
+    line = next(s for s in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in s)
+    return int(line.split()[1]) / 1024
+
+
+def test_memory_does_not_grow_with_the_images(output: Path) -> None:
+    """3,000 people with meshes of 20,000 vertices would be 720 MB."""
+    group = people(3)
+    group = replace(group, vertices=np.zeros((3, 20_000, 3), np.float32))
+    with PeopleWriter(output, vertices=True) as writer:
+        for image in range(20):
+            writer.add(f"first {image}", CAMERA, group)
+        before = anonymous_mb()
+        for image in range(1000):
+            writer.add(f"{image}", CAMERA, group)
+        writer.finish(output)
+        assert anonymous_mb() - before < 20
+    with np.load(output, mmap_mode="r", allow_pickle=False) as file:
+        assert len(file["image_index"]) == 3060
