@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Arrays are small here, and workers of pytest-xdist share the cores: threads would only wait for
 # each other. Set before numpy and torch are imported; also for the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# A shell lets jobs in the background ignore Ctrl-C, and the processes that tests start inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import make_assets
 import pytest
