@@ -107,7 +107,9 @@ def assert_interrupted(process: subprocess.Popen[str], number: signal.Signals, t
     assert "terminate called" not in printed, printed
     if process.returncode in (0, 1):  # it had ended, with success or one line
         return False
-    assert process.returncode == 128 + number, printed
+    # While the interpreter ends it has no handlers any more: the signal itself ends it, which a
+    # shell reports as the same number.
+    assert process.returncode in (128 + number, -number), printed
     assert took < LONGEST_S
     return True
 
