@@ -26,7 +26,7 @@ def usable(xyxy: FloatArray, width: int, height: int) -> NDArray[np.bool_]:
 
     They must be finite, overlap the image and be wider and higher than a pixel after clipping.
     """
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         inside = np.minimum(xyxy[:, 2:], (width, height)) - np.maximum(xyxy[:, :2], 0)
         clipped = clip_boxes(xyxy, width, height)
         area = (clipped[:, 2:] - clipped[:, :2]).min(1, initial=np.inf)

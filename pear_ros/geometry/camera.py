@@ -39,6 +39,8 @@ def assumed_camera(width: int, height: int, fov_deg: float) -> Camera:
 def calibrated_camera(k: NDArray[np.float64]) -> Camera | None:
     """A camera from the matrix K (9,), px, of a `camera_info`; None if K is no calibration."""
     fx, cx, fy, cy = (float(k[i]) for i in (0, 2, 4, 5))
-    if not all(map(math.isfinite, (fx, fy, cx, cy))) or fx <= 0 or fy <= 0:
+    with np.errstate(over="ignore"):
+        used = np.array((fx, fy, cx, cy), np.float32)  # the precision that cameras are used in
+    if not np.isfinite(used).all() or (used[:2] <= 0).any():
         return None
     return Camera(fx, fy, cx, cy)

@@ -57,21 +57,17 @@ def camera_from_info(
     if `info` is not a valid calibration for images of this size.
     """
     p = np.asarray(info.p, np.float64).reshape(3, 4)
-    k = p[:, :3].reshape(-1) if rectified else np.asarray(info.k, np.float64)
+    k = p[:, :3].copy() if rectified else np.array(info.k, np.float64).reshape(3, 3)
     roi = info.roi
     full_width, full_height = info.width, info.height
     if roi.width and roi.height:
         full_width, full_height = roi.width, roi.height
     bin_x, bin_y = max(info.binning_x, 1), max(info.binning_y, 1)
-    camera = calibrated_camera(k)
-    if camera is None or (full_width // bin_x, full_height // bin_y) != (width, height):
+    if (full_width // bin_x, full_height // bin_y) != (width, height):
         return None
-    return Camera(
-        fx=camera.fx / bin_x,
-        fy=camera.fy / bin_y,
-        cx=(camera.cx - roi.x_offset) / bin_x,
-        cy=(camera.cy - roi.y_offset) / bin_y,
-    )
+    k[:2, 2] -= (roi.x_offset, roi.y_offset)
+    k[:2] /= ((bin_x,), (bin_y,))
+    return calibrated_camera(k.reshape(-1))
 
 
 def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
@@ -101,7 +97,8 @@ def boxes_from_detections(detections: Any, person_class: str = "") -> Boxes:
         half_y = (sin * box.size_x + cos * box.size_y) / 2
         xyxy.append((x - half_x, y - half_y, x + half_x, y + half_y))
         scores.append(max(scores_of_class))
-    return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(scores, np.float32))
+    with np.errstate(over="ignore"):  # then infinite, and ignored as a bad box
+        return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(scores, np.float32))
 
 
 def classes_of(detections: Any) -> set[str]:

@@ -100,7 +100,7 @@ def test_calibrated_camera() -> None:
 NOT_CALIBRATED = {
     f"{name} {value}": k_matrix(**{name: value})
     for name in ("fx", "fy", "cx", "cy")
-    for value in (NAN, INF, -INF, *((0.0, -600.0) if name[0] == "f" else ()))
+    for value in (NAN, INF, -INF, 1e300, *((0.0, -600.0, 1e-300) if name[0] == "f" else ()))
 } | {"all zero": np.zeros(9)}
 
 

@@ -65,6 +65,12 @@ def info(k: list[float] = K, roi: tuple[int, ...] = (), **fields: int) -> Camera
         pytest.param(info(k=[*K[:5], float("nan"), *K[6:]]), (640, 480), None, id="centre NaN"),
         pytest.param(info(k=[float("inf"), *K[1:]]), (640, 480), None, id="focal infinite"),
         pytest.param(info(k=[-500.0, *K[1:]]), (640, 480), None, id="focal negative"),
+        pytest.param(
+            info(k=[1e-37, *K[1:]], width=2**32 - 1, binning_x=2**31),
+            (1, 480),
+            None,
+            id="focal 0 after binning",
+        ),
     ],
 )  # fmt: skip
 def test_camera_from_info(
