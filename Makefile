@@ -77,6 +77,10 @@ bench-node: venv  ## time the node over DDS: latencies and drops by rate; OUTPUT
 soak: venv  ## run the node under load for MINUTES=60; memory, files, threads, image accounting
 	.venv/bin/python -m tools.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTPUT),--output $(OUTPUT))
 
+.PHONY: fuzz
+fuzz: venv  ## damaged and hostile inputs for all readers; KINDS="bodies cdr" SECONDS=60 SEED=1 OUTPUT=file.json
+	.venv/bin/python -m tools.fuzz $(KINDS) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(OUTPUT),--output $(OUTPUT))
+
 .PHONY: mutate
 mutate: venv  ## change the source in small ways, check that tests fail; an hour; ONLY="launch src/"
 	nice .venv/bin/python -m scripts.mutate $(ONLY)

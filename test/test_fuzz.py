@@ -11,13 +11,16 @@ import pytest
 
 from pear_ros.errors import AssetError
 from tools import fuzz
+from tools.fuzz_damage import FUZZERS, NEEDS_ROS, Random, Try, damaged
+
+HOLD_S = 1.0  # of each kind
 
 
-def _kind(folder: Path) -> fuzz.Try:
+def _kind(folder: Path) -> Try:
     """Inputs that are refused, accepted, and wrong in each way."""
     count = iter(range(1000))
 
-    def one(random: fuzz.Random) -> object:
+    def one(random: Random) -> object:
         number = next(count)
         if number == 1:
             raise AssetError("refused")
@@ -40,9 +43,9 @@ def test_outcomes(tmp_path: Path) -> None:
 
 def test_inputs_are_the_same_for_a_seed() -> None:
     content = bytes(range(200))
-    first = [fuzz.damaged(content, fuzz.input_of(3, number)) for number in range(50)]
-    assert first == [fuzz.damaged(content, fuzz.input_of(3, number)) for number in range(50)]
-    assert first != [fuzz.damaged(content, fuzz.input_of(4, number)) for number in range(50)]
+    first = [damaged(content, fuzz.input_of(3, number)) for number in range(50)]
+    assert first == [damaged(content, fuzz.input_of(3, number)) for number in range(50)]
+    assert first != [damaged(content, fuzz.input_of(4, number)) for number in range(50)]
     assert len(set(first)) > 40
 
 
@@ -51,12 +54,12 @@ class _Child:
 
     def __call__(self, kind: str, seed: int, first: int, last: int, pipe: fuzz.Connection) -> None:
         for number in range(first, min(last, 8)):
-            pipe.send((number, "start", ""))
+            pipe.send((number, "start", "", 0))
             if number == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             if number == 5:
                 time.sleep(60)
-            pipe.send((number, "accepted", ""))
+            pipe.send((number, "accepted", "", 1000))
         time.sleep(60)
 
 
@@ -66,7 +69,7 @@ def test_crashes_and_hangs_are_found_and_passed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(fuzz, "BLOCKED_S", 1.0)
     monkeypatch.setattr(fuzz, "METHOD", "fork")  # the child is this test's
     found = {}
-    for number, result, text in fuzz.results("any", 0, 20):
+    for number, result, text, _ in fuzz.results("any", 0, 20):
         found[number] = (result, text)
         if number == 7:
             break
@@ -76,10 +79,16 @@ def test_crashes_and_hangs_are_found_and_passed(monkeypatch: pytest.MonkeyPatch)
     assert all(found[number] == ("accepted", "") for number in (0, 1, 2, 4, 6, 7))
 
 
+KINDS = [
+    pytest.param(kind, marks=[pytest.mark.ros] if kind in NEEDS_ROS else [])
+    for kind in sorted(FUZZERS)
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", sorted(fuzz.FUZZERS))
-def test_the_readers_hold(kind: str, tmp_path: Path) -> None:
-    """In this process, for a few inputs: `tools.fuzz` tries many."""
-    one = fuzz.FUZZERS[kind](tmp_path)
-    found = [fuzz.outcome(one, 5, number) for number in range(30)]
-    assert not [text for result, text in found if result == "error"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_readers_hold(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """For a moment: `make fuzz` tries many inputs."""
+    figures = fuzz.run(kind, seed=5, seconds=HOLD_S)
+    assert figures["inputs"] > 0
+    assert figures["errors"] == 0, capfd.readouterr().out

@@ -3,12 +3,15 @@
 Prints how many inputs were refused and accepted, and each error with the number of its input; the
 exit code is 1 if there was an error. Errors are: an exception that is not a PearError or has more
 than one line, a crash of the process, more than HANG_S for one input, more than MEMORY_BYTES more
-memory than before. `--only N` repeats one input in this process.
+memory than before. `--only N` repeats one input in this process. `--output FILE` writes the figures
+into a JSON file, beside those of other kinds. Without a KIND, all are run.
 
-A kind is a function, registered by `@fuzzer("name")`. It gets an empty folder, makes what all
-inputs share, and returns a function that makes input `i` from a generator, reads it, and returns
-None. That function raises PearError if the input is refused. Accepted inputs that give wrong
-results should raise AssertionError. Example:
+Kinds of files are here, those of messages and parameters in `fuzz_messages.py`, those that are sent
+to a running node in `fuzz_node.py`. A kind is a function, registered by `@fuzzer("name")`. It gets
+an empty folder, makes what all inputs share, and returns a function that makes input `i` from a
+generator, reads it, and returns None. That function raises PearError if the input is refused.
+Accepted inputs that give wrong results should raise AssertionError. If it has an attribute `pid`,
+the memory is that of this process. Example:
 
     @fuzzer("pictures")
     def pictures(folder: Path) -> Try:
@@ -22,11 +25,11 @@ that crashes or hangs is replaced, and goes on behind its input.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import json
+import math
 import multiprocessing
 import os
 import pickle
-import random
 import resource
 import shutil
 import subprocess
@@ -36,64 +39,26 @@ import time
 import traceback
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from pear_ros.errors import PearError
+from tools import fuzz_messages, fuzz_node  # their kinds  # noqa: F401
+from tools.fuzz_damage import FUZZERS, Random, Try, damaged, fuzzer
 
 HANG_S = 2.0  # of the processor
 BLOCKED_S = 20.0  # of the clock, for an input that waits
 MEMORY_BYTES = 1 << 30
-BATCH = 2000
-START_S = 60.0  # of a child
+BATCH = 20_000
+START_S = 120.0  # of a child
 METHOD = "spawn"  # of starting a child
 MOST_PRINTED = 20
 ROOT = Path(__file__).resolve().parent.parent
 
-Random = random.Random
-Try = Callable[[Random], object]
-FUZZERS: dict[str, Callable[[Path], Try]] = {}
-
-
-def fuzzer(name: str) -> Callable[[Callable[[Path], Try]], Callable[[Path], Try]]:
-    """Registers a kind of inputs."""
-
-    def register(make: Callable[[Path], Try]) -> Callable[[Path], Try]:
-        FUZZERS[name] = make
-        return make
-
-    return register
-
 
 # --- Damage --------------------------------------------------------------------------------------
-
-INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
-
-
-def damaged(content: bytes, random: Random) -> bytes:
-    """Some bytes changed, cut out, repeated, or the end cut off."""
-    data = bytearray(content)
-    for _ in range(random.choice((1, 1, 1, 2, 4, 16))):
-        at = random.randrange(len(data) + 1)
-        what = random.randrange(8)
-        if not data or what == 0:
-            data[at:] = b""
-        elif what == 1:
-            del data[at : at + random.choice((1, 2, 8, 100))]
-        elif what == 2:
-            start = random.randrange(len(data))
-            data[at:at] = data[start : start + random.choice((1, 8, 64))]
-        elif what == 3:
-            size = random.choice((1, 2, 4, 8))
-            data[at : at + size] = bytes([random.choice(INTERESTING)]) * size
-        elif what == 4:
-            data[at : at + 8] = random.getrandbits(64).to_bytes(8, "little")
-        else:
-            at = min(at, len(data) - 1)
-            data[at] ^= 1 << random.randrange(8)
-    return bytes(data)
 
 
 def rewritten(members: dict[str, bytes], random: Random, path: Path) -> None:
@@ -339,26 +304,31 @@ def c_code(folder: Path) -> Try:
 
 # --- Running -------------------------------------------------------------------------------------
 
+Result = tuple[int, str, str, int]  # number of the input, result, text, bytes more than before
+
 
 def input_of(seed: int, number: int) -> Random:
     return Random(f"{seed} {number}")
 
 
 def child(kind: str, seed: int, first: int, last: int, pipe: Connection) -> None:
-    """Tries inputs and sends (number, result, text) of each, after (number, "start", "")."""
+    """Tries inputs and sends the `Result` of each, after one that says "start"."""
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
         os.dup2(quiet.fileno(), 2) if not os.environ.get("ASAN_OPTIONS") else None
         attempt = FUZZERS[kind](Path(folder))
-        limit = _memory_bytes() + MEMORY_BYTES
+        pid = getattr(attempt, "pid", os.getpid())
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak so far is forgotten
+        before, limit = _status("VmRSS", pid), MEMORY_BYTES
         if not os.environ.get("ASAN_OPTIONS"):  # the address sanitizer reserves terabytes
-            resource.setrlimit(resource.RLIMIT_AS, (_virtual_bytes() + 2 * MEMORY_BYTES,) * 2)
+            resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize", pid) + 2 * MEMORY_BYTES,) * 2)
         for number in range(first, last):
-            pipe.send((number, "start", ""))
+            pipe.send((number, "start", "", 0))
             result, text = outcome(attempt, seed, number)
-            if _peak_bytes() > limit:
-                result, text = "error", f"memory: {(_peak_bytes() - limit) >> 20} MiB too much"
-                limit = _peak_bytes()
-            pipe.send((number, result, text))
+            more = _status("VmHWM", pid) - before
+            if more > limit:
+                result, text = "error", f"memory: {(more - MEMORY_BYTES) >> 20} MiB too much"
+                limit = more
+            pipe.send((number, result, text, more))
 
 
 def outcome(attempt: Try, seed: int, number: int) -> tuple[str, str]:
@@ -373,23 +343,10 @@ def outcome(attempt: Try, seed: int, number: int) -> tuple[str, str]:
     return "accepted", ""
 
 
-def _status(name: str) -> int:
-    status = Path("/proc/self/status").read_text()
+def _status(name: str, pid: int) -> int:
+    """A size of a process, bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(status.partition(f"{name}:")[2].split()[0])
-
-
-def _memory_bytes() -> int:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    return _status("VmRSS")
-
-
-def _virtual_bytes() -> int:
-    return _status("VmSize")
-
-
-def _peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _cpu_s(pid: int) -> float:
@@ -401,10 +358,10 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def results(kind: str, seed: int, seconds: float) -> Iterator[tuple[int, str, str]]:
-    """(number, result, text) of inputs until the time is over."""
+def results(kind: str, seed: int, seconds: float) -> Iterator[Result]:
+    """The results of inputs until the time is over, which begins with the first one."""
     context: Any = multiprocessing.get_context(METHOD)
-    end = time.monotonic() + seconds
+    end = math.inf  # until the first input
     first = 0
     while time.monotonic() < end:
         ours, theirs = context.Pipe(duplex=False)
@@ -426,6 +383,7 @@ def results(kind: str, seed: int, seconds: float) -> Iterator[tuple[int, str, st
                     continue
                 break
             if message[1] == "start":
+                end = min(end, time.monotonic() + seconds)
                 running, wait = message[0], HANG_S
                 started, cpu_s = time.monotonic(), _cpu_s(process.pid)
                 continue
@@ -442,7 +400,7 @@ def results(kind: str, seed: int, seconds: float) -> Iterator[tuple[int, str, st
         if running is not None:
             first = running + 1
             text = "too slow, or blocked" if hangs else f"crash, exit code {process.exitcode}"
-            yield running, "error", text
+            yield running, "error", text, 0
         elif first == before:
             raise SystemExit(f"the child does not start (exit code {process.exitcode})")
 
@@ -478,33 +436,59 @@ def use_libraries() -> None:
         pear_ros.__path__.insert(0, folder)
 
 
+def run(kind: str, seed: int, seconds: float) -> dict[str, float]:
+    """Tries inputs of a kind, prints the errors, returns the figures."""
+    counts: Counter[str] = Counter()
+    peak_bytes = 0
+    start = time.monotonic()
+    for number, result, text, more_bytes in results(kind, seed, seconds):
+        counts[result] += 1
+        peak_bytes = max(peak_bytes, more_bytes)
+        if result == "error" and counts["error"] <= MOST_PRINTED:
+            print(f"{kind}, input {number} of seed {seed}: {text}", flush=True)
+    return {
+        "seed": seed,
+        "seconds": round(time.monotonic() - start, 1),
+        "inputs": sum(counts.values()),
+        "refused": counts["refused"],
+        "accepted": counts["accepted"],
+        "errors": counts["error"],
+        "most_memory_mb": round(peak_bytes / 1e6),  # beyond that before the first input
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools.fuzz", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("kind", choices=sorted(FUZZERS))
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(sorted(FUZZERS)))
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="N", help="repeat one input")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--sanitize", action="store_true", help="build the C code with sanitizers")
     options = parser.parse_args()
+    kinds = options.kinds or sorted(FUZZERS)
+    if unknown := set(kinds) - set(FUZZERS):
+        parser.error(f"{', '.join(unknown)}: none of {', '.join(sorted(FUZZERS))}")
     if options.sanitize:
         return sanitized([argument for argument in sys.argv[1:] if argument != "--sanitize"])
     if options.only is not None:
         with tempfile.TemporaryDirectory() as folder:
-            found = outcome(FUZZERS[options.kind](Path(folder)), options.seed, options.only)
+            found = outcome(FUZZERS[kinds[0]](Path(folder)), options.seed, options.only)
         print(*found)
         return int(found[0] == "error")
-    counts: Counter[str] = Counter()
-    start = time.monotonic()
-    for number, result, text in results(options.kind, options.seed, options.seconds):
-        counts[result] += 1
-        if result == "error" and counts["error"] <= MOST_PRINTED:
-            print(f"input {number} of seed {options.seed}: {text}", flush=True)
-    total = sum(counts.values())
-    print(
-        f"{options.kind}: {total} inputs, {counts['refused']} refused, {counts['accepted']} "
-        f"accepted, {counts['error']} errors, {total / (time.monotonic() - start):.0f}/s"
-    )
-    return int(counts["error"] > 0)
+    all_figures = {}
+    if options.output and options.output.exists():
+        all_figures = json.loads(options.output.read_text())
+    errors = 0.0
+    for kind in kinds:
+        figures = run(kind, options.seed, options.seconds)
+        errors += figures["errors"]
+        print(f"{kind}: {', '.join(f'{name} {value}' for name, value in figures.items())}")
+        if options.output:
+            all_figures[kind] = figures
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            options.output.write_text(json.dumps(all_figures, indent=1, sort_keys=True) + "\n")
+    return int(errors > 0)
 
 
 use_libraries()
