@@ -448,7 +448,7 @@ def run(kind: str, seed: int, seconds: float) -> dict[str, float]:
             print(f"{kind}, input {number} of seed {seed}: {text}", flush=True)
     return {
         "seed": seed,
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(time.monotonic() - start, 1),  # with the start of processes
         "inputs": sum(counts.values()),
         "refused": counts["refused"],
         "accepted": counts["accepted"],
