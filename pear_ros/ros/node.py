@@ -232,6 +232,21 @@ class PearNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.tick()
 
+    def survive(self, work: Callable[[], None]) -> None:
+        """Runs callbacks; an exception of one is counted as a problem.
+
+        rclpy's own services raise some: a parameter of no known type, for example.
+        """
+        try:
+            work()
+        except Exception as error:
+            if not self._is_interrupted():
+                self._problems.count(
+                    "internal_errors",
+                    f"a message or a request could not be handled:\n{traceback.format_exc()}",
+                    type(error).__name__,
+                )
+
     # --- Worker thread ---
 
     def _work(self) -> None:
@@ -298,8 +313,8 @@ def main(args: list[str] | None = None, load: LoadPipeline = load_pipeline) -> i
         executor.add_node(node)
         if node.config.autostart:
             node.start()
-        while not signals.have_arrived():
-            executor.spin_once(POLL_S)
+        while node.context.ok() and not signals.have_arrived():
+            node.survive(partial(executor.spin_once, POLL_S))
     except (PearError, ParameterException) as error:
         rclpy.logging.get_logger("pear").fatal(f"bad parameter: {error}")
         return 1
