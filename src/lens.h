@@ -37,8 +37,8 @@ INLINE void distort(const Lens* lens, const double* slope, double* point, double
     p1 = k[2], p2 = k[3];
     const double below = radial(q, k[5], k[6], k[7]);
     scale = radial(q, k[0], k[1], k[4]) / below;
-    growth = 2 / below *
-             (radial_slope(q, k[0], k[1], k[4]) - scale * radial_slope(q, k[5], k[6], k[7]));
+    growth =
+        2 / below * (radial_slope(q, k[0], k[1], k[4]) - scale * radial_slope(q, k[5], k[6], k[7]));
   }
   // Tangential terms stay as they are at the limit; the radius is continued linearly.
   const double sideways[2] = {2 * p1 * x * y + p2 * (q + 2 * x * x),
@@ -56,8 +56,7 @@ INLINE void distort(const Lens* lens, const double* slope, double* point, double
 }
 
 // The slope whose point behind the lens is `point`, both (2), and the derivatives there (2, 2).
-INLINE void undistort(const Lens* lens, const double* point, double* slope,
-                      double by_slope[2][2]) {
+INLINE void undistort(const Lens* lens, const double* point, double* slope, double by_slope[2][2]) {
   const double angle = sqrt(point[0] * point[0] + point[1] * point[1]);
   const double start = lens->is_fisheye && angle > 1e-12
                            ? tan(angle < 1.4 ? angle : 1.4) / angle

@@ -110,7 +110,7 @@ def test_a_fisheye_without_coefficients_still_is_one() -> None:
     ids=["unknown", "unknown zeros", "no name", "two", "nan", "five", "tilted"],
 )
 def test_lenses_that_are_not_known(model: str, coefficients: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="distortion_model|coefficients"):
+    with pytest.raises(ValueError, match=r"distortion_model|coefficients"):
         lens_of(model, coefficients)
 
 
