@@ -20,6 +20,7 @@ import numpy as np
 
 from pear_ros.assets.arrays import Array, BrokenFileError, ids_below, read_npz
 from pear_ros.errors import AssetError
+from pear_ros.system.file_kinds import what_else
 from pear_ros.system.files import replacing
 
 FORMAT_VERSION = 1
@@ -109,6 +110,8 @@ def load_assets(path: Path) -> BodyAssets:
     except PermissionError as error:
         raise AssetError(f"{path}: this user has no permission to read it.") from error
     except BrokenFileError as error:
+        if what := what_else(path):
+            raise AssetError(f"{path}: is not a body file but {what}. {again}") from error
         raise AssetError(f"{path}: {error}. {again}") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.network.records import DamagedRecordError, checked_records
 from pear_ros.system.device import forbid_reduced_precision
+from pear_ros.system.file_kinds import what_else
 from pear_ros.system.memory import NO_MEMORY, memory_is_short, one_line
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -73,6 +75,15 @@ def load_network(
 def _unreadable(checkpoint: Path, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{checkpoint} cannot be read as a checkpoint: {error.strerror}"
+    if what := what_else(checkpoint):
+        return f"{checkpoint} is not a checkpoint but {what}"
+    if isinstance(error, UnpicklingError):
+        # torch's own text recommends to run the code in the file.
+        return (
+            f"{checkpoint} holds something else than weights, or its pickle has a protocol other "
+            "than 2, which is the default of torch.save: save the state_dicts of backbone and head "
+            f"again, or {_AGAIN}"
+        )
     reason = f"it {error}" if isinstance(error, DamagedRecordError) else one_line(error)
     return (
         f"{checkpoint} cannot be read as a checkpoint ({reason}); it is truncated, damaged or not "

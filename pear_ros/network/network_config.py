@@ -11,6 +11,7 @@ from pear_ros.errors import CheckpointError
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.network.backbone import BackboneConfig
 from pear_ros.network.head import HeadConfig
+from pear_ros.system.file_kinds import what_else
 from pear_ros.system.files import read_json
 
 MAX_FILE_BYTES = 1 << 16
@@ -39,6 +40,10 @@ class NetworkConfig:
             backbone["img_size"] = tuple(backbone.get("img_size", BackboneConfig.img_size))
             config = NetworkConfig(BackboneConfig(**backbone), HeadConfig(**head))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if what := what_else(path):
+                raise CheckpointError(
+                    f"{path} is not a network configuration but {what}"
+                ) from error
             raise CheckpointError(
                 f"{path} is not a network configuration ({error}); it must be a JSON file with "
                 'the objects "backbone" and "head", see docs/how_to/get_weights.md'

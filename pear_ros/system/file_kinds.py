@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from pear_ros.system.files import open_file
 
 HEAD_BYTES = 4096  # of a file, enough for `kind_of`
 
@@ -20,6 +23,15 @@ class FileKind:
     medium: Medium = ""
 
 
+_NEVER_WEIGHTS = (
+    "a Git LFS",
+    "an HTML",
+    "an empty",
+    "a file of zeros",
+    "a PDF",
+    "an XML",
+    "a ROS bag",
+)
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 # Start of the file -> its kind; the first that matches. `.` is any byte.
@@ -78,6 +90,17 @@ def kind_of(head: bytes) -> FileKind:
     if not head.strip(b"\0"):
         return FileKind("a file of zeros, as a failed copy or a full disk leaves it")
     return FileKind("a text file" if _is_text(head) else "a file of no known format")
+
+
+def what_else(path: Path) -> str:
+    """What a file is that was taken for weights or a body, if that helps; empty if not."""
+    try:
+        with open_file(path) as file:
+            kind = kind_of(file.read(HEAD_BYTES))
+    except OSError:
+        return ""
+    is_wrong = kind.medium or kind.name.startswith(_NEVER_WEIGHTS)
+    return kind.name if is_wrong else ""
 
 
 def _base_media(head: bytes) -> FileKind:

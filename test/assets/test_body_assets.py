@@ -72,7 +72,7 @@ def change_converted(**changes: Any) -> Callable[[Path], None]:
 
 UNLOADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (Path.unlink, "does not exist"),
-    "empty": (lambda path: path.write_bytes(b""), "truncated or damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "an empty file"),
     "text": (lambda path: path.write_text("hello"), "truncated or damaged"),
     "another .npz": (lambda path: np.savez(path, a=1), "not written by `pear-ros assets convert`"),
     "older version": (
