@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -11,6 +12,7 @@ from pear_ros.problems import Problems
 from pear_ros.ros.from_messages import stamp_ns
 from pear_ros.ros.stamp_order import StampOrder
 
+NS_A_SECOND = 1_000_000_000
 FAR_NS = 10_000_000_000  # tf2 keeps transforms for 10 s
 FAR_IMAGES = 10  # the clock of a simulation may jump a little earlier or later than the stamps
 NEED_FRAME = frozenset({"tf", "markers", "skeletons", "points"})
@@ -48,8 +50,9 @@ class Arrivals:
         """
         header = self._checked_frame(message.header)
         stamp = stamp_ns(header)
-        if stamp == 0:
-            self._count_unset(needs_stamp)
+        if stamp <= 0 or header.stamp.nanosec >= NS_A_SECOND:
+            self._count_unset(stamp, needs_stamp)
+            header.stamp = Time()
             return None if needs_stamp else Arrival(message, header, now_ns, run=0)
         self._check_clock(stamp, now_ns)
         place = self._order.put(stamp)
@@ -86,13 +89,14 @@ class Arrivals:
             )
         return Header(stamp=header.stamp, frame_id=frame)
 
-    def _count_unset(self, needs_stamp: bool) -> None:
+    def _count_unset(self, stamp: int, needs_stamp: bool) -> None:
         effect = (
             "so it cannot be matched to detections and is dropped"
             if needs_stamp
             else "so no TF is published"
         )
-        self._count("stamps_unset", f"header.stamp is 0, {effect}; set it in the camera driver")
+        what = "is 0" if stamp == 0 else "is no time (negative, or nanosec of a second or more)"
+        self._count("stamps_unset", f"header.stamp {what}, {effect}; set it in the camera driver")
 
     def _check_clock(self, stamp: int, now_ns: int) -> None:
         ahead_ns = stamp - now_ns

@@ -132,3 +132,18 @@ def test_late_images_and_restarts_are_counted(camera: Camera) -> None:
     late, restart = camera.told
     assert "0.050 s older" in late
     assert "jumped back by 0.2 s" in restart
+
+
+@pytest.mark.parametrize(
+    ("sec", "nanosec"), [(-100, 0), (-1, 999_999_999), (NOW_S, 1_000_000_000), (0, 3_000_000_000)]
+)
+def test_a_stamp_that_is_no_time_is_not_passed_on(camera: Camera, sec: int, nanosec: int) -> None:
+    image = an_image(NOW_S)
+    image.header.stamp.sec, image.header.stamp.nanosec = sec, nanosec
+    arrival = camera._arrivals(image, NOW_S * 10**9, False)
+    assert arrival.header.stamp == Header().stamp
+    assert arrival.taken_ns == NOW_S * 10**9
+    assert publishable(OUTPUTS, arrival.header) == OUTPUTS - {"tf"}
+    assert camera.problems.counts() == {"stamps_unset": 1}
+    assert "is no time" in camera.told[0]
+    assert camera._arrivals(image, NOW_S * 10**9, True) is None
