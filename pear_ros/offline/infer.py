@@ -76,6 +76,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     """
     listed = list_inputs(inputs)
     _require_writable(options.output)  # fails now rather than after the work
+    _require_no_input(options.output, [file.path for file in listed.files])
     problems = Problems(lambda message: tqdm.write(message, file=sys.stderr))
     pipeline = load_pipeline(config, problems)
     if options.overlay is not None:
@@ -105,6 +106,11 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
         raise PearError("none of the inputs can be read")
     print(f"people found: {summary.people}, in images: {summary.images}; wrote {output}")
     return 1 if summary.failed else 0
+
+
+def _require_no_input(output: Path, inputs: Sequence[Path]) -> None:
+    if output.exists() and any(output.samefile(path) for path in inputs):
+        raise PearError(f"{output} is one of the inputs; give another file as --output")
 
 
 def _estimate(

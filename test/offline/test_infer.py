@@ -263,6 +263,14 @@ def test_overlay(run: Run, folder: Path, tmp_path: Path, vertices: bool) -> None
 # --- Files that cannot be read or written --------------------------------------------------------
 
 
+def test_the_output_is_never_an_input(config: Config, image: Path, folder: Path) -> None:
+    for inputs, output in (([image], image), ([folder], folder / "c.png")):
+        before = output.read_bytes()
+        with pytest.raises(PearError, match="is one of the inputs"):
+            infer(inputs, config, InferOptions(output=output))
+        assert output.read_bytes() == before
+
+
 @pytest.fixture
 def huge(tmp_path: Path) -> Path:
     """An image with more pixels than OpenCV accepts."""
