@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from pear_ros.people import Boxes, Camera, Frame, ImageArray
 from pear_ros.problems import Problems
 from pear_ros.ros.arrivals import Arrival
 from pear_ros.ros.from_messages import camera_from_info, rgb_from_message
+
+MOST_CAUSES = 16  # told for one camera: a sender could invent more
 
 
 class FrameReader:
@@ -32,6 +35,7 @@ class FrameReader:
         self._problems = problems
         self._forget = forget
         self._run = 0
+        self._causes: set[str] = set()  # that were told
 
     def __call__(
         self,
@@ -47,7 +51,9 @@ class FrameReader:
         try:
             image = rgb_from_message(arrival.message, config.camera.max_pixels)
         except ImageError as error:
-            self._count("bad_images", f"dropped an image: {error}; check the camera driver")
+            self._count(
+                "bad_images", f"dropped an image: {error}; check the camera driver", str(error)
+            )
             return None
         camera = self._camera(info, image, config)
         return Frame(image, camera, arrival.taken_ns * 1e-9, self._source, boxes)
@@ -70,6 +76,7 @@ class FrameReader:
             "images_uncalibrated",
             f"{reason}; assuming a field of view of {config.camera.assumed_fov_deg} degrees, with "
             "is_metric false; calibrate the camera or set camera.assumed_fov_deg",
+            reason,
         )
         return assumed_camera(width, height, config.camera.assumed_fov_deg)
 
@@ -85,5 +92,10 @@ class FrameReader:
             )
             return replace(camera, is_metric=False)
 
-    def _count(self, kind: str, message: str) -> None:
-        self._problems.count(kind, f"{self._topic}: {message}", self._source)
+    def _count(self, kind: str, message: str, cause: str = "") -> None:
+        """Counts a problem. Each cause is told once, up to MOST_CAUSES; numbers do not matter."""
+        cause = re.sub(r"[-\d.e+]+", "", cause)
+        if len(self._causes) < MOST_CAUSES:
+            self._causes.add(cause)
+        known = cause if cause in self._causes else ""
+        self._problems.count(kind, f"{self._topic}: {message}", f"{self._source} {known}")

@@ -11,13 +11,13 @@ pytest.importorskip("rclpy", reason="needs ROS 2: rclpy and the generated messag
 pytest.importorskip("pear_ros.msg", reason="needs the generated messages: `make venv`")
 
 from node_in_process import an_image
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 
 from pear_ros.config import CameraSettings, Config
 from pear_ros.people import Camera, Frame, Lens
 from pear_ros.problems import Problems
-from pear_ros.ros.arrivals import Arrivals
-from pear_ros.ros.frame_reader import FrameReader
+from pear_ros.ros.arrivals import Arrival, Arrivals
+from pear_ros.ros.frame_reader import MOST_CAUSES, FrameReader
 
 pytestmark = pytest.mark.ros
 
@@ -123,3 +123,47 @@ def test_an_unknown_lens_is_not_metric(reader: Reader, model: str, d: Sequence[f
     expected = Camera(500, 510, 310, 230, is_metric=False)
     assert camera_of(reader, model, d) == expected
     assert reader.problems.counts() == {"lenses_unknown": 1}
+
+
+# --- What is told ---------------------------------------------------------------------------------
+
+
+def told_for(*images: Image) -> list[str]:
+    told: list[str] = []
+    problems = Problems(told.append)
+    read = FrameReader("front", "/front/image", problems, lambda source: None)
+    for number, image in enumerate(images):
+        read(Arrival(image, image.header, number, 0), None, None, Config())
+    assert problems.counts()["bad_images"] == len(images)
+    return told
+
+
+def bad_image(encoding: str, step: int = 0) -> Image:
+    image = an_image(START_S)
+    image.encoding, image.step = encoding, step
+    return image
+
+
+def test_each_cause_is_told_once() -> None:
+    told = told_for(
+        bad_image("rgb8", 1), bad_image("rgb8", 2), bad_image("h264"), bad_image("h264")
+    )
+    assert ["step 1" in line for line in told] == [True, False]
+    assert "h264" in told[1]
+
+
+def test_a_sender_cannot_fill_the_log() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    assert (
+        len(told_for(*(bad_image(f"{a}{b}") for a in letters for b in letters))) <= MOST_CAUSES + 1
+    )
+
+
+def test_a_calibration_that_does_not_fit_is_told_after_a_missing_one() -> None:
+    told: list[str] = []
+    read = FrameReader("front", "/front/image", Problems(told.append), lambda source: None)
+    image = an_image(START_S)
+    for info in (None, CameraInfo(width=1, height=1, k=K, p=P)):
+        read(Arrival(image, image.header, 0, 0), info, None, Config())
+    assert "no camera_info received" in told[0]
+    assert "is not a valid calibration" in told[1]
