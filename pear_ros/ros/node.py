@@ -159,8 +159,12 @@ class PearNode(LifecycleNode):
         )
 
     def _log_failure(self, transition: str, error: Exception) -> None:
-        is_known = isinstance(error, PearError)
+        # rclpy raises RuntimeError, ValueError or its own exception for a wrong QoS override.
+        is_override = "qos override" in str(error).lower()
+        is_known = isinstance(error, PearError) or is_override
         reason = str(error) if is_known else traceback.format_exc()
+        if is_override:
+            reason += "; docs/reference/parameters.md lists the policies and their values"
         self.get_logger().error(f"cannot {transition}: {reason}")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
