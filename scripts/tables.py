@@ -1,7 +1,7 @@
-"""Fills the tables of docs/evaluation.md from the reports in docs/evaluation.
+"""Fills the tables of docs/evaluation.md and docs/reliability.md from the reports beside them.
 
-Run `python -m scripts.tables` after `make evaluate`. It replaces the text between `<!-- NAME -->`
-and `<!-- end -->` by the table NAME.
+Run `python -m scripts.tables` after `make evaluate`, `make fuzz` or `make soak`. It replaces the
+text between `<!-- NAME -->` and `<!-- end -->` by the table NAME.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pear_ros.evaluation.cut_people import cut_markdown
 from pear_ros.evaluation.report import METRICS, markdown, shown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/evaluation.md",)
+PAGES = ("docs/evaluation.md", "docs/reliability.md")
 REPORTS = ROOT / "docs/evaluation"
+RELIABILITY = ROOT / "docs/reliability"
 AIMS = {"mpjpe": 60, "pa_mpjpe": 40, "hands_pa": 15, "pve": 70, "head_deg": 8, "joints_px": 4}
 
 Report = Mapping[str, Any]
@@ -32,6 +33,8 @@ def filled(page: str) -> str:
         "cut": cut_markdown(stage2),
         "aims": aims(stage2),
         "stages": stages(stage1, stage2),
+        "fuzz": fuzz(json.loads((RELIABILITY / "fuzz.json").read_text())),
+        "soak": soak(json.loads((RELIABILITY / "soak.json").read_text())),
     }
 
     def table(match: re.Match[str]) -> str:
@@ -67,6 +70,42 @@ def stages(stage1: Report, stage2: Report) -> str:
             f"{shown(metric, after)} | {100 * gain:+.0f} % |"
         )
     return "\n".join(lines)
+
+
+def fuzz(report: Report) -> str:
+    """The inputs of each kind, and what became of them."""
+    lines = [
+        "| kind | inputs | refused | accepted | errors | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, run in report.items():
+        numbers = (run[name] for name in ("inputs", "refused", "accepted", "errors", "seconds"))
+        lines.append(f"| `{kind}` | {' | '.join(f'{number:,.0f}' for number in numbers)} |")
+    return "\n".join(lines)
+
+
+def soak(report: Report) -> str:
+    """The figures of one run of the node."""
+    counters, mb = report["counters"], report["anonymous_mb"]
+    names = ("received", "answered", "dropped", "unwatched")
+    images = {name: counters.get(f"images_{name}", 0) for name in names}
+    rows = {
+        "minutes, images per second": f"{report['minutes']:g}, {report['rate_hz']:g}",
+        "ids": f"{report['ids']:,}",
+        "anonymous memory at the start, settled, at the end": " MB, ".join(
+            f"{value:.1f}" for value in mb
+        )
+        + " MB",
+        "its growth after the first sixth of the time": (
+            f"{report['growth_mb_per_hour']:.1f} MB per hour"
+        ),
+        "file descriptors, first and last quarter": " and ".join(map(str, report["files"])),
+        "threads, first and last quarter": " and ".join(map(str, report["threads"])),
+        "images received": f"{images['received']:,}",
+        "answered + dropped + unwatched": " + ".join(f"{images[n]:,}" for n in names[1:]),
+    }
+    lines = ["| what | seen |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 def main() -> None:
