@@ -358,14 +358,14 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def results(kind: str, seed: int, seconds: float) -> Iterator[Result]:
-    """The results of inputs until the time is over, which begins with the first one."""
+def results(kind: str, seed: int, seconds: float, most: int = sys.maxsize) -> Iterator[Result]:
+    """The results of `most` inputs, or until the time is over, which begins with the first one."""
     context: Any = multiprocessing.get_context(METHOD)
     end = math.inf  # until the first input
     first = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end and first < most:
         ours, theirs = context.Pipe(duplex=False)
-        arguments = (kind, seed, first, first + BATCH, theirs)
+        arguments = (kind, seed, first, min(first + BATCH, most), theirs)
         process = context.Process(target=child, args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -436,12 +436,12 @@ def use_libraries() -> None:
         pear_ros.__path__.insert(0, folder)
 
 
-def run(kind: str, seed: int, seconds: float) -> dict[str, float]:
+def run(kind: str, seed: int, seconds: float, most: int = sys.maxsize) -> dict[str, float]:
     """Tries inputs of a kind, prints the errors, returns the figures."""
     counts: Counter[str] = Counter()
     peak_bytes = 0
     start = time.monotonic()
-    for number, result, text, more_bytes in results(kind, seed, seconds):
+    for number, result, text, more_bytes in results(kind, seed, seconds, most):
         counts[result] += 1
         peak_bytes = max(peak_bytes, more_bytes)
         if result == "error" and counts["error"] <= MOST_PRINTED:

@@ -40,6 +40,7 @@ UNREADABLE = (
     LookupError,
     OSError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     struct.error,
