@@ -32,7 +32,7 @@ def loss(standin: BodyAssets) -> AppearanceLoss:
     return AppearanceLoss(standin)
 
 
-def drawn(standin: BodyAssets, are_whole: bool) -> Batch:
+def drawn(standin: BodyAssets, are_whole: bool, seed: int = 5) -> Batch:
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("OUTFITS", "NEW_OUTFITS", "BACKGROUNDS"):
             monkeypatch.setattr(data, name, 12)  # each takes a tenth of a second to draw
@@ -41,7 +41,7 @@ def drawn(standin: BodyAssets, are_whole: bool) -> Batch:
                 monkeypatch.setattr(framing, name, 0.0)
             monkeypatch.setattr(framing, "WHOLE", 1.0)
             monkeypatch.setattr(data, "SECOND_PERSON", 0.0)
-        return CropMaker(standin, TRAINING, seed=5, in_pairs=True).batch(2 * COUNT)
+        return CropMaker(standin, TRAINING, seed=seed, in_pairs=True).batch(2 * COUNT)
 
 
 def pairs_of(batch: Batch) -> Pairs:
@@ -363,16 +363,19 @@ def test_a_body_that_is_too_large_or_too_small_is_corrected(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NAMES)
 def test_gradients_turn_arms_to_the_person(
-    loss: AppearanceLoss, whole: Batch, model: BodyModel, true_whole: EhmParameters, kind: str
+    loss: AppearanceLoss, standin: BodyAssets, model: BodyModel, kind: str
 ) -> None:
+    """Three draws of eight people: of one, the ratios are 0.74 to 0.93, and 0.62 to 0.74."""
     elbows = [JOINT["left_elbow"], JOINT["right_elbow"]]
     wrists = [JOINT["left_wrist"], JOINT["right_wrist"]]
     before = after = 0.0
-    for angle in (0.4, -0.4):
-        start = bent(true_whole, elbows, torch.tensor((0, 0, angle)), LATER)
-        end = corrected(loss, pairs_of(whole), start, kind, elbows, step=0.02)
-        before += float(errors_px(whole, model, start)[LATER, wrists].mean())
-        after += float(errors_px(whole, model, end)[LATER, wrists].mean())
-    # Measured with six draws of people: 0.74 to 0.93, and 0.62 to 0.74; 1 without a gradient.
+    for seed in (4, 5, 6):
+        whole = drawn(standin, are_whole=True, seed=seed)
+        true_whole = fitted(whole, model, through_true_camera=True)
+        for angle in (0.4, -0.4):
+            start = bent(true_whole, elbows, torch.tensor((0, 0, angle)), LATER)
+            end = corrected(loss, pairs_of(whole), start, kind, elbows, step=0.02)
+            before += float(errors_px(whole, model, start)[LATER, wrists].mean())
+            after += float(errors_px(whole, model, end)[LATER, wrists].mean())
     # Colours do not tell an arm in front of a trunk of the same colour.
-    assert after < (0.96 if kind == "appearance" else 0.8) * before
+    assert after < (0.9 if kind == "appearance" else 0.75) * before

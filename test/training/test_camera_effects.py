@@ -75,7 +75,7 @@ def test_the_same_seed_has_the_same_effects() -> None:
     random = np.random.default_rng(0)
     picture = cv2.resize(random.integers(0, 255, (32, 32, 3), np.uint8), (CROP_SIZE, CROP_SIZE))
     results = []
-    for seed in range(40):
+    for seed in range(60):
         first, again = (
             with_camera_effects(picture.copy(), INSIDE, SIZE, np.random.default_rng(seed))
             for _ in range(2)
@@ -83,4 +83,4 @@ def test_the_same_seed_has_the_same_effects() -> None:
         np.testing.assert_array_equal(first, again)
         results.append(first)
     distinct = {result.tobytes() for result in results}
-    assert len(distinct) > 20  # about a fifth have no effect at all and are equal
+    assert len(distinct) > 30  # more than a fifth have no effect at all and are equal
