@@ -82,7 +82,7 @@ fuzz: venv  ## damaged and hostile inputs for all readers; KINDS="bodies cdr" SE
 	.venv/bin/python -m tools.fuzz $(KINDS) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: mutate
-mutate: venv  ## change the source in small ways, check that tests fail; an hour; ONLY="launch src/"
+mutate: venv  ## change the source in small ways, check that tests fail; half an hour; ONLY="launch src/"
 	nice .venv/bin/python -m scripts.mutate $(ONLY)
 
 .PHONY: test-colcon
