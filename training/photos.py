@@ -1,11 +1,11 @@
 """Makes the folder of background pictures for `python -m training.train --photos DIR`.
 
-    python -m training.photos SCIKIT_IMAGE SAMPLE_VIDEOS OUT
+    python -m training.photos WHEEL/skimage/data SAMPLE_VIDEOS OUT
 
-takes pictures without people from folders that are already on this machine: the unpacked wheel of
-scikit-image 0.26 (`skimage/data`; CC0, public domain or freely distributed with scikit-image) and a
-clone of github.com/intel-iot-devkit/sample-videos (CC BY 4.0, Intel). See assets/demo/MODEL_CARD.md
-for the attribution.
+takes pictures without people from folders that are already on this machine: `skimage/data` of the
+unpacked wheel of scikit-image 0.26 (CC0, public domain or freely distributed with scikit-image) and
+a clone of github.com/intel-iot-devkit/sample-videos (CC BY 4.0, Intel). See
+assets/demo/MODEL_CARD.md for the attribution.
 """
 
 from __future__ import annotations
