@@ -23,9 +23,8 @@ from pear_ros.system.files import open_file
 
 MAX_PICKLE_BYTES = 1 << 22  # that of 2,000 tensors has 0.5 MB
 MAX_OPCODES = 300_000  # an opcode takes microseconds, twice; a tensor has 40
-MAX_TUPLES = (
-    20_000  # so that they cannot be nested deep enough to overflow the stack; a tensor has 5
-)
+# So that tuples cannot be nested deep enough to overflow the stack; a tensor has 5.
+MAX_TUPLES = 20_000
 # What weights are made of, in the module and name of the pickle's opcode. torch allows more: names
 # that allocate any memory, and kinds of tensors that it does not check.
 NAMES = re.compile(
@@ -95,6 +94,9 @@ def _records(fd: int, archive: zipfile.ZipFile) -> list[_Record]:
         records.append(_Record(name, start, member.file_size, member.CRC))
     if len({record.name.lower() for record in records}) < len(records):
         raise DamagedRecordError("has two records of the same name")
+    # Otherwise a small file could take any memory and time, with one content for many records.
+    if sum(record.size for record in records) > os.fstat(fd).st_size:
+        raise DamagedRecordError("has records that overlap or are cut")
     return records
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 import shutil
@@ -135,6 +136,18 @@ def no_pickle(path: Path) -> None:
 # bytearray(1 << 33), which torch allows
 BYTES = b"\x80\x02cbuiltins\nbytearray\n\x8a\x06" + struct.pack("<q", 1 << 33)[:6] + b"\x85R."
 NESTED = b"\x80\x02})" + b"\x85" * 200_000 + b"K\x01s."  # a key that overflows the stack
+
+
+def overlapping(path: Path) -> None:
+    """A record of 4 MB that has 1,000 names in the directory."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("c/0", bytes(records.MAX_PICKLE_BYTES))
+        for i in range(1, 1000):
+            again = copy.copy(archive.infolist()[-1])
+            again.filename = f"c/{i}"
+            archive.filelist.append(again)
+
+
 ARCHIVES: dict[str, tuple[Callable[[Path], None], str]] = {
     "big-endian": (
         lambda path: rezip(path, replaced("byteorder", b"big")),
@@ -150,6 +163,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "the pickle twice": (lambda path: rezip(path, again="data.pkl"), "two records of the same"),
     "a tensor twice": (lambda path: rezip(path, again="data/0"), "two records of the same"),
+    "one content for many": (overlapping, "has records that overlap"),
     "no pickle": (no_pickle, "has no record data.pkl"),
     "a deep key": (lambda path: rezip(path, replaced("data.pkl", NESTED)), "far more in it"),
     "a large pickle": (
