@@ -240,10 +240,17 @@ class PearNode(LifecycleNode):
         """Runs callbacks; an exception of one is counted as a problem.
 
         rclpy's own services raise some: a parameter of no known type, for example.
+
+        Raises:
+            Exception: That of rclpy's executor, if it runs no callback any more.
         """
         try:
             work()
-        except Exception as error:
+        except Exception as error:  # of any callback: one bad request must not end the node
+            # If rclpy fails while it takes a message, it never releases the group of callbacks. A
+            # process that ends can be restarted; one that is deaf would not be noticed.
+            if self.executor is None or not all(map(self.executor.can_execute, self.timers)):
+                raise
             if not self._is_interrupted():
                 self._problems.count(
                     "internal_errors",

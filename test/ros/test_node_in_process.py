@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -104,6 +106,36 @@ def test_late_and_unusable_images_are_accounted_for(pipeline: StandInPipeline) -
         assert int(values["images_answered"]) == len(running.humans.messages) >= 1
         dropped = sum(message.dropped for message in running.humans.messages)
         assert dropped == int(values["images_dropped"])
+
+
+# --- Exceptions ----------------------------------------------------------------------------------
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("a callback that fails")
+
+
+def test_an_exception_of_a_callback_is_counted_and_others_run(
+    pipeline: StandInPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with node_in_process(pipeline) as running:
+        monkeypatch.setattr(running.camera, "tick", fail)
+        end_s = time.monotonic() + 20
+        while len(running.diagnostics.messages) < 2 and time.monotonic() < end_s:
+            running.node.survive(partial(running.node.executor.spin_once, 0.05))
+        assert int(running.diagnostics_values()["internal_errors"]) > 1
+        assert running.node.state == "active"
+
+
+def test_an_exception_that_stops_all_callbacks_ends_the_node(
+    pipeline: StandInPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rclpy fails while it takes work: then it blocks the callbacks, and nobody unblocks them."""
+    with node_in_process(pipeline) as running:
+        monkeypatch.setattr(running.node.executor, "_take_timer", fail)
+        with pytest.raises(RuntimeError, match="a callback that fails"):
+            for _ in range(100):
+                running.node.survive(partial(running.node.executor.spin_once, 0.05))
 
 
 # --- Topics --------------------------------------------------------------------------------------
