@@ -5,11 +5,11 @@ An input whose part is complete is skipped, so an interrupted run continues wher
 
 from __future__ import annotations
 
-import contextlib
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from pear_ros.offline.image_files import list_inputs, read_images
 from pear_ros.people import EhmParameters, FloatArray, map_tensors
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
+from pear_ros.system.interrupts import received_signals
 
 PARTS_FOLDER = "parts"
 MOST_AT_ONCE = 512  # people who are fitted together; of a longer video the memory would not suffice
@@ -70,7 +71,8 @@ def annotate(
         overwrite: Annotate inputs again whose part is complete.
 
     Returns:
-        1 if an input cannot be read or nobody was found, else 0.
+        1 if an input cannot be read or nobody was found, else 0; 128 + the signal's number if
+        SIGINT or SIGTERM has ended it, after what is complete is written.
 
     Raises:
         PearError: If a file or setting cannot be used.
@@ -85,9 +87,10 @@ def annotate(
     if len(todo) < len(listed):
         print(f"already annotated: {len(listed) - len(todo)} of {len(listed)} inputs")
     unreadable = 0
+    received: list[int] = []
     if todo:
         annotator = Annotator(config, load_experts())
-        with contextlib.suppress(KeyboardInterrupt):  # writes what is complete after Ctrl-C
+        with suppress(KeyboardInterrupt), received_signals(raises=True) as received:
             for one in tqdm(todo, unit="input"):
                 labels, images, failed = annotator(one, output / CROPS_FOLDER)
                 for reason in failed:
@@ -99,6 +102,8 @@ def annotate(
     parts = [read_labels(_part(output, one), output / CROPS_FOLDER)
              for one in listed if _part(output, one).exists()]  # fmt: skip
     if sum(map(len, parts)) == 0:
+        if received:
+            return 128 + received[0]
         print("nobody was found", file=sys.stderr)
         return 1
     labels = join(parts)
@@ -106,6 +111,8 @@ def annotate(
     write_sheets(output, labels, load_assets(Path(config.body.assets)))
     print(summary(labels))
     print(f"wrote {output / LABELS_FILE}")
+    if received:
+        return 128 + received[0]
     return 1 if unreadable else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
 from pear_ros.rendering.overlay import draw_people
 from pear_ros.system.files import replacing
+from pear_ros.system.interrupts import received_signals
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     """Writes one row per person to `options.output` and prints a summary.
 
     SIGINT and SIGTERM end it after the image in work; what is finished is written. If there is an
-    older output, it stays then, and the new file has `.interrupted` in its name.
+    older output, it stays then, and the new file has `.interrupted` in its name. A second signal
+    ends it at once; the finished rows stay beside the output.
 
     Returns:
         1 if something could not be read or written; 128 + the signal's number after a signal.
@@ -86,7 +87,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     images = read_images(listed.files, config.camera.max_pixels, summary.unused.append)
     total = sum(file.images for file in listed.files)
     output = options.output
-    with _writer(options) as writer, _signals() as received:
+    with _writer(options) as writer, received_signals() as received:
         for entry in tqdm(images, total=total, unit="image"):
             if entry.image is None:
                 summary.failed.append(f"{entry.file}: {entry.reason}")
@@ -156,25 +157,6 @@ def _writer(options: InferOptions) -> Iterator[PeopleWriter]:
         if kept:
             print(kept, file=sys.stderr)
         raise
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The numbers of the signals SIGINT and SIGTERM since; the second raises KeyboardInterrupt."""
-    received: list[int] = []
-
-    def receive(number: int, _: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, receive) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _runs(names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a command at once, without a traceback and without unfinished files.
+"""SIGINT and SIGTERM end a command without a traceback and without unfinished files.
 
 Imported before everything else, so it imports nothing that is slow.
 """
@@ -32,6 +32,33 @@ def hand_over() -> None:
     """
     if signal.getsignal(signal.SIGTERM) is _exit:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def received_signals(raises: bool = False) -> Iterator[list[int]]:
+    """The numbers of SIGINT and SIGTERM that came in the block; the second one ends the program.
+
+    It does so by SystemExit, so that who has a file open can say what is kept.
+
+    Args:
+        raises: The first one raises KeyboardInterrupt. Otherwise the block has to ask the list.
+    """
+    received: list[int] = []
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise SystemExit(128 + number)
+        if raises:
+            raise KeyboardInterrupt
+
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, receive) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +176,36 @@ def test_an_interrupted_run_keeps_what_is_complete(
 
     monkeypatch.setattr(module.Annotator, "__call__", interrupted)
     assert run(pictures / "c.png", pictures / "two") == 0
+    assert read_labels(tmp_path / "out").source_input.tolist() == ["c.png"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_ends_the_command_after_what_is_complete_is_written(
+    pictures: Path, tmp_path: Path, config: Config, experts: KnowingExperts,
+    number: signal.Signals,
+) -> None:  # fmt: skip
+    """Although `pear-ros` ends at once at any other time."""
+    code = (
+        "import pickle, signal, sys\n"
+        "from pathlib import Path\n"
+        "from pear_ros.system.interrupts import exit_at_signals\n"
+        "exit_at_signals()\n"
+        "from pear_ros.annotation import annotate as module\n"
+        "from pear_ros.annotation import fitting\n"
+        "fitting.STEPS = fitting.SELECTION_STEPS = 2\n"
+        "def keypoints(image, boxes, name): return known[None].repeat(len(boxes), 0)\n"
+        "def interrupted(self, one, crops):\n"
+        f"    if one.file == 'two': signal.raise_signal({int(number)})\n"
+        "    return annotate(self, one, crops)\n"
+        "annotate = module.Annotator.__call__\n"
+        "module.Annotator.__call__ = interrupted\n"
+        "config, known, *paths = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "sys.exit(module.annotate(paths[1:], paths[0], config, lambda: keypoints))\n"
+    )
+    paths = (tmp_path / "out", pictures / "c.png", pictures / "two")
+    given = pickle.dumps((config, experts.by_name["c"], *paths)).hex()
+    done = subprocess.run([sys.executable, "-c", code, given], capture_output=True, check=False)
+    assert done.returncode == 128 + number, done.stderr.decode()
     assert read_labels(tmp_path / "out").source_input.tolist() == ["c.png"]
 
 

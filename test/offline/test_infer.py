@@ -385,6 +385,31 @@ def test_an_interrupted_run_writes_its_results(
     assert not list(output.parent.glob("*.part"))
 
 
+def test_a_second_signal_ends_at_once(
+    config: Config,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Quietly: not by KeyboardInterrupt, which Python shows with a traceback."""
+
+    def interrupted(*arguments: Any) -> Any:
+        for i, entry in enumerate(read_images(*arguments)):
+            if i == 1:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
+            yield entry
+
+    monkeypatch.setattr("pear_ros.offline.infer.read_images", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        infer([folder], config, InferOptions(tmp_path / "people.npz"))
+    assert caught.value.code == 128 + signal.SIGTERM
+    (rows,) = tmp_path.glob("people.npz.*.part")
+    assert len(np.load(rows / "joints.npy")) == 1
+    assert f"the rows of 1 finished images are in {rows}" in capfd.readouterr().err
+
+
 def test_a_killed_run_leaves_its_rows(config: Config, folder: Path, tmp_path: Path) -> None:
     """As `kill -9` does it, which no program can answer."""
     code = (
