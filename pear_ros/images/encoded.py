@@ -30,6 +30,7 @@ from pear_ros.images.whole import end_of_gif, end_of_jpeg, end_of_png, end_of_we
 from pear_ros.people import ImageArray
 from pear_ros.system.file_kinds import HEAD_BYTES, kind_of
 from pear_ros.system.files import open_file
+from pear_ros.system.memory import memory_is_short, one_line
 
 # Pillow's names. No others: one of its readers starts a program.
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "AVIF", "HEIF")
@@ -186,7 +187,7 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
             raise ImageError("AVIF needs Pillow 11.3 or newer: pip install -U pillow") from error
         raise ImageError(f"{kind.name}, but truncated or damaged, or of a rare kind") from error
     except Exception as error:
-        raise _damaged(error) from error
+        raise _undecoded(error) from error
 
 
 def _add_heif() -> None:
@@ -201,17 +202,25 @@ def _add_heif() -> None:
 
 
 def _decoded(decode: Callable[[], _Result]) -> _Result:
-    """The result of `decode`; whatever Pillow raises for damaged data becomes an ImageError."""
+    """The result of `decode`; whatever Pillow raises for damaged data becomes an ImageError.
+
+    Raises:
+        ImageError: If the data is damaged.
+        MemoryError: If memory is short, which Pillow and OpenCV tell in several ways.
+    """
     try:
         return decode()
-    except (ImageError, MemoryError):
+    except ImageError:
         raise
     except Exception as error:
-        raise _damaged(error) from error
+        raise _undecoded(error) from error
 
 
-def _damaged(error: Exception) -> ImageError:
-    return ImageError(f"the picture is truncated or damaged: {error or type(error).__name__}")
+def _undecoded(error: Exception) -> ImageError | MemoryError:
+    is_opencv = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
+    if is_opencv or memory_is_short(error):
+        return MemoryError(one_line(error))
+    return ImageError(f"the picture is truncated or damaged: {one_line(error)}")
 
 
 def _is_raw_photo(file: Image.Image) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pear_ros.errors import SettingError
+from pear_ros.system.memory import one_line
 
 
 def choose_device(device: str) -> torch.device:
@@ -23,9 +24,8 @@ def choose_device(device: str) -> torch.device:
             return chosen
         raise RuntimeError("it is neither the CPU nor CUDA")
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise SettingError(
-            f"device {device!r} cannot be used here: {reason}; use auto or cpu"
+            f"device {device!r} cannot be used here: {one_line(error)}; use auto or cpu"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""Whether an error means that memory is short.
+"""What an error says: whether memory is short, and its first line.
 
-Python, the operating system and torch say so with different errors.
+Python, the operating system and torch tell short memory with different errors.
 """
 
 from __future__ import annotations

@@ -197,6 +197,35 @@ def test_heic_needs_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
         rgb_from_compressed(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
 
 
+class OpenCVError(cv2.error):
+    code = cv2.Error.StsNoMem  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [("PIL.Image.open", MemoryError()), ("cv2.imdecode", OpenCVError("Failed to allocate"))],
+    ids=["Pillow", "OpenCV"],
+)
+def test_short_memory_is_not_called_damage(
+    monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(MemoryError):
+        rgb_from_compressed(JPEG)
+
+
+def test_damage_without_words_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EOFError
+
+    monkeypatch.setattr("PIL.Image.open", fail)
+    with pytest.raises(ImageError, match="truncated or damaged: EOFError"):
+        rgb_from_compressed(JPEG)
+
+
 # --- Size ----------------------------------------------------------------------------------------
 
 
