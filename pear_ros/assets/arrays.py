@@ -20,12 +20,11 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from pear_ros.assets.pickle_values import Unread
+from pear_ros.assets.pickle_values import MAX_DIMENSIONS, Unread
 from pear_ros.system.files import open_file
 from pear_ros.system.memory import NO_MEMORY, memory_is_short, one_line
 
 MAX_ARRAY_BYTES = 1 << 30  # of all arrays of a file; SMPL-X has 0.3 GB
-MAX_DIMENSIONS = 8
 
 Array = NDArray[Any]
 
