@@ -77,7 +77,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     """
     listed = list_inputs(inputs)
     _require_writable(options.output)  # fails now rather than after the work
-    _require_no_input(options.output, [file.path for file in listed.files])
+    _require_no_input(options, [file.path for file in listed.files])
     problems = Problems(lambda message: tqdm.write(message, file=sys.stderr))
     pipeline = load_pipeline(config, problems)
     if options.overlay is not None:
@@ -109,9 +109,19 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     return 1 if summary.failed else 0
 
 
-def _require_no_input(output: Path, inputs: Sequence[Path]) -> None:
+def _require_no_input(options: InferOptions, inputs: Sequence[Path]) -> None:
+    output, overlay = options.output, options.overlay
     if output.exists() and any(output.samefile(path) for path in inputs):
         raise PearError(f"{output} is one of the inputs; give another file as --output")
+    if overlay is None or not overlay.exists():
+        return
+    for path in inputs:
+        is_like_overlay = re.fullmatch(r"\d{5,}_.*\.png", path.name, re.DOTALL)
+        if is_like_overlay and path.parent.samefile(overlay):
+            raise PearError(
+                f"{path} is one of the inputs and named as pictures in {overlay} will be; give "
+                "another folder as --overlay"
+            )
 
 
 def _estimate(

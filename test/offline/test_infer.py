@@ -271,6 +271,22 @@ def test_the_output_is_never_an_input(config: Config, image: Path, folder: Path)
         assert output.read_bytes() == before
 
 
+def test_an_overlay_never_replaces_an_input(
+    config: Config, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be named after the first input; that input itself is in no danger."""
+    second = image.rename(tmp_path / "00000_picture.png")
+    assert cv2.imwrite(str(image), noise(1))
+    before = second.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    options = InferOptions(output=Path("people.npz"), overlay=Path())
+    with pytest.raises(PearError, match=r"00000_picture.png is one of the inputs .* as --overlay"):
+        infer([image, second], config, options)
+    assert second.read_bytes() == before
+    assert infer([image], config, options) == 0
+    assert second.read_bytes() != before
+
+
 @pytest.fixture
 def huge(tmp_path: Path) -> Path:
     """An image with more pixels than OpenCV accepts."""
