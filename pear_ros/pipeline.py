@@ -28,6 +28,7 @@ from pear_ros.network.engine import choose_network
 from pear_ros.network.network import Network
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import (
+    JOINT,
     Boxes,
     EhmParameters,
     FloatArray,
@@ -134,9 +135,9 @@ class Pipeline:
         if not good.all():
             self._problems.count(
                 "bad_boxes",
-                f"{frame.source or 'camera'}: ignored a detected box that is outside the "
+                f"{frame.source or 'camera'}: ignored a box that is outside the "
                 f"{width}x{height} image, empty, inverted or not finite, or whose score is not "
-                "within 0 ... 1; check the detector",
+                "within 0 ... 1; check the detector, or the boxes if you gave them",
                 frame.source,
                 times=int((~good).sum()),
             )
@@ -172,14 +173,18 @@ class Pipeline:
         translation = estimates.translation.numpy().copy()  # (N, 3) m
         for i, frame in enumerate(frames):
             rows = squares.frame_index == i
-            if frame.depth_m is None or self._surface is None or not rows.any():
+            if frame.depth_m is None or not rows.any():
                 continue
+            assert self._surface is not None, "frames with depth images need `surface`"
             joints, rotations = (
                 values.numpy()[rows]
                 for values in (estimates.bodies.joints, estimates.bodies.rotations)
             )
             skin = self._surface(joints, rotations)
-            measured = measured_distance(*skin, translation[rows], frame.depth_m, frame.camera)
+            pelvis = joints[:, JOINT["pelvis"]]
+            measured = measured_distance(
+                *skin, pelvis, translation[rows], frame.depth_m, frame.camera
+            )
             translation[rows] = measured.translation
         return replace(estimates, translation=torch.from_numpy(translation))
 

@@ -26,6 +26,8 @@ from pear_ros.config import Config
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
+from pear_ros.synthetic.scene import Cast
+from pear_ros.system.installed import shared_file
 
 SMALL = make_assets.Sizes(body_vertices=150, body_faces=70, head_vertices=60, head_faces=30)
 
@@ -66,6 +68,17 @@ def small_assets(small_assets_path: Path) -> BodyAssets:
 @pytest.fixture(scope="session")
 def small_body_model(small_assets: BodyAssets) -> BodyModel:
     return BodyModel(small_assets)
+
+
+@pytest.fixture(scope="session")
+def standin() -> BodyAssets:
+    """The body that the demo uses; people of a `Cast` have it."""
+    return load_assets(shared_file("standin/body.npz"))
+
+
+@pytest.fixture(scope="session")
+def cast(standin: BodyAssets) -> Cast:
+    return Cast(standin)
 
 
 @pytest.fixture(scope="session")

@@ -6,23 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from depth_images import depth_image
 
-from pear_ros.assets.body_assets import load_assets
 from pear_ros.config import BodySettings, Config, DetectionSettings, NetworkSettings
 from pear_ros.people import Frame
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
-from pear_ros.rendering.renderer import render
 from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.installed import shared_file
-
-WALL_M = 6.5
-
-
-@pytest.fixture(scope="module")
-def cast() -> Cast:
-    return Cast(load_assets(shared_file("standin/body.npz")))
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +34,8 @@ def frame_with_depth(cast: Cast, seed: int) -> tuple[Frame, float]:
     """A person with a noisy depth image, and their true distance, m."""
     shot = Scene(cast, REPERTOIRES["held_out"], seed, 1).shot(2.0, visibility=False)
     people = shot.people
-    assert people.vertices is not None
-    placed = people.vertices + people.translation[:, None]
-    colors = np.ones((1, 1, 3), np.float32)
-    depth_m = np.minimum(
-        render(shot.image, placed, cast.faces, colors, shot.camera).depth_m, WALL_M
-    )
     random = np.random.default_rng(seed)
+    depth_m = depth_image(shot, cast)
     depth_m = depth_m * (1 + random.normal(0, 0.02, depth_m.shape))
     depth_m[random.random(depth_m.shape) < 0.2] = 0
     frame = Frame(

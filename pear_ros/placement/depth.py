@@ -43,6 +43,7 @@ class MeasuredDistance:
 def measured_distance(
     points: FloatArray,
     normals: FloatArray,
+    pelvis: FloatArray,
     translation: FloatArray,
     depth_m: FloatArray,
     camera: Camera,
@@ -52,6 +53,7 @@ def measured_distance(
     Args:
         points: (N, K, 3) m, on the skin, without the translation.
         normals: (N, K, 3) outward.
+        pelvis: (N, 3) m, without the translation.
         translation: (N, 3) m, optical, from the image alone.
         depth_m: (H, W) m along the optical axis; 0, NaN and infinite where nothing was measured.
         camera: Of both images.
@@ -68,7 +70,8 @@ def measured_distance(
                 moved[i], sigma_m[i] = translation[i], np.nan
                 break
             difference_m, sigma_m[i] = found
-            moved[i] *= 1 + difference_m / max(moved[i, 2], 1e-3)
+            ray = pelvis[i] + moved[i]
+            moved[i] += difference_m / max(ray[2], 1e-3) * ray
     return MeasuredDistance(moved, sigma_m)
 
 

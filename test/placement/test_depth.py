@@ -7,18 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from depth_images import WALL_M, depth_image
 
-from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.surface_points import SurfacePoints
 from pear_ros.geometry.camera import project
-from pear_ros.people import FloatArray
+from pear_ros.people import JOINT, FloatArray
 from pear_ros.placement.depth import MeasuredDistance, measured_distance
-from pear_ros.rendering.renderer import render
 from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene, Shot
-from pear_ros.system.installed import shared_file
-
-WALL_M = 6.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,22 +30,18 @@ class Seen:
     def placed(self, depth_m: FloatArray, factor: float) -> MeasuredDistance:
         """From a translation that is wrong by a factor."""
         translation = self.shot.people.translation * factor
-        return measured_distance(self.points, self.normals, translation, depth_m, self.shot.camera)
+        return measured_distance(
+            self.points, self.normals, self.pelvis, translation, depth_m, self.shot.camera
+        )
+
+    @property
+    def pelvis(self) -> FloatArray:
+        return self.shot.people.joints[:, JOINT["pelvis"]]
 
     def error_m(self, depth_m: FloatArray, factor: float) -> float:
         found = self.placed(depth_m, factor)
         assert found.is_measured.all()
         return float(np.linalg.norm(found.translation - self.shot.people.translation, axis=1).max())
-
-
-@pytest.fixture(scope="module")
-def standin() -> BodyAssets:
-    return load_assets(shared_file("standin/body.npz"))
-
-
-@pytest.fixture(scope="module")
-def cast(standin: BodyAssets) -> Cast:
-    return Cast(standin)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +55,8 @@ def people(cast: Cast, surface: SurfacePoints) -> list[Seen]:
     seen = []
     for seed in range(12):
         shot = Scene(cast, REPERTOIRES["held_out"], seed, 1).shot(1.0 + seed, visibility=False)
-        rows = shot.people
-        assert rows.vertices is not None
-        placed = rows.vertices + rows.translation[:, None]
-        colors = np.ones((1, 1, 3), np.float32)
-        rendering = render(shot.image, placed, cast.faces, colors, shot.camera)
-        depth_m = np.minimum(rendering.depth_m, WALL_M)
-        seen.append(Seen(shot, depth_m, *surface(rows.joints, rows.rotations)))
+        skin = surface(shot.people.joints, shot.people.rotations)
+        seen.append(Seen(shot, depth_image(shot, cast), *skin))
     return seen
 
 
@@ -154,11 +142,29 @@ def test_the_stated_error_is_of_the_right_size(people: list[Seen]) -> None:
     assert 0.2 < np.median(ratios) < 1.5
 
 
+def test_bodies_may_have_their_origin_anywhere(people: list[Seen]) -> None:
+    """SMPL-X's is 0.35 m above the pelvis; the stand-in's is in it."""
+    origin = np.array((0.02, 0.35, -0.01), np.float32)
+    for seen in people:
+        found = seen.placed(seen.depth_m, 1.1)
+        moved = measured_distance(
+            seen.points - origin, seen.normals, seen.pelvis - origin,
+            seen.shot.people.translation * 1.1 + origin, seen.depth_m, seen.shot.camera,
+        )  # fmt: skip
+        np.testing.assert_allclose(moved.translation - origin, found.translation, atol=2e-3)
+
+
+def test_someone_whom_the_image_places_nowhere_stays_there(people: list[Seen]) -> None:
+    found = people[0].placed(people[0].depth_m, np.nan)
+    assert np.isnan(found.translation).all()
+    assert not found.is_measured.any()
+
+
 def test_nobody(people: list[Seen]) -> None:
     seen = people[0]
     found = measured_distance(
-        seen.points[:0], seen.normals[:0], np.zeros((0, 3), np.float32), seen.depth_m,
-        seen.shot.camera,
+        seen.points[:0], seen.normals[:0], seen.pelvis[:0], np.zeros((0, 3), np.float32),
+        seen.depth_m, seen.shot.camera,
     )  # fmt: skip
     assert found.translation.shape == (0, 3)
     assert found.sigma_m.shape == (0,)
