@@ -7,13 +7,7 @@ from annotated_people import KnownPeople, known_people
 
 from pear_ros.annotation.fitting import Fitter
 from pear_ros.annotation.pose_prior import PosePrior
-from pear_ros.assets.body_assets import BodyAssets, load_assets
-from pear_ros.system.installed import shared_file
-
-
-@pytest.fixture(scope="session")
-def standin() -> BodyAssets:
-    return load_assets(shared_file("standin/body.npz"))
+from pear_ros.assets.body_assets import BodyAssets
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import torch
 from samples import random_parameters
 from toy_person import toy_person
 
-from pear_ros.assets.body_assets import BodyAssets, load_assets
+from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import BodyModel
 from pear_ros.body.landmarks import (
     BODY,
@@ -24,12 +24,6 @@ from pear_ros.body.landmarks import (
     Landmarks,
 )
 from pear_ros.people import JOINT, FloatArray, neutral_parameters
-from pear_ros.system.installed import shared_file
-
-
-@pytest.fixture(scope="module")
-def standin() -> BodyAssets:
-    return load_assets(shared_file("standin/body.npz"))
 
 
 def at_rest(assets: BodyAssets) -> tuple[Landmarks, FloatArray]:

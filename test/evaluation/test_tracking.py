@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pear_ros.assets.body_assets import load_assets
 from pear_ros.evaluation.tracking import Conditions, Simulated, clipped, simulate
 from pear_ros.geometry.boxes import box_iou_batch
 from pear_ros.synthetic.scene import Cast
-from pear_ros.system.installed import shared_file
 from scripts.evaluate_tracking import (
     SEQUENCES,
     mean_scores,
@@ -17,11 +15,6 @@ from scripts.evaluate_tracking import (
     overlap_tracker,
     scores,
 )
-
-
-@pytest.fixture(scope="module")
-def cast() -> Cast:
-    return Cast(load_assets(shared_file("standin/body.npz")))
 
 
 @pytest.fixture(scope="module")

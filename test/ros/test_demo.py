@@ -17,18 +17,11 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from demo.accuracy import Errors
-from pear_ros.assets.body_assets import load_assets
 from pear_ros.ros.to_messages import humans_message, transforms_message
 from pear_ros.synthetic.held_out import HELD_OUT
 from pear_ros.synthetic.scene import Cast, Scene, Shot
-from pear_ros.system.installed import shared_file
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture(scope="module")
-def cast() -> Cast:
-    return Cast(load_assets(shared_file("standin/body.npz")))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pear_ros.assets.body_assets import load_assets
 from pear_ros.geometry.camera import project
 from pear_ros.people import JOINT, JOINT_NAMES
 from pear_ros.synthetic.actions import TRAINING
@@ -23,15 +22,8 @@ from pear_ros.synthetic.controls import (
 from pear_ros.synthetic.held_out import HELD_OUT
 from pear_ros.synthetic.motion import EXPRESSION_SPREAD, KEPT, Motion
 from pear_ros.synthetic.scene import KEPT_STEPS, Actor, Cast, Scene, Shot, parameters_of
-from pear_ros.system.installed import shared_file
 
-BODY = shared_file("standin/body.npz")
 UPRIGHT = np.eye(3)  # model axes: x to the person's left, y up, z forward
-
-
-@pytest.fixture(scope="module")
-def cast() -> Cast:
-    return Cast(load_assets(BODY))
 
 
 @pytest.fixture(scope="module")
