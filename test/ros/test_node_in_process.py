@@ -130,12 +130,16 @@ def test_an_exception_of_a_callback_is_counted_and_others_run(
 def test_an_exception_that_stops_all_callbacks_ends_the_node(
     pipeline: StandInPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """rclpy fails while it takes work: then it blocks the callbacks, and nobody unblocks them."""
+    """If rclpy fails while it takes work, it blocks the callbacks for ever."""
     with node_in_process(pipeline) as running:
         monkeypatch.setattr(running.node.executor, "_take_timer", fail)
-        with pytest.raises(RuntimeError, match="a callback that fails"):
+
+        def spin() -> None:
             for _ in range(100):
                 running.node.survive(partial(running.node.executor.spin_once, 0.05))
+
+        with pytest.raises(RuntimeError, match="a callback that fails"):
+            spin()
 
 
 # --- Topics --------------------------------------------------------------------------------------
