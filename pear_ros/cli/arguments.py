@@ -19,6 +19,13 @@ def option_of(name: str) -> str:
     return OPTIONS.get(name, "--" + name.rpartition(".")[2].replace("_", "-"))
 
 
+def with_options(text: str, options: argparse.Namespace) -> str:
+    """A message with the options of this command in place of the settings that they set."""
+    for name in settings(Config).keys() & vars(options).keys():
+        text = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|\.\w)", option_of(name), text)
+    return text
+
+
 def add_settings(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
     """Adds an option for each setting; `changes` override arguments of add_argument."""
     for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pear_ros.cli.arguments import (
     config_from,
     intrinsics,
     model_or_demo,
+    with_options,
 )
 from pear_ros.config import DETECTORS
 from pear_ros.errors import SettingError
@@ -95,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
             boxes=options.boxes or [],
             intrinsics=options.intrinsics,
             vertices=not options.no_vertices,
+            reword=partial(with_options, options=options),
         ),
     )
     if not model["network.checkpoint"]:

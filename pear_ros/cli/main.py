@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pear_ros.cli import annotate, assets, bench, engine, evaluate, infer, nodes
+from pear_ros.cli.arguments import with_options
 from pear_ros.errors import PearError
 from pear_ros.system.memory import NO_MEMORY, memory_is_short, one_line
 
@@ -42,7 +43,10 @@ def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in nodes.NODES and arguments[1:2] not in HELP:
         return nodes.run(*arguments)  # ROS parses the remaining arguments
     options = make_parser().parse_args(arguments)
-    return int(options.run(options))
+    try:
+        return int(options.run(options))
+    except PearError as error:
+        raise PearError(with_options(str(error), options)) from error
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ class InferOptions:
     boxes: Sequence[tuple[float, ...]] = ()  # xyxy, px; used in every image
     intrinsics: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy, px
     vertices: bool = True  # store the meshes
+    reword: Callable[[str], str] = str  # of messages, which name settings
 
 
 @dataclass
@@ -78,7 +79,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     listed = list_inputs(inputs)
     _require_writable(options.output)  # fails now rather than after the work
     _require_no_input(options, [file.path for file in listed.files])
-    problems = Problems(lambda message: tqdm.write(message, file=sys.stderr))
+    problems = Problems(lambda text: tqdm.write(options.reword(text), file=sys.stderr))
     pipeline = load_pipeline(config, problems)
     if options.overlay is not None:
         _make_directory(options.overlay)
@@ -90,7 +91,7 @@ def infer(inputs: Sequence[Path], config: Config, options: InferOptions) -> int:
     with _writer(options) as writer, received_signals() as received:
         for entry in tqdm(images, total=total, unit="image"):
             if entry.image is None:
-                summary.failed.append(f"{entry.file}: {entry.reason}")
+                summary.failed.append(f"{entry.file}: {options.reword(entry.reason)}")
             else:
                 _estimate(entry, entry.image, pipeline, options, writer, summary)
             if received:

@@ -20,6 +20,7 @@ from pear_ros.cli.arguments import (
     natural_int,
     option_of,
     positive_int,
+    with_options,
 )
 from pear_ros.cli.main import make_parser
 from pear_ros.config import Config, settings
@@ -68,6 +69,22 @@ def test_an_option_sets_its_setting(name: str) -> None:
 )
 def test_names_of_options(name: str, option: str) -> None:
     assert option_of(name) == option
+
+
+MESSAGES = {
+    "at the start": ("detection.min_score: 2.0 is too much", "--min-score: 2.0 is too much"),
+    "with a name of its own": ("set network.config.", "set --network-config."),
+    "twice": ("network.config, network.config", "--network-config, --network-config"),
+    "not of this command": ("more than camera.max_pixels, 5", "more than camera.max_pixels, 5"),
+    "a file": ("/a/network.config network.config.json network.config/b", ""),
+    "a longer name": ("my_network.config network.configs network.config-b", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), MESSAGES.values(), ids=MESSAGES)
+def test_messages_name_options(text: str, expected: str) -> None:
+    options = parser_of("detection.min_score", "network.config").parse_args([])
+    assert with_options(text, options) == (expected or text)
 
 
 def test_exceptions_are_settings() -> None:

@@ -109,6 +109,20 @@ def test_infer_with_an_unreadable_image(infer: Callable, image: Path, tmp_path: 
     assert len(read(output)["image_names"]) == 1
 
 
+def test_infer_names_its_options(
+    infer: Callable, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever a message comes from: a file that cannot be read, or a problem of the pipeline."""
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((200, 100, 3), np.uint8))
+    boxes = ["--boxes=10,5,40,70", "--boxes=20,5,50,70", "--boxes=500,5,600,70"]
+    limits = ["--max-pixels=10000", "--max-people=1"]
+    assert infer(image, tmp_path / "large.png", *boxes, *limits)[0] == 1
+    said = capsys.readouterr().err
+    assert "large.png: an image of 100x200 px has more pixels than --max-pixels, 10000" in said
+    assert "raise --max-people, 1" in said
+    assert "ignored a box that is outside the 96x72 image" in said
+
+
 def test_infer_uses_the_demo_network_by_default(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,11 +143,11 @@ ERRORS = {
     "no assets": (["picture.png", "--assets="], "--checkpoint needs --assets"),
     "field of view": (
         ["picture.png", "--fov-deg=500"],
-        "camera.assumed_fov_deg: 500.0 is not within",
+        "pear-ros: --fov-deg: 500.0 is not within",
     ),
     "score": (
         ["picture.png", "--min-score=2"],
-        "min_score: 2.0 is not within 0.0 ... 1.0",
+        "pear-ros: --min-score: 2.0 is not within 0.0 ... 1.0",
     ),
     "device": (["picture.png", "--device=tpu9"], "device 'tpu9' cannot be used"),
 }

@@ -573,6 +573,7 @@ def test_problems_are_reported(run: Run, image: Path, capfd: pytest.CaptureFixtu
     assert code == 0
     assert len(arrays["id"]) == 1
     printed = capfd.readouterr()
-    assert "ignored a detected box" in printed.err
+    assert "ignored a box that is outside the 96x72 image" in printed.err
+    assert "or the boxes if you gave them" in printed.err
     assert "bad_boxes: 1" in printed.err
     assert "people found: 1, in images: 1" in printed.out
