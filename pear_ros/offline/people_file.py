@@ -8,6 +8,7 @@ killed loses nothing, and an older output stays whole until the new one is compl
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import tempfile
 import zipfile
@@ -94,6 +95,7 @@ class _Column:
     """An array in a .npy file that grows by rows; a whole file after each of them."""
 
     def __init__(self, path: Path, like: NDArray[Any]) -> None:
+        self._path = path
         self._dtype = like.dtype
         self._shape = like.shape[1:]
         self._rows = 0
@@ -122,13 +124,15 @@ class _Column:
         self.file.flush()
 
     def _widen(self, dtype: np.dtype[Any]) -> None:
+        """Writes the rows anew; the old file stays until the new one is whole."""
         self.file.seek(0)
         old = np.load(self.file, allow_pickle=False)
+        wide = _Column(self._path.with_suffix(".wide"), old.astype(dtype))
+        with self.file, wide.file:
+            wide.append(old)
+            os.replace(wide._path, self._path)
+        self.file = self._path.open("rb+")
         self._dtype = dtype
-        self._rows = 0
-        self.file.truncate(0)
-        self._write_header()
-        self.append(old)
 
 
 def _rows(index: int, name: str, camera: Camera, people: People) -> dict[str, NDArray[Any]]:

@@ -110,6 +110,28 @@ def test_an_error_keeps_the_rows_and_the_old_file(output: Path) -> None:
     assert len(unfinished(writer.folder)["joints"]) == 2
 
 
+def test_a_full_disk_while_a_longer_name_is_written(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All names are written anew, and so could all be lost."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = PeopleWriter(output, vertices=False)
+
+    def write() -> None:
+        with writer:
+            for name in ("a", "b"):
+                writer.add(name, CAMERA, people(1))
+            monkeypatch.setattr("pear_ros.offline.people_file._Column._write_header", full)
+            writer.add("a longer name", CAMERA, people(1))
+
+    with pytest.raises(OSError, match="No space"):
+        write()
+    assert unfinished(writer.folder)["image_names"].tolist() == ["a", "b"]
+
+
 def test_an_error_before_the_first_image_leaves_nothing(output: Path) -> None:
     with pytest.raises(RuntimeError), PeopleWriter(output, vertices=True):
         raise RuntimeError
