@@ -59,7 +59,11 @@ def distorted(slopes: Array, lens: Lens | Array) -> Array:
 
 
 def undistorted(points: Array, lens: Lens | Array) -> Array:
-    """The inverse of `distorted`, by Newton's method."""
+    """The inverse of `distorted`, by Newton's method.
+
+    Far outside of the image, about twice its size, it may find no ray of a lens whose slope changes
+    several times, such as a webcam's with large k2 and k3.
+    """
     rows = _rows(lens)
     angle = np.hypot(points[..., 0], points[..., 1])
     # Exact for a fisheye without coefficients.
@@ -153,7 +157,7 @@ def limit(lens: Lens) -> float:
         with np.errstate(divide="ignore", invalid="ignore"):
             bent = radii * _radial(squared, k[0], k[1], k[4]) / below
             is_good = (np.gradient(bent, radii) > LEAST_SLOPE) & (below > 0)
-    return float(radii[np.argmin(is_good) - 1] if not is_good.all() else radii[-1])
+    return float(radii[-1] if is_good.all() else radii[max(int(np.argmin(is_good)) - 1, 0)])
 
 
 def lens_rows(cameras: Sequence[Camera]) -> Tensor | None:

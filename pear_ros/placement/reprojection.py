@@ -66,14 +66,7 @@ def place_in_camera(
     return _place_on_cpu(joints, camera_t, crop_xywh, intrinsics, lenses)
 
 
-def _place(
-    joints: Tensor,
-    camera_t: Tensor,
-    crop_xywh: Tensor,
-    intrinsics: Tensor,
-    lenses: Tensor | None = None,
-) -> Tensor:
-    assert lenses is None
+def _place(joints: Tensor, camera_t: Tensor, crop_xywh: Tensor, intrinsics: Tensor) -> Tensor:
     focal, centre = intrinsics[:, None, :2], intrinsics[:, None, 2:]  # (N, 1, 2) px
     xy, z = joints[..., :2], joints[..., 2:]
 

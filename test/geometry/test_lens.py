@@ -79,6 +79,14 @@ def test_a_strong_barrel_is_continued_from_where_it_folds_back() -> None:
     assert limit(Lens()) == pytest.approx(math.tan(math.radians(MOST_DEG)))
 
 
+def test_a_lens_that_folds_back_at_its_axis_is_a_pinhole() -> None:
+    lens = Lens(coefficients=(-1e8, *[0.0] * 7))
+    slopes = np.random.default_rng(1).normal(0, 1, (50, 2))
+    assert limit(lens) == 0
+    np.testing.assert_allclose(distorted(slopes, lens), slopes)
+    np.testing.assert_allclose(undistorted(slopes, lens), slopes)
+
+
 def test_the_axis_stays() -> None:
     for name in LENSES:
         lens, _ = lens_and_slopes(name)
