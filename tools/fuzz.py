@@ -263,6 +263,7 @@ def c_code(folder: Path) -> Try:
     import numpy as np
     import torch
 
+    from pear_ros.geometry.lens import ROW as LENS_ROW
     from pear_ros.images.crop import cut_crop
     from pear_ros.people import NUM_JOINTS, Camera
     from pear_ros.placement.reprojection import place_in_camera
@@ -291,6 +292,7 @@ def c_code(folder: Path) -> Try:
             people = random.randrange(4)
             rows = [numbers((people, n), scale) for n, scale in ((3, 3.0), (4, 100.0), (4, 400.0))]
             joints = numbers((people, NUM_JOINTS, 3), 0.5)
+            rows += [numbers((people, LENS_ROW), 0.3)] * random.randrange(2)
             place_in_camera(*(torch.from_numpy(x) for x in (joints, *rows)))
         else:
             people, count = random.randrange(3), random.randrange(3, 40)
@@ -314,7 +316,8 @@ def input_of(seed: int, number: int) -> Random:
 def child(kind: str, seed: int, first: int, last: int, pipe: Connection) -> None:
     """Tries inputs and sends the `Result` of each, after one that says "start"."""
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
-        os.dup2(quiet.fileno(), 2) if not os.environ.get("ASAN_OPTIONS") else None
+        if not os.environ.get("ASAN_OPTIONS"):  # a sanitizer says there what it found
+            os.dup2(quiet.fileno(), 2)
         attempt = FUZZERS[kind](Path(folder))
         pid = getattr(attempt, "pid", os.getpid())
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak so far is forgotten
@@ -338,7 +341,7 @@ def outcome(attempt: Try, seed: int, number: int) -> tuple[str, str]:
         if "\n" in str(error):
             return "error", f"more than one line: {str(error)[:300]}"
         return "refused", ""
-    except Exception:
+    except Exception:  # whatever a reader raises is what the fuzzer looks for
         return "error", traceback.format_exc(limit=-3)
     return "accepted", ""
 
