@@ -454,7 +454,7 @@ MUTATIONS = (
         "test/test_problems.py",
     ),
     Mutation(
-        "pear_ros/config.py",
+        "pear_ros/config/setting.py",
         "bounds[0] <= value",
         "bounds[0] < value",
         "test/test_config.py",

@@ -1,4 +1,4 @@
-"""Imports point down, only ros/ imports ROS, and the top of the package has five files.
+"""Imports point down, only ros/ imports ROS, and the top of the package has four files.
 
 docs/design.md has the table of folders; these tests compare the source with it.
 """
@@ -82,10 +82,10 @@ def test_only_ros_imports_ros(path: Path) -> None:
     assert not ros or name_of(path) == "ros"
 
 
-def test_five_files_are_at_the_top() -> None:
+def test_four_files_are_at_the_top() -> None:
     top = {path.name for path in PACKAGE.glob("*.py")}
-    five = {"pipeline.py", "people.py", "config.py", "errors.py", "problems.py"}
-    assert top == five | {"__init__.py"}
+    four = {"pipeline.py", "people.py", "errors.py", "problems.py"}
+    assert top == four | {"__init__.py"}
 
 
 def test_the_source_has_no_folder_that_the_build_generates() -> None:
@@ -96,9 +96,12 @@ def test_the_source_has_no_folder_that_the_build_generates() -> None:
     "folder", sorted({path.parent for path in FILES} - {PACKAGE}), ids=lambda path: path.name
 )
 def test_each_folder_names_its_files(folder: Path) -> None:
-    """`__init__.py` contains only a docstring, with a line for each file."""
+    """`__init__.py` contains only a docstring, with a line for each file.
+
+    That of `config` also hands its names on.
+    """
     tree = ast.parse((folder / "__init__.py").read_text())
-    assert len(tree.body) == 1
+    assert len(tree.body) == 1 or folder.name == "config"
     named = re.findall(r"^(\w+\.py) ", ast.get_docstring(tree) or "", re.MULTILINE)
     assert sorted(named) == sorted(
         path.name for path in folder.glob("*.py") if not path.name.startswith("__")

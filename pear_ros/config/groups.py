@@ -1,96 +1,16 @@
-"""All settings, each defined once; ROS parameters, YAML, options and docs are derived from them.
-
-A setting has the same name in all of them: `group.field`, for example `detection.min_score`.
-"""
+"""The settings of each group, `group.field`, for example `detection.min_score`."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from pear_ros.config.setting import Checked, setting
 from pear_ros.errors import SettingError
 
 DETECTORS = ("nanodet", "topic", "full_frame", "onnx")
 FAMILIES = ("auto", "yolox", "rtdetr", "rfdetr")  # of detectors that are ONNX files
-
-Value = str | bool | int | float | tuple[str, ...]
-
-
-def setting(
-    default: Value,
-    doc: str,
-    *,
-    unit: str = "",
-    bounds: tuple[float, float] | None = None,
-    choices: tuple[str, ...] = (),
-    live: bool = False,
-) -> Any:
-    """A dataclass field with its description; `live`: may change while the node is configured."""
-    metadata = {"doc": doc, "unit": unit, "bounds": bounds, "choices": choices, "live": live}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-class Checked:
-    """Base class of the settings dataclasses.
-
-    Raises:
-        SettingError: If a field has a bad value.
-    """
-
-    group: ClassVar[str] = ""  # first part of the settings' names
-
-    def __post_init__(self) -> None:
-        for name, field in settings(type(self)).items():
-            check(f"{self.group}.{name}" if self.group else name, field, value_of(self, name))
-
-
-def settings(kind: type[Checked]) -> dict[str, dataclasses.Field[Any]]:
-    """Returns the dataclass fields of all settings by name, `group.field` for those in a group."""
-    found: dict[str, dataclasses.Field[Any]] = {}
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if isinstance(field.default, Checked):
-            group = dataclasses.fields(field.default)  # type: ignore[arg-type]
-            found |= {f"{field.name}.{inner.name}": inner for inner in group}
-        else:
-            found[field.name] = field
-    return found
-
-
-def value_of(config: Checked, name: str) -> Any:
-    """Returns the value of the setting `name`.
-
-    Raises:
-        AttributeError: If there is no such setting.
-    """
-    value: Any = config
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def check(name: str, field: dataclasses.Field[Any], value: Value) -> None:
-    """Checks the type, choices and bounds of a setting's value.
-
-    Raises:
-        SettingError: If `value` is not valid.
-    """
-    kind = type(field.default)
-    if type(value) is not kind:
-        raise SettingError(f"{name}: {value!r} is not of type {kind.__name__}")
-    choices, bounds = field.metadata["choices"], field.metadata["bounds"]
-    if choices and value not in choices:
-        raise SettingError(f"{name}: {value!r} is not one of {', '.join(choices)}")
-    if bounds is not None:
-        assert isinstance(value, int | float)
-        if not (math.isfinite(value) and bounds[0] <= value <= bounds[1]):
-            raise SettingError(
-                f"{name}: {value} is not within {bounds[0]} ... {bounds[1]}"
-                + (f" {field.metadata['unit']}" if field.metadata["unit"] else "")
-            )
 
 
 @dataclass(frozen=True)
@@ -337,64 +257,3 @@ class VisualizationSettings(Checked):
         bounds=(0.1, 1000.0),
         live=True,
     )
-
-
-@dataclass(frozen=True)
-class Config(Checked):
-    """Settings of the node and of the command line."""
-
-    network: NetworkSettings = NetworkSettings()
-    body: BodySettings = BodySettings()
-    camera: CameraSettings = CameraSettings()
-    detection: DetectionSettings = DetectionSettings()
-    tracking: TrackingSettings = TrackingSettings()
-    smoothing: SmoothingSettings = SmoothingSettings()
-    visualization: VisualizationSettings = VisualizationSettings()
-    autostart: bool = setting(True, "configure and activate when the node starts")
-
-    @staticmethod
-    def of(values: Mapping[str, Any]) -> Config:
-        """Returns the defaults with the named settings ("detection.min_score": 0.4) replaced.
-
-        Raises:
-            SettingError: If a name is unknown or a value is bad.
-        """
-        return Config().replaced(values)
-
-    def replaced(self, values: Mapping[str, Any]) -> Config:
-        """Returns a copy with the named settings replaced.
-
-        Raises:
-            SettingError: If a name is unknown or a value is bad.
-        """
-        changes: dict[str, Any] = {}
-        by_group: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            if name not in settings(Config):
-                raise SettingError(f"{name} is not a setting")
-            group, _, field = name.rpartition(".")
-            (by_group.setdefault(group, {}) if group else changes)[field] = value
-        for group, fields in by_group.items():
-            changes[group] = dataclasses.replace(getattr(self, group), **fields)
-        return dataclasses.replace(self, **changes)
-
-
-@dataclass(frozen=True)
-class SyntheticCameraConfig(Checked):
-    """Settings of the synthetic camera."""
-
-    people: int = setting(2, "how many people move in front of the camera", bounds=(1, 8))
-    repertoire: str = setting(
-        "held_out",
-        "what the people do; held_out: motions that the demo's network was not trained on",
-        choices=("training", "held_out"),
-    )
-    seed: int = setting(2, "random seed of people, room and light", bounds=(0, 2**31 - 1))
-    rate_hz: float = setting(10.0, "images per second", unit="Hz", bounds=(0.1, 120.0))
-    width: int = setting(640, "image width", unit="px", bounds=(64, 3840))
-    height: int = setting(480, "image height", unit="px", bounds=(64, 2160))
-    assets: str = setting("", "body model file; empty: the stand-in body installed with pear_ros")
-    duration_s: float = setting(
-        0.0, "stop after this time; 0: run until interrupted", unit="s", bounds=(0.0, 86400.0)
-    )
-    wait_for_subscriber: bool = setting(False, "start when a node subscribes to `image`")
