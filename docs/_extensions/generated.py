@@ -277,7 +277,12 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "messages": messages,
     "commands": commands,
 }
-SOURCES = ("pear_ros/config/*.py", "pear_ros/cli/*.py", "msg/*.msg", "docs/_extensions/generated.py")
+SOURCES = (
+    "pear_ros/config/*.py",
+    "pear_ros/cli/*.py",
+    "msg/*.msg",
+    "docs/_extensions/generated.py",
+)
 
 
 def setup(app: Any) -> dict[str, Any]:
