@@ -37,6 +37,8 @@ JOINT_NAMES: tuple[str, ...] = (
 JOINT: dict[str, int] = {name: i for i, name in enumerate(JOINT_NAMES)}
 NUM_JOINTS = len(JOINT_NAMES)
 NUM_BODY_JOINTS = JOINT["left_index1"]  # 25; the finger joints follow
+DISTANCE_SOURCES = ("image", "height", "ground", "depth")
+"""Where a person's distance comes from, mainly; see docs/placement.md."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Frame:
     is_still: bool = False  # a picture of its own: no other image of this source follows
     # (H, W) m along the optical axis, registered to `image`; 0 or not finite: not measured.
     depth_m: FloatArray | None = None
+    # (4, 4) pose of the camera in a frame that stands still, such as odom; None: not known.
+    world_from_optical: NDArray[np.float64] | None = None
+    # (4,) the floor, optical: unit normal upwards and offset, m; normal @ point + offset is the
+    # height above the floor. None: not known.
+    floor: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,13 @@ class People:
     age_s: FloatArray  # (N,) s, since the person was seen first
     plausibility: FloatArray  # (N,) of the last estimate, 0 to 1
     shape_confidence: FloatArray  # (N,) of `betas` and `flame_betas`, 0 to 1
+    # Optical axes; relative to the world if `Frame.world_from_optical` is known, else the camera.
+    velocity: FloatArray  # (N, 3) m/s, of the pelvis
+    joint_velocity: FloatArray  # (N, 55, 3) m/s
+    contact: FloatArray  # (N, 2) probability that the left and the right foot stand on the floor
+    covariance: FloatArray  # (N, 3, 3) m^2, optical, of the pelvis's position
+    joint_sigma_m: FloatArray  # (N, 55) standard deviation of each joint's position along an axis
+    distance_source: tuple[str, ...]  # N of DISTANCE_SOURCES
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -156,17 +170,47 @@ class People:
             age_s=self.age_s[rows],
             plausibility=self.plausibility[rows],
             shape_confidence=self.shape_confidence[rows],
+            velocity=self.velocity[rows],
+            joint_velocity=self.joint_velocity[rows],
+            contact=self.contact[rows],
+            covariance=self.covariance[rows],
+            joint_sigma_m=self.joint_sigma_m[rows],
+            distance_source=tuple(self.distance_source[row] for row in rows),
         )
 
 
 def seen_now(count: int) -> dict[str, Any]:
-    """The fields of `People` about tracking, for N people who are known exactly in this image."""
+    """The fields of `People` about tracking and accuracy, for N people who are known exactly.
+
+    They stand still.
+    """
     return {
         "visible": (True,) * count,
         "age_s": np.zeros(count, np.float32),
         "plausibility": np.ones(count, np.float32),
         "shape_confidence": np.ones(count, np.float32),
+        "velocity": np.zeros((count, 3), np.float32),
+        "joint_velocity": np.zeros((count, NUM_JOINTS, 3), np.float32),
+        "contact": np.zeros((count, 2), np.float32),
+        "covariance": np.zeros((count, 3, 3), np.float32),
+        "joint_sigma_m": np.zeros((count, NUM_JOINTS), np.float32),
+        "distance_source": ("image",) * count,
     }
+
+
+def unknown_motion(count: int) -> dict[str, Any]:
+    """The fields of `People` about motion and accuracy, for N people of whom they are not known."""
+    shapes = {
+        "velocity": (count, 3),
+        "joint_velocity": (count, NUM_JOINTS, 3),
+        "contact": (count, 2),
+        "covariance": (count, 3, 3),
+        "joint_sigma_m": (count, NUM_JOINTS),
+    }
+    unknown: dict[str, Any] = {
+        name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()
+    }
+    return unknown | {"distance_source": ("image",) * count}
 
 
 def neutral_parameters(count: int) -> EhmParameters:

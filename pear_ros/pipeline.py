@@ -36,6 +36,7 @@ from pear_ros.people import (
     People,
     join,
     map_tensors,
+    unknown_motion,
 )
 from pear_ros.placement.depth import measured_distance
 from pear_ros.problems import Problems
@@ -267,6 +268,7 @@ class Pipeline:
                     age_s=people.age_s,
                     plausibility=people.plausibility,
                     shape_confidence=people.shape_confidence,
+                    **unknown_motion(len(people)),
                 )
             )
         return everyone

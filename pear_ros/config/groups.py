@@ -82,6 +82,25 @@ class CameraSettings(Checked):
         bounds=(0.0, 60.0),
     )
 
+    depth: str = setting(
+        "none",
+        "depth image that is registered to the camera's image; none: there is none; raw: "
+        "sensor_msgs/Image on `depth`; compressed: CompressedImage on `depth/compressedDepth`",
+        choices=("none", "raw", "compressed"),
+    )
+    depth_tolerance_s: float = setting(
+        0.02,
+        "largest difference between the stamps of an image and of its depth image",
+        unit="s",
+        bounds=(0.0, 1.0),
+    )
+    depth_timeout_s: float = setting(
+        0.1,
+        "how long an image waits for its depth image before it is processed without",
+        unit="s",
+        bounds=(0.0, 10.0),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.names:
@@ -243,6 +262,38 @@ class SmoothingSettings(Checked):
         True,
         "true: a person's body shape is the mean of all images so far; false: as estimated in each "
         "image",
+    )
+
+
+@dataclass(frozen=True)
+class PlacementSettings(Checked):
+    group: ClassVar[str] = "placement"
+
+    output_frame: str = setting(
+        "",
+        "TF frame in which people are published and followed, one that stands still, such as odom "
+        "or map; empty: the camera's frame",
+    )
+    ground_frame: str = setting(
+        "",
+        "TF frame whose xy plane is the floor, such as base_footprint; then the feet of people who "
+        "stand tell their distance; empty: the floor is not known",
+    )
+    tf_timeout_s: float = setting(
+        0.1,
+        "how long an image waits for its transforms before people are published in the camera's "
+        "frame",
+        unit="s",
+        bounds=(0.0, 10.0),
+    )
+    body_height_m: float = setting(
+        0.0,
+        "height of the people if it is known and the same for all; 0: not known",
+        unit="m",
+        bounds=(0.0, 2.5),
+    )
+    foot_locking: bool = setting(
+        False, "true: a foot that stands on the floor stays where it is, and the body follows"
     )
 
 

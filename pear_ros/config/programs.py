@@ -12,6 +12,7 @@ from pear_ros.config.groups import (
     CameraSettings,
     DetectionSettings,
     NetworkSettings,
+    PlacementSettings,
     SmoothingSettings,
     TrackingSettings,
     VisualizationSettings,
@@ -30,6 +31,7 @@ class Config(Checked):
     detection: DetectionSettings = DetectionSettings()
     tracking: TrackingSettings = TrackingSettings()
     smoothing: SmoothingSettings = SmoothingSettings()
+    placement: PlacementSettings = PlacementSettings()
     visualization: VisualizationSettings = VisualizationSettings()
     autostart: bool = setting(True, "configure and activate when the node starts")
 

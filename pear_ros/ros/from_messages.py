@@ -17,7 +17,7 @@ from pear_ros.geometry.rotation import matrix_from_axis_angle
 from pear_ros.images.decode import rgb_from_raw
 from pear_ros.images.encoded import rgb_from_compressed
 from pear_ros.images.size import DEFAULT_MAX_PIXELS, require_size
-from pear_ros.people import Boxes, Camera, EhmParameters, ImageArray, People
+from pear_ros.people import Boxes, Camera, EhmParameters, ImageArray, People, unknown_motion
 from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
 
 
@@ -161,4 +161,5 @@ def people_from_message(
         age_s=np.array([human.age for human in humans], np.float32),
         plausibility=np.array([human.plausibility for human in humans], np.float32),
         shape_confidence=np.array([human.shape_confidence for human in humans], np.float32),
+        **unknown_motion(count),
     )
