@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import Bodies, BodyModel
-from pear_ros.body.surface_points import SurfacePoints
+from pear_ros.body.measures import BodyMeasures
 from pear_ros.config import Config, value_of
 from pear_ros.detection.cadence import Cadence, Expected
 from pear_ros.detection.detector import Detector, make_detector
 from pear_ros.errors import SettingError
 from pear_ros.estimation.crop_cameras import CropCameras
+from pear_ros.estimation.distances import measured
 from pear_ros.estimation.estimator import Estimates, OnStage, ignore_stages
 from pear_ros.estimation.factory import make_estimator
 from pear_ros.estimation.plausibility import plausibility
@@ -28,7 +29,6 @@ from pear_ros.network.engine import choose_network
 from pear_ros.network.network import Network
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import (
-    JOINT,
     Boxes,
     EhmParameters,
     FloatArray,
@@ -38,9 +38,10 @@ from pear_ros.people import (
     map_tensors,
     unknown_motion,
 )
-from pear_ros.placement.depth import measured_distance
+from pear_ros.placement.uncertainty import covariances, joint_sigmas
 from pear_ros.problems import Problems
 from pear_ros.system.device import choose_device, choose_dtype
+from pear_ros.tracking.body_size import Measured
 from pear_ros.tracking.follower import Estimated, FollowedPeople, Follower
 
 
@@ -55,9 +56,9 @@ class Pipeline:
         config: Config,
         problems: Problems,
         on_stage: OnStage = ignore_stages,
-        surface: SurfacePoints | None = None,  # needed for frames with depth images
+        measures: BodyMeasures | None = None,  # needed for frames with floor or depth images
     ) -> None:
-        self._surface = surface
+        self._measures = measures
         self.config = config  # may be replaced between steps
         self.body_model = body_model
         self.network = network
@@ -82,14 +83,16 @@ class Pipeline:
         boxes, is_detected = self._detect(frames)  # N boxes in total
         squares = squares_of(frames, boxes)  # (N, 4) px, the crops that the network sees
         estimates = self._estimate(frames, squares)  # network, joints, placement
-        estimates = self._with_depth(frames, squares, estimates)
         self._on_stage("track")
+        distances = measured(
+            frames, squares, estimates, self._measures, self.config.placement
+        )  # from floor and depth images
         usable, scores = self._usable(frames, squares, estimates)  # (N,), (N,)
         followed = [
             self._followers[frame.source](people, frame.camera, _size(frame), frame.stamp_s)
             for frame, people in zip(
                 frames,
-                _by_frame(boxes, squares, estimates, usable, scores, is_detected),
+                _by_frame(boxes, squares, estimates, distances, usable, scores, is_detected),
                 strict=True,
             )
         ]  # M people in total
@@ -163,31 +166,12 @@ class Pipeline:
             if frame.is_still:
                 settings = replace(settings, confirm_score=0.0)
             self._followers[frame.source] = Follower(
-                f"{self._id_prefix}{camera}p", settings, self.config.smoothing
+                f"{self._id_prefix}{camera}p",
+                settings,
+                self.config.smoothing,
+                self.config.placement,
             )
         return self._followers[frame.source]
-
-    def _with_depth(
-        self, frames: Sequence[Frame], squares: Squares, estimates: Estimates
-    ) -> Estimates:
-        """Corrects the distances of people in frames with depth images."""
-        translation = estimates.translation.numpy().copy()  # (N, 3) m
-        for i, frame in enumerate(frames):
-            rows = squares.frame_index == i
-            if frame.depth_m is None or not rows.any():
-                continue
-            assert self._surface is not None, "frames with depth images need `surface`"
-            joints, rotations = (
-                values.numpy()[rows]
-                for values in (estimates.bodies.joints, estimates.bodies.rotations)
-            )
-            skin = self._surface(joints, rotations)
-            pelvis = joints[:, JOINT["pelvis"]]
-            measured = measured_distance(
-                *skin, pelvis, translation[rows], frame.depth_m, frame.camera
-            )
-            translation[rows] = measured.translation
-        return replace(estimates, translation=torch.from_numpy(translation))
 
     def _usable(
         self, frames: Sequence[Frame], squares: Squares, estimates: Estimates
@@ -253,25 +237,39 @@ class Pipeline:
         everyone = []
         for frame, people, end in zip(frames, followed, ends, strict=True):
             posed = map_tensors(bodies, lambda rows, p=people, e=end: rows[e - len(p) : e])  # type: ignore[misc]
-            everyone.append(
-                People(
-                    ids=people.ids,
-                    boxes=people.boxes,
-                    crop_xywh=people.crop_xywh,
-                    parameters=people.parameters,
-                    translation=people.translation,
-                    joints=posed.joints.numpy(),
-                    rotations=posed.rotations.numpy(),
-                    vertices=None if posed.vertices is None else posed.vertices.numpy(),
-                    is_metric=frame.camera.is_metric,
-                    visible=people.visible,
-                    age_s=people.age_s,
-                    plausibility=people.plausibility,
-                    shape_confidence=people.shape_confidence,
-                    **unknown_motion(len(people)),
-                )
-            )
+            everyone.append(self._people(frame, people, posed))
         return everyone
+
+    def _people(self, frame: Frame, people: FollowedPeople, posed: Bodies) -> People:
+        """The M people of a frame with their posed bodies."""
+        placement = self.config.placement
+        position = (people.translation + posed.joints.numpy()[:, 0]).astype(np.float64)  # (M, 3) m
+        covariance = people.spread + covariances(
+            position, people.distance_sigma.astype(np.float64), placement.lateral_sigma
+        )
+        return People(
+            ids=people.ids,
+            boxes=people.boxes,
+            crop_xywh=people.crop_xywh,
+            parameters=people.parameters,
+            translation=people.translation,
+            joints=posed.joints.numpy(),
+            rotations=posed.rotations.numpy(),
+            vertices=None if posed.vertices is None else posed.vertices.numpy(),
+            is_metric=frame.camera.is_metric,
+            visible=people.visible,
+            age_s=people.age_s,
+            plausibility=people.plausibility,
+            shape_confidence=people.shape_confidence,
+            **unknown_motion(len(people))
+            | {
+                "covariance": covariance.astype(np.float32),
+                "joint_sigma_m": joint_sigmas(covariance, placement.joint_sigma_scale).astype(
+                    np.float32
+                ),
+                "distance_source": people.distance_source,
+            },
+        )
 
 
 def load_pipeline(
@@ -307,12 +305,12 @@ def load_pipeline(
     dtype = choose_dtype(config.network.dtype, device)
     detector = make_detector(config.detection, device, dtype)
     assets = load_assets(Path(config.body.assets))
-    body_model, surface = BodyModel(assets, device), SurfacePoints(assets)
+    body_model, measures = BodyModel(assets, device), BodyMeasures(assets)
     sizes = NetworkConfig.from_json(Path(config.network.config)) if config.network.config else None
     network = load_network(Path(config.network.checkpoint), sizes, device, dtype)
     chosen = replace_network(choose_network(network, config, problems))
     del network  # if an engine replaces it, frees its memory before CUDA graphs are recorded
-    return Pipeline(chosen, body_model, detector, config, problems, on_stage, surface)
+    return Pipeline(chosen, body_model, detector, config, problems, on_stage, measures)
 
 
 def _size(frame: Frame) -> tuple[int, int]:
@@ -325,6 +323,7 @@ def _by_frame(
     boxes: Sequence[Boxes],
     squares: Squares,
     estimates: Estimates,
+    distances: Measured,
     usable: NDArray[np.bool_],
     scores: FloatArray,
     is_detected: Sequence[bool],
@@ -343,6 +342,7 @@ def _by_frame(
                 joints=estimates.bodies.joints.numpy()[rows],
                 plausibility=scores[rows],
                 is_detected=detected,
+                measured=distances[rows],
             )
         )
     return people

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import BodyModel
-from pear_ros.config import Config, SmoothingSettings, TrackingSettings
+from pear_ros.config import Config, PlacementSettings, SmoothingSettings, TrackingSettings
 from pear_ros.estimation.estimator import Estimator
 from pear_ros.evaluation.smoothing import NO_SMOOTHING, jitter, lag_ms, record
 from pear_ros.evaluation.tracking import (
@@ -49,6 +49,7 @@ from pear_ros.problems import Problems
 from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.installed import shared_file
+from pear_ros.tracking.body_size import Measured
 from pear_ros.tracking.follower import Estimated, Follower
 from pear_ros.tracking.tracker import Sightings, Tracker
 
@@ -271,7 +272,7 @@ def measure_time(people: int = 50) -> float:
     parameters = neutral_parameters(people)
     place = random.uniform((-6, 0, 4), (6, 0, 20), (people, 3)).astype(np.float32)
     joints = random.normal(0, 0.4, (people, 55, 3)).astype(np.float32)
-    follower = Follower("p", TrackingSettings(), SmoothingSettings())
+    follower = Follower("p", TrackingSettings(), SmoothingSettings(), PlacementSettings())
     times_ms = []
     for i in range(60):
         moved = place + random.normal(0, 0.02, (people, 3)).astype(np.float32)
@@ -281,7 +282,13 @@ def measure_time(people: int = 50) -> float:
             np.concatenate((centre - half, centre + half), 1), np.ones(people, np.float32)
         )
         estimated = Estimated(
-            boxes, parameters, moved, joints, np.ones(people, np.float32), is_detected=True
+            boxes,
+            parameters,
+            moved,
+            joints,
+            np.ones(people, np.float32),
+            is_detected=True,
+            measured=Measured.from_image(np.full(people, 1.7)),
         )
         began_s = time.process_time()
         follower(estimated, CAMERA, (HEIGHT, WIDTH), i / 15)

@@ -7,4 +7,6 @@ shape_cache.py    body shapes of tracked people, kept between frames
 frames.py         coordinate frames of body, head and hands
 landmarks.py      the points that keypoint detectors mark, in COCO-WholeBody's order
 surface_points.py points on the skin that are cheap to pose
+stature.py        how tall a body is
+measures.py       height, soles and skin, to find the distance
 """

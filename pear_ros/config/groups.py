@@ -292,6 +292,38 @@ class PlacementSettings(Checked):
         unit="m",
         bounds=(0.0, 2.5),
     )
+    size_sigma: float = setting(
+        0.045,
+        "relative standard deviation of the height of a person as the network estimates it; this "
+        "and the next ones state the errors, `pear-ros evaluate --placement` measures them",
+        bounds=(0.001, 1.0),
+    )
+    image_sigma: float = setting(
+        0.012,
+        "relative standard deviation of the distance from the image if the height were known",
+        bounds=(0.001, 1.0),
+    )
+    lateral_sigma: float = setting(
+        0.003,
+        "standard deviation of positions across the ray from the camera, relative to the distance",
+        bounds=(0.0001, 1.0),
+    )
+    ground_sigma_deg: float = setting(
+        0.4,
+        "standard deviation of the angle between the ray to a foot and the floor",
+        unit="deg",
+        bounds=(0.01, 20.0),
+    )
+    depth_sigma: float = setting(
+        0.008,
+        "relative standard deviation of distances from depth images that many pixels share",
+        bounds=(0.001, 1.0),
+    )
+    joint_sigma_scale: float = setting(
+        1.0,
+        "factor for the standard deviations of joints relative to the pelvis",
+        bounds=(0.01, 100.0),
+    )
     foot_locking: bool = setting(
         False, "true: a foot that stands on the floor stays where it is, and the body follows"
     )

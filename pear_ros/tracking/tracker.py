@@ -96,6 +96,7 @@ class Followed:
     scores: FloatArray  # (M,) of the last detections
     xyxy: FloatArray  # (M, 4) px, the expected box where there is no sighting
     age_s: FloatArray  # (M,) time since the first sighting
+    covariance: Array  # (M, 3, 3) m^2, of the expected positions
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,7 @@ class Tracker:
             scores=reported.score,
             xyxy=reported.xyxy,
             age_s=(stamp_s - reported.first_s).astype(np.float32),
+            covariance=reported.motion.covariance[:, :3, :3],
         )
 
 

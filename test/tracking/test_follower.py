@@ -9,9 +9,10 @@ import pytest
 import torch
 from samples import random_parameters
 
-from pear_ros.config import SmoothingSettings, TrackingSettings
+from pear_ros.config import PlacementSettings, SmoothingSettings, TrackingSettings
 from pear_ros.geometry.boxes import square_boxes
 from pear_ros.people import Boxes, Camera, EhmParameters
+from pear_ros.tracking.body_size import Measured
 from pear_ros.tracking.follower import Estimated, FollowedPeople, Follower
 
 CAMERA = Camera(600, 600, 320, 240)
@@ -43,6 +44,7 @@ def estimated(*lefts: float, plausibility: float = 0.9, score: float = 0.95) -> 
         joints=joints.astype(np.float32),
         plausibility=np.full(count, plausibility, np.float32),
         is_detected=True,
+        measured=Measured.from_image(np.full(count, 1.7)),
     )
 
 
@@ -50,7 +52,7 @@ def follow(
     images: list[Estimated], smoothing: SmoothingSettings = NOT_SMOOTHED
 ) -> tuple[Follower, FollowedPeople]:
     """Returns the follower after some images, and the people of the last."""
-    follower = Follower("p", TRACKING, smoothing)
+    follower = Follower("p", TRACKING, smoothing, PlacementSettings())
     for i, image in enumerate(images):
         people = follower(image, CAMERA, SIZE, i * PERIOD_S)
     return follower, people
@@ -138,7 +140,7 @@ def test_people_are_smoothed() -> None:
     images = [estimated(x) for x in random.normal(0, 0.02, 60)]
     lefts = {}
     for name, smoothing in (("smooth", SmoothingSettings()), ("not", NOT_SMOOTHED)):
-        follower = Follower("p", TRACKING, smoothing)
+        follower = Follower("p", TRACKING, smoothing, PlacementSettings())
         lefts[name] = [
             follower(image, CAMERA, SIZE, i / 30).translation[0, 0]
             for i, image in enumerate(images)

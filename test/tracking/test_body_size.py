@@ -1,0 +1,128 @@
+"""The height of followed people, and the distances that follow from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pear_ros.config import PlacementSettings
+from pear_ros.people import DISTANCE_SOURCES
+from pear_ros.tracking.body_size import BodySizes, Distances, Measured
+
+SETTINGS = PlacementSettings()
+TRUE_M = 1.80
+SIGHTINGS = 30
+
+
+def measured(
+    height_m: float, ground: float | None = None, depth: float | None = None, sigma: float = 0.02
+) -> Measured:
+    """One person; `ground` and `depth` are measured distances over that of the estimated body."""
+    ratios = [1.0 if ratio is None else ratio for ratio in (ground, depth)]
+    sigmas = [np.inf if ratio is None else sigma for ratio in (ground, depth)]
+    return Measured(np.array([height_m]), np.log([ratios]), np.array([sigmas]))
+
+
+def seen(sizes: BodySizes, *sightings: Measured) -> list[Distances]:
+    return [sizes(("p1",), sighting) for sighting in sightings]
+
+
+def source(distances: Distances) -> str:
+    return DISTANCE_SOURCES[distances.source[0]]
+
+
+def test_one_image_alone_keeps_the_estimate() -> None:
+    (found,) = seen(BodySizes(SETTINGS, averages=True), measured(1.7))
+    assert found.factor[0] == pytest.approx(1)
+    assert found.sigma[0] == pytest.approx(np.hypot(SETTINGS.size_sigma, SETTINGS.image_sigma))
+    assert source(found) == "image"
+
+
+def test_a_height_that_flickers_does_not_move_the_person() -> None:
+    """The estimated body is 10 % taller in every other image, and as much farther away."""
+    heights = [1.6, 1.76] * 20
+    found = seen(BodySizes(SETTINGS, averages=True), *map(measured, heights))
+    distances = [height * d.factor[0] for height, d in zip(heights, found, strict=True)]
+    assert np.ptp(distances[-10:]) < 0.02 * np.mean(distances)
+    apart = seen(BodySizes(SETTINGS, averages=False), *map(measured, heights))
+    assert all(d.factor[0] == pytest.approx(1) for d in apart)
+
+
+def test_a_known_height_sets_the_distance() -> None:
+    sizes = BodySizes(PlacementSettings(body_height_m=TRUE_M), averages=True)
+    (found,) = seen(sizes, measured(1.7))
+    assert found.factor[0] == pytest.approx(TRUE_M / 1.7)
+    assert found.sigma[0] < 0.02
+    assert source(found) == "height"
+
+
+@pytest.mark.parametrize("kind", ["ground", "depth"])
+def test_a_measured_distance_corrects_the_image(kind: str) -> None:
+    found = seen(BodySizes(SETTINGS, averages=True), measured(1.7, **{kind: 1.06}, sigma=0.001))
+    assert found[0].factor[0] == pytest.approx(1.06, abs=0.002)
+    assert source(found[0]) == kind
+
+
+def test_what_was_learned_stays_when_the_depth_image_ends() -> None:
+    ratio = TRUE_M / 1.7
+    sizes = BodySizes(SETTINGS, averages=True)
+    seen(sizes, *[measured(1.7, depth=ratio, sigma=0.02)] * SIGHTINGS)
+    (alone,) = seen(sizes, measured(1.75))
+    assert 1.75 * alone.factor[0] == pytest.approx(TRUE_M, rel=0.01)
+    assert alone.sigma[0] < 0.5 * SETTINGS.size_sigma
+    # A new person has learned nothing.
+    assert sizes(("p2",), measured(1.7)).factor[0] == pytest.approx(1)
+
+
+def test_people_on_a_table_do_not_stand_on_the_floor() -> None:
+    (found,) = seen(BodySizes(SETTINGS, averages=True), measured(1.7, ground=1.5))
+    assert found.factor[0] == pytest.approx(1)
+    assert source(found) == "image"
+
+
+def test_a_child_is_placed_by_depth() -> None:
+    """The network takes it for an adult who is farther away."""
+    found = seen(BodySizes(SETTINGS, averages=True), *[measured(1.7, depth=0.65, sigma=0.01)] * 5)
+    assert found[-1].factor[0] == pytest.approx(0.65, rel=0.01)
+
+
+def test_stated_errors_hold() -> None:
+    """Errors drawn from the stated distributions are inside of 90 % intervals in 90 %."""
+    random = np.random.default_rng(1)
+    inside, count = {"image": 0, "ground": 0, "depth": 0}, 2000
+    for kind in inside:
+        true_m = 1.7 * np.exp(random.normal(0, SETTINGS.size_sigma, count))
+        pixel = random.normal(0, SETTINGS.image_sigma, count)  # error of the size in the image
+        true_log = np.log(true_m / 1.7) + pixel
+        ratios, sigmas = np.zeros((count, 2)), np.full((count, 2), np.inf)
+        if kind != "image":
+            column, sigma = {"ground": (0, 0.02), "depth": (1, 0.01)}[kind]
+            ratios[:, column] = true_log + random.normal(0, sigma, count)
+            sigmas[:, column] = sigma
+        sizes = BodySizes(SETTINGS, averages=True)
+        ids = tuple(f"p{i}" for i in range(count))
+        found = sizes(ids, Measured(np.full(count, 1.7), ratios, sigmas))
+        errors = np.abs(np.log(found.factor) - true_log) / found.sigma
+        inside[kind] = int((errors < 1.645).sum())
+    for hits in inside.values():
+        assert hits / count == pytest.approx(0.9, abs=0.02)
+
+
+def test_who_is_forgotten_is_new() -> None:
+    sizes = BodySizes(SETTINGS, averages=True)
+    seen(sizes, *[measured(1.7, depth=1.1, sigma=0.001)] * 3)
+    sizes.keep(())
+    assert seen(sizes, measured(1.7))[0].factor[0] == pytest.approx(1)
+
+
+def test_people_are_kept_apart() -> None:
+    sizes = BodySizes(SETTINGS, averages=True)
+    both = Measured(
+        np.array([1.7, 1.7]), np.log([[1, 1.05], [1, 0.95]]), np.array([[np.inf, 1e-3]] * 2)
+    )
+    for _ in range(5):
+        sizes(("p1", "p2"), both)
+    swapped = sizes(("p2", "p1"), Measured.from_image(np.array([1.7, 1.7])))
+    np.testing.assert_allclose(swapped.factor, (0.95, 1.05), rtol=0.005)
+    only = sizes(("p2",), Measured.from_image(np.array([1.7])))
+    np.testing.assert_allclose(only.factor, 0.95, rtol=0.005)
