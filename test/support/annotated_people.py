@@ -40,8 +40,8 @@ class KnownPeople:
         """What a fit gets to know, with other keypoints than the true ones if they are given."""
         count = len(self.boxes)
         return Observed(
-            keypoints=torch.from_numpy(self.keypoints if keypoints is None else keypoints),
-            boxes_xyxy=torch.from_numpy(self.boxes),
+            keypoints=torch.tensor(self.keypoints if keypoints is None else keypoints),
+            boxes_xyxy=torch.tensor(self.boxes),  # a copy: tests change it
             image_size=torch.tensor((WIDTH, HEIGHT)).float().repeat(count, 1),
             intrinsics=intrinsics_of([self.camera] * count),
             track=np.zeros(count, np.int64) if one_track else np.arange(count),
