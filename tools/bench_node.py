@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import select
 import signal
 import subprocess
@@ -42,6 +41,7 @@ from pear_ros.synthetic.scene import Cast, Scene
 from pear_ros.system.device import choose_device
 from pear_ros.system.hardware import hardware
 from pear_ros.system.installed import shared_file
+from tools.domain import use_own_domain
 
 SHOTS, SHOT_EVERY_S, SEED = 16, 0.1, 5
 MOST_DROPPED = 0.05  # allowed fraction of dropped images at the highest rate
@@ -113,11 +113,8 @@ class Recorder(Node):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     results: list[Result] = []
-    # An image is larger than Fast DDS's default shared memory. The discovery range LOCALHOST would
-    # override that setting. A domain of its own keeps other nodes on this machine from responding.
-    allow_large_images()
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
-    os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
+    allow_large_images()  # an image is larger than Fast DDS's default shared memory
+    use_own_domain()
     rclpy.init()
     try:
         machine = hardware(choose_device(options.device))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import struct
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import fuzz_messages
+from tools.domain import use_own_domain
 from tools.fuzz_damage import Random, Try, damaged, fuzzer, hostile_float, hostile_int
 
 GOOD_EVERY = 500  # messages: then a good image must be answered
@@ -40,8 +40,7 @@ class NodeUnderFire:
     """
 
     def __init__(self, folder: Path, is_compressed: bool) -> None:
-        os.environ["ROS_DOMAIN_ID"] = str(10 + os.getpid() % 90)
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
+        use_own_domain()
         import rclpy
         from pear_ros.msg import HumanArray
         from rclpy.qos import QoSProfile

@@ -20,7 +20,7 @@ from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
 
 IMAGES, RATE_HZ, WIDTH, HEIGHT = 60, 20.0, 640, 480
 DISCOVERY_S, LAST_S = 5.0, 2.0  # longest wait for the other process; for images under way
-DOMAIN = "93"
+DOMAIN = "231"
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 SETTINGS: dict[str, tuple[dict[str, str], dict[str, str]]] = {  # sender, receiver
     "default": ({}, {}),

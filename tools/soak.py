@@ -42,6 +42,7 @@ from pear_ros.synthetic.scene import Cast
 from pear_ros.system.installed import shared_file
 from tools.bench_camera import PreparedCamera
 from tools.bench_node import node_command, write_shots
+from tools.domain import use_own_domain
 
 PEOPLE, IMAGE = 4, (640, 480)
 VISIT_S, BREAK_S = 6.0, 3.0  # the break is longer than tracking.timeout_s
@@ -243,8 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the report as JSON")
     options = parser.parse_args(arguments)
     allow_large_images()
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"  # LOCALHOST overrides the line above
-    os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 90))
+    use_own_domain()
     rclpy.init()
     try:
         with tempfile.TemporaryDirectory(prefix="pear_ros_") as folder:
