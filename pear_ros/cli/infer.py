@@ -60,6 +60,7 @@ def add_parser(commands: Any) -> None:
         help="intrinsics of the camera, px (default: from --fov-deg)",
     )
     add_settings(parser, "camera.assumed_fov_deg", "camera.max_pixels")
+    add_settings(parser, "placement.body_height_m")
     parser.add_argument(
         "--output",
         type=Path,

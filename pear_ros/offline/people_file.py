@@ -153,6 +153,12 @@ def _rows(index: int, name: str, camera: Camera, people: People) -> dict[str, ND
         "age_s": people.age_s,
         "plausibility": people.plausibility,
         "shape_confidence": people.shape_confidence,
+        "velocity": people.velocity,
+        "joint_velocity": people.joint_velocity,
+        "contact": people.contact,
+        "covariance": people.covariance,
+        "joint_sigma_m": people.joint_sigma_m,
+        "distance_source": np.array(people.distance_source, np.str_),
         **{
             field.name: getattr(people.parameters, field.name).numpy()
             for field in dataclasses.fields(EhmParameters)
