@@ -1,15 +1,15 @@
 """People who move in front of a calibrated camera: images with exact ground truth.
 
-The world frame has the axes of a level camera: x right, y down, z forward. The camera is at its
-origin, and the floor is `height_m` below.
+The stage is where people act. It has the axes of a level camera: x right, y down, z forward. At
+time 0 the camera is at its origin, and the floor is `height_m` below. The world frame, see base.py,
+has its origin on the floor below.
 """
 
 from __future__ import annotations
 
-import copy
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -17,87 +17,26 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from pear_ros.assets.body_assets import BodyAssets
-from pear_ros.body.body_model import BodyModel
 from pear_ros.geometry.boxes import square_boxes
 from pear_ros.geometry.camera import project
-from pear_ros.people import (
-    Boxes,
-    Camera,
-    EhmParameters,
-    FloatArray,
-    ImageArray,
-    People,
-    seen_now,
-)
+from pear_ros.geometry.lens import slopes_of
+from pear_ros.people import Boxes, Camera, FloatArray, ImageArray, People, seen_now, unknown_motion
 from pear_ros.rendering.renderer import Light, Lighting, Rendering, render
 from pear_ros.synthetic.actions import Repertoire
-from pear_ros.synthetic.appearance import Wardrobe
+from pear_ros.synthetic.actors import FACING_CAMERA, Actor, Cast, Route, join, parameters_of
 from pear_ros.synthetic.background import draw_background
-from pear_ros.synthetic.controls import rotations
-from pear_ros.synthetic.motion import Motion
-from pear_ros.synthetic.shapes import BodyShapes, ShapeSampler
+from pear_ros.synthetic.base import BASE_FROM_LEVEL, inverse, moved, pose, world_from_base
+from pear_ros.synthetic.depth_sensor import DepthSensor, Room
+
+__all__ = ["FACING_CAMERA", "Cast", "Scene", "Shot", "boxes_of", "parameters_of"]
 
 Array = NDArray[np.float64]
 Random = np.random.Generator
 
-SHAPE_SPREAD = 0.7  # standard deviation of the shape coefficients
-STEP_S = 1 / 30  # of the simulated walk
-KEPT_STEPS = 300  # latest steps that are kept
-WALK_M_S, TURN_DEG_S = 1.0, 110.0
-FACING_CAMERA = Rotation.from_euler("x", 180, degrees=True)  # model axes to optical, upright person
-
-
-class Cast:
-    """The body model, body shapes and clothes that all scenes share."""
-
-    def __init__(self, assets: BodyAssets) -> None:
-        self.body_model = BodyModel(assets)
-        self.faces = assets.body_faces  # (F, 3)
-        self._shapes = ShapeSampler(assets)
-        self.wardrobe = Wardrobe(assets)
-
-    def shapes(self, count: int, random: Random) -> BodyShapes:
-        """Draws the shapes of `count` people."""
-        return self._shapes.sample(count, random, SHAPE_SPREAD)
-
-
-def parameters_of(
-    orientation: Array, controls: Array, expression: Array, shapes: BodyShapes
-) -> EhmParameters:
-    """The EHM parameters of N people; `camera_t` is zero.
-
-    Args:
-        orientation: (N, 3, 3) model axes to optical.
-        controls: (N, C), see controls.py.
-        expression: (N, 50), used for the body and the head.
-        shapes: Shapes of N people.
-    """
-    count = len(controls)
-    pose = rotations(controls)
-    zero = np.zeros((count, 3))
-    values = {
-        "global_orient": orientation[:, None],
-        "body_pose": pose.body_pose,
-        "left_hand_pose": pose.left_hand_pose,
-        "right_hand_pose": pose.right_hand_pose,
-        "betas": shapes.betas,
-        "expression": expression,
-        "hand_scale": zero + 1,
-        "head_scale": shapes.head_scale,
-        "flame_eye_pose": pose.flame_eye_pose,
-        "flame_global_pose": zero,
-        "flame_jaw_pose": pose.flame_jaw_pose,
-        "flame_eyelids": pose.flame_eyelids,
-        "flame_betas": shapes.flame_betas,
-        "flame_expression": expression,
-        "camera_t": zero,
-    }
-    tensors = {
-        name: torch.from_numpy(np.ascontiguousarray(value, np.float32))
-        for name, value in values.items()
-    }
-    return EhmParameters(**tensors)
+MOTION_STEP_S = 0.005  # half of the time between the two poses whose difference is a velocity
+SOLE_VERTICES = 20  # the lowest ones of a foot
+# A foot stands on the floor if its sole is lower and slower.
+CONTACT_M, CONTACT_M_S = 0.02, 0.1
 
 
 def random_lighting(random: Random) -> Lighting:
@@ -118,71 +57,26 @@ class Shot:
     camera: Camera
     people: People  # ground truth with vertices, people outside of the image included
     visible: FloatArray  # (N,) unoccluded fraction of a person's pixels; NaN if not computed
+    world_from_base: Array  # (4, 4)
+    base_from_optical: Array  # (4, 4), always the same
+    depth_m: FloatArray | None = None  # (H, W) as measured; 0: no value; None if not asked for
+    sole_height_m: FloatArray | None = None  # (N, 2) of the left and the right foot
+    sole_speed_m_s: FloatArray | None = None  # (N, 2)
+
+    @property
+    def world_from_optical(self) -> Array:
+        """(4, 4) the pose of the camera."""
+        return self.world_from_base @ self.base_from_optical
+
+    @property
+    def floor(self) -> Array:
+        """(4,) as `Frame.floor`."""
+        return floor_of(self.world_from_optical)
 
 
-class Actor:
-    """One person of a scene: colours, motion, and path on the floor.
-
-    Only the latest steps are kept: for an earlier time, the path is simulated again from the start,
-    with the same result.
-    """
-
-    def __init__(
-        self,
-        cast: Cast,
-        repertoire: Repertoire,
-        lane: tuple[float, float, float, float],  # min and max of x / z; min and max of z, m
-        random: Random,
-    ) -> None:
-        # Separate streams, so that the numbers drawn for one do not depend on the use of another.
-        appearance, motion, self._stream = random.spawn(3)
-        self.shapes = cast.shapes(1, appearance)
-        self.colors = cast.wardrobe.colors(appearance)  # (V, 3)
-        self.motion = Motion(repertoire, motion)
-        self._lane = lane
-        self._restart()
-
-    def _restart(self) -> None:
-        self._random = copy.deepcopy(self._stream)
-        self._standing_heading_deg = self._random.normal(0, 40)
-        x, z = self._random_place()
-        start = (x, z, float(self._random.normal(0, 60)))
-        self._path = deque([start], maxlen=KEPT_STEPS)  # x m, z m, heading degrees; every STEP_S
-        self._steps = 1  # simulated steps, including those that are no longer kept
-        self._goal = self._random_place()
-
-    def place(self, time_s: float) -> tuple[float, float, float]:
-        """The position x and z, m, and the heading, degrees; heading 0 faces the camera."""
-        step = int(time_s / STEP_S)
-        if step < self._steps - len(self._path):
-            self._restart()
-        while self._steps <= step + 1:
-            self._path.append(self._advance(self._steps * STEP_S))
-            self._steps += 1
-        begin, end = (np.array(self._path[i - self._steps]) for i in (step, step + 1))
-        x, z, heading_deg = begin + (time_s / STEP_S - step) * (end - begin)
-        return float(x), float(z), float(heading_deg)
-
-    def _advance(self, time_s: float) -> tuple[float, float, float]:
-        x, z, heading_deg = self._path[-1]
-        walks = self.motion.walks(time_s)
-        to_goal = np.subtract(self._goal, (x, z))
-        if np.hypot(*to_goal) < 0.4:
-            self._goal = self._random_place()
-        # At heading h a person looks in the direction (sin h, -cos h) on the floor (x, z).
-        to_goal_deg = np.degrees(np.arctan2(to_goal[0], -to_goal[1]))
-        wanted_deg = to_goal_deg if walks else self._standing_heading_deg
-        error = (wanted_deg - heading_deg + 180) % 360 - 180
-        heading_deg += float(np.clip(error, -TURN_DEG_S * STEP_S, TURN_DEG_S * STEP_S))
-        if walks and abs(error) < 60:
-            x += WALK_M_S * STEP_S * np.sin(np.radians(heading_deg))
-            z -= WALK_M_S * STEP_S * np.cos(np.radians(heading_deg))
-        return float(x), float(z), heading_deg
-
-    def _random_place(self) -> tuple[float, float]:
-        left, right, near, far = self._lane
-        z = float(self._random.uniform(near, far))
-        return float(self._random.uniform(left, right)) * z, z
+def floor_of(world_from_optical: Array) -> Array:
+    """The plane z = 0 of the world, optical (4,): normal upwards, and the camera's height, m."""
+    return world_from_optical[2].copy()
 
 
 class Scene:
@@ -196,29 +90,62 @@ class Scene:
         people: int,
         width: int = 640,
         height: int = 480,
+        camera: Camera | None = None,
+        base: str = "still",
+        routes: Sequence[Route] | None = None,
     ) -> None:
+        """Draws camera, room and people.
+
+        Args:
+            cast: What all scenes share.
+            repertoire: What the people do.
+            seed: Of all that is random.
+            people: How many.
+            width: Of the image, px.
+            height: Of the image, px.
+            camera: Its intrinsics; None: a random pinhole.
+            base: One of BASES.
+            routes: Of each person; None: people walk between random places.
+        """
         random = np.random.default_rng(seed)
-        self._cast = cast
+        self._cast, self._base = cast, base
+        self._noise_seed = [seed] if isinstance(seed, int) else list(seed)
         focal_px = random.uniform(0.75, 1.15) * width
-        self.camera = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
+        reach = 0.40 * width / focal_px  # x / z of the outermost lanes' edges
+        if camera is not None:
+            focal_px = camera.fx
+            reach = 0.8 * float(slopes_of(np.array((width - 0.5, camera.cy)), camera)[0])
+        pinhole = Camera(focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
+        self.camera = camera or pinhole
         self._height_m = random.uniform(0.9, 1.7)
         pitch = np.degrees(np.arctan2(self._height_m - 0.95, 3.5)) + random.normal(0, 2)
         rotation = Rotation.from_euler("xz", (pitch, random.normal(0, 1)), degrees=True)
-        self._optical_from_world: Array = rotation.as_matrix()
+        self._optical_from_stage: Array = rotation.as_matrix()
         self._background = draw_background(width, height, random)
         self._lighting = random_lighting(random)
         # Lanes side by side, so that people occlude each other sometimes, but not always.
-        edges = np.linspace(-0.40, 0.40, people + 1) * width / focal_px
+        edges = np.linspace(-reach, reach, people + 1)
         near = max(2.2, 1.15 * 1.9 * focal_px / height)  # so that a person's height fits
+        given: Sequence[Route | None] = routes or [None] * people
         self._actors = [
-            Actor(cast, repertoire, (left, right, near, near + 2.5), random)
-            for left, right in pairwise(edges)
+            Actor(cast, repertoire, (left, right, near, near + 2.5), random, route)
+            for (left, right), route in zip(pairwise(edges), given, strict=True)
         ]
 
-    def shot(self, time_s: float, visibility: bool = True) -> Shot:
+    def shot(
+        self,
+        time_s: float,
+        visibility: bool = True,
+        motion: bool = False,
+        sensor: DepthSensor | None = None,
+    ) -> Shot:
         """Renders the image at `time_s` with its ground truth.
 
-        With `visibility`, each person is also rendered alone, to compute its unoccluded fraction.
+        Args:
+            time_s: From 0 on.
+            visibility: Render each person alone, too, to compute its unoccluded fraction.
+            motion: Compute velocities, contacts and soles, too.
+            sensor: Makes the depth image; None: there is none.
         """
         people = self._people(time_s)
         assert people.vertices is not None
@@ -231,19 +158,52 @@ class Scene:
                 alone = self._render(placed[i : i + 1], colors[i : i + 1])
                 pixels = max((alone.people == 0).sum(), 1)
                 visible[i] = (picture.people == i).sum() / pixels
-        return Shot(time_s, picture.image, self.camera, people, visible)
+        shot = Shot(
+            time_s,
+            picture.image,
+            self.camera,
+            people,
+            visible,
+            world_from_base(self._base, time_s),
+            self.base_from_optical,
+        )
+        if sensor is not None:
+            room_m = self._room.depth_m(shot.world_from_optical)
+            random = np.random.default_rng((*self._noise_seed, round(1e6 * time_s)))
+            depth_m = sensor.measured(np.minimum(picture.depth_m, room_m), picture.image, random)
+            shot = replace(shot, depth_m=depth_m)
+        return self._with_motion(shot) if motion else shot
+
+    @property
+    def base_from_optical(self) -> Array:
+        """(4, 4) the pose of the camera on its base, above the base's origin."""
+        return pose(BASE_FROM_LEVEL @ self._optical_from_stage.T, np.array((0, 0, self._height_m)))
+
+    @cached_property
+    def _room(self) -> Room:
+        height, width, _ = self._background.shape
+        return Room(self.camera, width, height)
 
     def _render(self, placed: FloatArray, colors: FloatArray) -> Rendering:
         return render(
             self._background, placed, self._cast.faces, colors, self.camera, lighting=self._lighting
         )
 
+    def _camera_pose(self, time_s: float) -> tuple[Array, Array]:
+        """Optical axes from the stage's (3, 3), and the stage's origin (3,) m, optical."""
+        if self._base == "still":
+            return self._optical_from_stage, np.zeros(3)
+        world_from_stage = pose(BASE_FROM_LEVEL, np.array((0, 0, self._height_m)))
+        optical_from_world = inverse(world_from_base(self._base, time_s) @ self.base_from_optical)
+        optical_from_stage = optical_from_world @ world_from_stage
+        return optical_from_stage[:3, :3], optical_from_stage[:3, 3]
+
     def _people(self, time_s: float) -> People:
-        optical_from_world = self._optical_from_world
+        optical_from_stage, origin = self._camera_pose(time_s)
         places = np.array([actor.place(time_s) for actor in self._actors])  # (N, 3)
         headings = Rotation.from_euler("y", -places[:, 2:], degrees=True)
         parameters = parameters_of(
-            optical_from_world @ (headings * FACING_CAMERA).as_matrix(),
+            optical_from_stage @ (headings * FACING_CAMERA).as_matrix(),
             np.stack([actor.motion(time_s) for actor in self._actors]),
             np.stack([actor.motion.face(time_s) for actor in self._actors]),
             join([actor.shapes for actor in self._actors]),
@@ -252,12 +212,14 @@ class Scene:
             bodies = self._cast.body_model(parameters, mesh=True)
         assert bodies.vertices is not None
         vertices = bodies.vertices.numpy()
-        down = optical_from_world[:, 1].astype(np.float32)  # the world's y axis
-        lowest = (vertices @ down).max(1)  # (N,) in world coordinates
-        in_world = np.stack((places[:, 0], self._height_m - lowest, places[:, 1]), -1)  # (N, 3)
-        translation = (in_world @ optical_from_world.T).astype(np.float32)
+        down = optical_from_stage[:, 1].astype(np.float32)  # the stage's y axis
+        lowest = (vertices @ down).max(1)  # (N,) in the stage's coordinates
+        on_stage = np.stack((places[:, 0], self._height_m - lowest, places[:, 1]), -1)  # (N, 3)
+        translation = (on_stage @ optical_from_stage.T + origin).astype(np.float32)
         boxes = boxes_of(vertices + translation[:, None], self.camera)
         height, width, _ = self._background.shape
+        unknown = ("velocity", "joint_velocity", "contact")
+        motion = {name: unknown_motion(len(boxes))[name] for name in unknown}
         return People(
             ids=tuple(f"p{i + 1}" for i in range(len(boxes))),
             boxes=Boxes(boxes, np.ones(len(boxes), np.float32)),
@@ -268,17 +230,50 @@ class Scene:
             rotations=bodies.rotations.numpy(),
             vertices=vertices,
             is_metric=True,
-            **seen_now(len(boxes)),
+            **seen_now(len(boxes)) | motion,
         )
+
+    def _with_motion(self, shot: Shot) -> Shot:
+        """Adds velocities, contacts and soles, from the poses shortly before and after."""
+        times_s = np.array((max(shot.time_s - MOTION_STEP_S, 0.0), shot.time_s + MOTION_STEP_S))
+        elapsed_s = float(times_s[1] - times_s[0])
+        around = [self._in_world(float(t)) for t in times_s]  # joints and vertices, twice
+        joints, vertices = ((b - a) / elapsed_s for a, b in zip(*around, strict=True))  # m/s
+        _, now = self._in_world(shot.time_s)
+        soles = [self._soles(now[i], vertices[i]) for i in range(len(now))]
+        height_m, speed_m_s = np.array(soles).reshape(-1, 2, 2).swapaxes(0, 1)  # (N, 2) each
+        velocity = (joints @ shot.world_from_optical[:3, :3]).astype(np.float32)  # optical axes
+        stands = (height_m < CONTACT_M) & (speed_m_s < CONTACT_M_S)
+        people = replace(
+            shot.people,
+            velocity=velocity[:, 0],
+            joint_velocity=velocity,
+            contact=stands.astype(np.float32),
+        )
+        return replace(shot, people=people, sole_height_m=height_m, sole_speed_m_s=speed_m_s)
+
+    def _in_world(self, time_s: float) -> tuple[Array, Array]:
+        """Joints (N, 55, 3) and vertices (N, V, 3), m."""
+        people = self._people(time_s)
+        assert people.vertices is not None
+        world_from_optical = world_from_base(self._base, time_s) @ self.base_from_optical
+        joints, vertices = (
+            moved(world_from_optical, points + people.translation[:, None].astype(np.float64))
+            for points in (people.joints, people.vertices)
+        )
+        return joints, vertices
+
+    def _soles(self, vertices: Array, velocity: Array) -> tuple[list[float], list[float]]:
+        """Heights, m, and speeds, m/s, of the left and the right sole; both (V, 3), world."""
+        heights, speeds = [], []
+        for foot in self._cast.feet:
+            sole = foot[np.argsort(vertices[foot, 2])[:SOLE_VERTICES]]
+            heights.append(float(vertices[sole, 2].mean()))
+            speeds.append(float(np.linalg.norm(velocity[sole].mean(0))))
+        return heights, speeds
 
 
 def boxes_of(placed: FloatArray, camera: Camera) -> FloatArray:
     """Vertices (N, V, 3) m, optical -> bounding boxes (N, 4) xyxy, px, of the meshes."""
     pixels = project(placed, camera)
     return np.concatenate((pixels.min(1), pixels.max(1)), -1)
-
-
-def join(shapes: Sequence[BodyShapes]) -> BodyShapes:
-    """Concatenates the shapes of several people."""
-    return BodyShapes(*(np.concatenate(parts) for parts in zip(*(
-        (s.betas, s.flame_betas, s.head_scale) for s in shapes), strict=True)))  # fmt: skip

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pear_ros.geometry.camera import project
 from pear_ros.people import JOINT, JOINT_NAMES
 from pear_ros.synthetic.actions import TRAINING
+from pear_ros.synthetic.actors import KEPT_STEPS, Actor, Cast, parameters_of
 from pear_ros.synthetic.controls import (
     CONTROLS,
     INDEX,
@@ -21,7 +22,7 @@ from pear_ros.synthetic.controls import (
 )
 from pear_ros.synthetic.held_out import HELD_OUT
 from pear_ros.synthetic.motion import EXPRESSION_SPREAD, KEPT, Motion
-from pear_ros.synthetic.scene import KEPT_STEPS, Actor, Cast, Scene, Shot, parameters_of
+from pear_ros.synthetic.scene import Scene, Shot
 
 UPRIGHT = np.eye(3)  # model axes: x to the person's left, y up, z forward
 
@@ -190,7 +191,7 @@ def test_people_stand_on_the_floor(cast: Cast) -> None:
         people = scene.shot(time_s).people
         assert people.vertices is not None
         placed = people.vertices + people.translation[:, None]
-        down = scene._optical_from_world[:, 1]
+        down = scene._optical_from_stage[:, 1]
         np.testing.assert_allclose((placed @ down).max(1), scene._height_m, atol=1e-4)
 
 
