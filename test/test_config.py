@@ -58,6 +58,11 @@ def test_errors_name_the_unit() -> None:
         pytest.param({"people": 0}, id="too few people"),
         pytest.param({"people": 9}, id="too many people"),
         pytest.param({"repertoire": "x"}, id="unknown repertoire"),
+        pytest.param({"fov_deg": 150.0}, id="too wide"),
+        pytest.param({"lens": "mercator", "fov_deg": 90.0}, id="unknown lens"),
+        pytest.param({"lens": "equidistant"}, id="a lens without a field of view"),
+        pytest.param({"base": "legs"}, id="unknown base"),
+        pytest.param({"depth_holes": 1.0}, id="nothing but holes"),
     ],
 )
 def test_the_synthetic_camera_has_bounds_too(values: dict[str, Any]) -> None:

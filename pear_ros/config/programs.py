@@ -76,8 +76,37 @@ class SyntheticCameraConfig(Checked):
     rate_hz: float = setting(10.0, "images per second", unit="Hz", bounds=(0.1, 120.0))
     width: int = setting(640, "image width", unit="px", bounds=(64, 3840))
     height: int = setting(480, "image height", unit="px", bounds=(64, 2160))
+    fov_deg: float = setting(
+        0.0,
+        "horizontal field of view; 0: random, 47 to 67 degrees, without a lens",
+        unit="deg",
+        bounds=(0.0, 140.0),
+    )
+    lens: str = setting(
+        "pinhole",
+        "distortion of the lens, as camera_info names it; all but pinhole need fov_deg",
+        choices=("pinhole", "plumb_bob", "rational_polynomial", "equidistant"),
+    )
+    depth: bool = setting(False, "true: publish depth images, registered to the images")
+    depth_noise: float = setting(
+        0.02, "standard deviation of depths, as a fraction of the depth", bounds=(0.0, 0.5)
+    )
+    depth_holes: float = setting(
+        0.2, "fraction of a depth image's pixels without a value", bounds=(0.0, 0.9)
+    )
+    base: str = setting(
+        "still",
+        "what the robot base does that carries the camera; circle: it drives on a small circle "
+        "with 0.5 m/s and turns to and fro with up to 20 deg/s",
+        choices=("still", "circle"),
+    )
     assets: str = setting("", "body model file; empty: the stand-in body installed with pear_ros")
     duration_s: float = setting(
         0.0, "stop after this time; 0: run until interrupted", unit="s", bounds=(0.0, 86400.0)
     )
     wait_for_subscriber: bool = setting(False, "start when a node subscribes to `image`")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lens != "pinhole" and not self.fov_deg:
+            raise SettingError(f"lens: {self.lens} needs a field of view; set fov_deg, such as 90")

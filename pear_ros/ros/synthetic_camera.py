@@ -1,7 +1,8 @@
 """The synthetic camera as a ROS node: images of rendered people, with ground truth.
 
-Topics, all with the same stamp: `image`, `camera_info`, `detections` (the true boxes) and
-`ground_truth`, a HumanArray with the true people.
+Topics, all with the same stamp: `image`, `camera_info`, `depth`, `detections` (the true boxes) and
+`ground_truth`, a HumanArray with the true people. TF has odom -> base_link -> camera_optical_frame;
+the floor is at z = 0 of `odom` and `base_link`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.config import SyntheticCameraConfig
@@ -30,16 +32,22 @@ from pear_ros.ros.parameters import declare_parameters
 from pear_ros.ros.schedule import Schedule
 from pear_ros.ros.to_messages import (
     camera_info_message,
+    depth_message,
     detections_message,
     humans_message,
     image_message,
+    pose_message,
 )
+from pear_ros.synthetic.depth_sensor import DepthSensor
 from pear_ros.synthetic.held_out import REPERTOIRES
+from pear_ros.synthetic.optics import camera_with
 from pear_ros.synthetic.scene import Cast, Scene, Shot
 from pear_ros.system.installed import shared_file
 
 FRAME_ID = "camera_optical_frame"
+ODOM, BASE = "odom", "base_link"
 RELIABLE = QoSProfile(depth=10)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DISCOVERY_S = 1.0  # time for the other subscribers to be discovered after the first one
 
 
@@ -57,16 +65,24 @@ class SyntheticCamera(Node):
         values = declare_parameters(self, SyntheticCameraConfig, read_only=True)
         self.config = config = SyntheticCameraConfig(**values)
         assets = Path(config.assets) if config.assets else shared_file("standin/body.npz")
+        size = config.width, config.height
         self._scene = Scene(
             Cast(load_assets(assets)),
             REPERTOIRES[config.repertoire],
             config.seed,
             config.people,
-            config.width,
-            config.height,
+            *size,
+            camera=camera_with(config.lens, config.fov_deg, *size) if config.fov_deg else None,
+            base=config.base,
         )
+        self._sensor = DepthSensor(config.depth_noise, config.depth_holes) if config.depth else None
         self._image = self.create_publisher(Image, "image", qos_profile_sensor_data)
         self._info = self.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
+        self._depth = None
+        if config.depth:
+            self._depth = self.create_publisher(Image, "depth", qos_profile_sensor_data)
+        self._tf = self.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
+        self._tf_static = self.create_publisher(TFMessage, "/tf_static", LATCHED)
         self._truth = self.create_publisher(HumanArray, "ground_truth", RELIABLE)
         self._detections = self._create_detections()
         self._executor = SingleThreadedExecutor()
@@ -92,7 +108,8 @@ class SyntheticCamera(Node):
             ExternalShutdownException: When interrupted.
         """
         config = self.config
-        self._scene.shot(0.0, visibility=False)  # the first one is slow: render it unscheduled
+        self._shot(0.0)  # the first one is slow: render it unscheduled
+        self._publish_mount()
         if config.wait_for_subscriber:
             while not self._image.get_subscription_count():
                 self._executor.spin_once(0.1)
@@ -103,7 +120,7 @@ class SyntheticCamera(Node):
         rate_hz, duration_s = self.config.rate_hz, self.config.duration_s
         published = 0
         while not duration_s or clock.time_s < duration_s:
-            shot = self._scene.shot(clock.time_s, visibility=False)
+            shot = self._shot(clock.time_s)
             self._spin_until(clock.due_s)
             self._publish(shot)
             published += 1
@@ -121,9 +138,23 @@ class SyntheticCamera(Node):
         while (left_s := due_s - time.monotonic()) > 0:
             self._executor.spin_once(left_s)
 
+    def _shot(self, time_s: float) -> Shot:
+        return self._scene.shot(time_s, visibility=False, motion=True, sensor=self._sensor)
+
+    def _publish_mount(self) -> None:
+        """Publishes where the camera is on its base."""
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=BASE)
+        mount = pose_message(self._scene.base_from_optical, header, FRAME_ID)
+        self._tf_static.publish(TFMessage(transforms=[mount]))
+
     def _publish(self, shot: Shot) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=FRAME_ID)
+        stamp = self.get_clock().now().to_msg()
+        header = Header(stamp=stamp, frame_id=FRAME_ID)
         size = shot.image.shape[:2]
+        base = pose_message(shot.world_from_base, Header(stamp=stamp, frame_id=ODOM), BASE)
+        self._tf.publish(TFMessage(transforms=[base]))
+        if self._depth is not None and shot.depth_m is not None:
+            self._depth.publish(depth_message(shot.depth_m, header))
         self._info.publish(camera_info_message(shot.camera, header, size))
         self._image.publish(image_message(shot.image, header))
         if self._detections is not None:

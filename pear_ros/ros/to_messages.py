@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -17,7 +19,16 @@ from tf2_msgs.msg import TFMessage
 from pear_ros import msg
 from pear_ros.body.frames import body_frames
 from pear_ros.geometry.rotation import axis_angle_from_matrix
-from pear_ros.people import NUM_JOINTS, Boxes, Camera, FloatArray, ImageArray, IntArray, People
+from pear_ros.people import (
+    NUM_JOINTS,
+    Boxes,
+    Camera,
+    FloatArray,
+    ImageArray,
+    IntArray,
+    Lens,
+    People,
+)
 from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
 from pear_ros.ros.markers import mesh_markers
 
@@ -131,20 +142,54 @@ def image_message(image: ImageArray, header: Header) -> Image:
     )
 
 
+def depth_message(depth_m: FloatArray, header: Header) -> Image:
+    """Converts (H, W) m, 0: no value, to an Image with encoding 32FC1, NaN: no value (REP-118)."""
+    height, width = depth_m.shape
+    values = np.where(depth_m > 0, depth_m, np.float32(np.nan)).astype("<f4")
+    data = array.array("B")
+    data.frombytes(values.tobytes())
+    return Image(
+        header=header, height=height, width=width, encoding="32FC1", step=4 * width, data=data
+    )
+
+
 def camera_info_message(camera: Camera, header: Header, image_size: tuple[int, int]) -> CameraInfo:
-    """Converts a camera without lens distortion; `image_size` is (height, width), px."""
+    """Converts a camera with its lens; `image_size` is (height, width), px."""
     height, width = image_size
     k = np.array([(camera.fx, 0, camera.cx), (0, camera.fy, camera.cy), (0, 0, 1)], float)
+    model, coefficients = _distortion(camera.lens)
     return CameraInfo(
         header=header,
         height=height,
         width=width,
-        distortion_model="plumb_bob",
-        d=[0.0] * 5,
+        distortion_model=model,
+        d=coefficients,
         k=k.reshape(-1),
         r=np.eye(3).reshape(-1),
         p=np.pad(k, ((0, 0), (0, 1))).reshape(-1),
     )
+
+
+def _distortion(lens: Lens | None) -> tuple[str, list[float]]:
+    """The model and its coefficients; the inverse of `geometry.lens.lens_of`."""
+    if lens is None:
+        return "plumb_bob", [0.0] * 5
+    if lens.is_fisheye:
+        return "equidistant", list(lens.coefficients[:4])
+    if any(lens.coefficients[5:]):
+        return "rational_polynomial", list(lens.coefficients)
+    return "plumb_bob", list(lens.coefficients[:5])
+
+
+def pose_message(
+    parent_from_child: NDArray[np.float64], header: Header, child: str
+) -> TransformStamped:
+    """Converts a pose (4, 4) in the frame of `header` to a transform."""
+    transform = TransformStamped(header=header, child_frame_id=child)
+    t, q = transform.transform.translation, transform.transform.rotation
+    t.x, t.y, t.z = parent_from_child[:3, 3].tolist()
+    q.x, q.y, q.z, q.w = Rotation.from_matrix(parent_from_child[:3, :3]).as_quat().tolist()
+    return transform
 
 
 def detections_message(boxes: Boxes, header: Header) -> Any:

@@ -33,7 +33,7 @@ __all__ = ["FACING_CAMERA", "Cast", "Scene", "Shot", "boxes_of", "parameters_of"
 Array = NDArray[np.float64]
 Random = np.random.Generator
 
-MOTION_STEP_S = 0.005  # half of the time between the two poses whose difference is a velocity
+MOTION_STEP_S = 0.001  # between the two poses whose difference is a velocity
 SOLE_VERTICES = 20  # the lowest ones of a foot
 # A foot stands on the floor if its sole is lower and slower.
 CONTACT_M, CONTACT_M_S = 0.02, 0.1
@@ -234,14 +234,14 @@ class Scene:
         )
 
     def _with_motion(self, shot: Shot) -> Shot:
-        """Adds velocities, contacts and soles, from the poses shortly before and after."""
-        times_s = np.array((max(shot.time_s - MOTION_STEP_S, 0.0), shot.time_s + MOTION_STEP_S))
-        elapsed_s = float(times_s[1] - times_s[0])
-        around = [self._in_world(float(t)) for t in times_s]  # joints and vertices, twice
-        joints, vertices = ((b - a) / elapsed_s for a, b in zip(*around, strict=True))  # m/s
-        _, now = self._in_world(shot.time_s)
-        soles = [self._soles(now[i], vertices[i]) for i in range(len(now))]
-        height_m, speed_m_s = np.array(soles).reshape(-1, 2, 2).swapaxes(0, 1)  # (N, 2) each
+        """Adds velocities, contacts and soles, from the poses now and shortly afterwards."""
+        now = _in_world(shot.people, shot.world_from_optical)
+        later_s = shot.time_s + MOTION_STEP_S
+        world_from_optical = world_from_base(self._base, later_s) @ self.base_from_optical
+        later = _in_world(self._people(later_s), world_from_optical)
+        joints, vertices = ((b - a) / MOTION_STEP_S for a, b in zip(now, later, strict=True))  # m/s
+        soles = [self._soles(*rows) for rows in zip(now[1], vertices, strict=True)]
+        height_m, speed_m_s = np.array(soles).swapaxes(0, 1)  # (N, 2) each
         velocity = (joints @ shot.world_from_optical[:3, :3]).astype(np.float32)  # optical axes
         stands = (height_m < CONTACT_M) & (speed_m_s < CONTACT_M_S)
         people = replace(
@@ -252,17 +252,6 @@ class Scene:
         )
         return replace(shot, people=people, sole_height_m=height_m, sole_speed_m_s=speed_m_s)
 
-    def _in_world(self, time_s: float) -> tuple[Array, Array]:
-        """Joints (N, 55, 3) and vertices (N, V, 3), m."""
-        people = self._people(time_s)
-        assert people.vertices is not None
-        world_from_optical = world_from_base(self._base, time_s) @ self.base_from_optical
-        joints, vertices = (
-            moved(world_from_optical, points + people.translation[:, None].astype(np.float64))
-            for points in (people.joints, people.vertices)
-        )
-        return joints, vertices
-
     def _soles(self, vertices: Array, velocity: Array) -> tuple[list[float], list[float]]:
         """Heights, m, and speeds, m/s, of the left and the right sole; both (V, 3), world."""
         heights, speeds = [], []
@@ -271,6 +260,17 @@ class Scene:
             heights.append(float(vertices[sole, 2].mean()))
             speeds.append(float(np.linalg.norm(velocity[sole].mean(0))))
         return heights, speeds
+
+
+def _in_world(people: People, world_from_optical: Array) -> tuple[Array, Array]:
+    """Joints (N, 55, 3) and vertices (N, V, 3), m."""
+    assert people.vertices is not None
+    translation = people.translation[:, None].astype(np.float64)
+    joints, vertices = (
+        moved(world_from_optical, points + translation)
+        for points in (people.joints, people.vertices)
+    )
+    return joints, vertices
 
 
 def boxes_of(placed: FloatArray, camera: Camera) -> FloatArray:

@@ -29,6 +29,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import BodyModel
+from pear_ros.geometry.lens import lens_of
 from pear_ros.people import JOINT, JOINT_NAMES, Camera, People
 from pear_ros.rendering.overlay import person_color
 from pear_ros.ros.ehm_fields import smplx_keywords
@@ -37,8 +38,10 @@ from pear_ros.ros.markers import SKELETON_WIDTH_M, mesh_markers, skeleton_marker
 from pear_ros.ros.to_messages import (
     camera_info_message,
     cloud_message,
+    depth_message,
     detections_message,
     humans_message,
+    pose_message,
     transforms_message,
 )
 
@@ -187,6 +190,44 @@ def test_camera_info_message(rectified: bool) -> None:
     assert message.header == HEADER
     assert (message.distortion_model, list(message.d)) == ("plumb_bob", [0.0] * 5)
     assert camera_from_info(message, 640, 480, rectified) == camera
+
+
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [
+        ("plumb_bob", (-0.3, 0.1, 0.001, -0.002, 0.01)),
+        ("rational_polynomial", (1.2, 0.3, 0.001, 0.0, 0.01, 1.6, 0.6, 0.05)),
+        ("equidistant", (-0.02, 0.004, -0.002, 0.0003)),
+        ("equidistant", (0.0, 0.0, 0.0, 0.0)),
+    ],
+)
+def test_lenses_in_camera_info(model: str, coefficients: tuple[float, ...]) -> None:
+    lens = lens_of(model, coefficients)
+    assert lens is not None
+    camera = Camera(500.5, 501.0, 319.5, 239.0, lens=lens)
+    message = round_trip(camera_info_message(camera, HEADER, (480, 640)))
+    assert (message.distortion_model, tuple(message.d)) == (model, coefficients)
+    assert lens_of(message.distortion_model, message.d) == lens
+
+
+def test_depth_message() -> None:
+    depth_m = np.array(((1.5, 0.0, 7.25), (0.0, 2.0, 3.0)), np.float32)
+    message = round_trip(depth_message(depth_m, HEADER))
+    assert (message.encoding, message.height, message.width, message.step) == ("32FC1", 2, 3, 12)
+    values = np.frombuffer(message.data, "<f4").reshape(2, 3)
+    np.testing.assert_array_equal(np.isnan(values), depth_m == 0)
+    np.testing.assert_array_equal(np.nan_to_num(values), depth_m)
+
+
+def test_pose_message() -> None:
+    pose = np.eye(4)
+    pose[:3, :3] = ((0, -1, 0), (1, 0, 0), (0, 0, 1))  # a quarter turn to the left
+    pose[:3, 3] = (1, 2, 3)
+    message = round_trip(pose_message(pose, HEADER, "child"))
+    assert (message.header, message.child_frame_id) == (HEADER, "child")
+    t, q = message.transform.translation, message.transform.rotation
+    assert (t.x, t.y, t.z) == (1, 2, 3)
+    assert (q.x, q.y, q.z, q.w) == pytest.approx((0, 0, 0.5**0.5, 0.5**0.5))
 
 
 @pytest.mark.parametrize("ids", [(), ("p1", "p2")], ids=["nobody", "two"])
