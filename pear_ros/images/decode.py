@@ -25,9 +25,9 @@ class _Packed:
     value_bytes: int = 1
     block: tuple[int, int] = (1, 1)  # height and width that share a colour, px
 
-    def sections(self, width: int, height: int, step: int) -> list[_Section]:
+    def sections(self, width: int, height: int, step: int) -> list[Section]:
         size = self.channels * self.value_bytes
-        return [_Section(0, (height, width, size), (step, size, 1))]
+        return [Section(0, (height, width, size), (step, size, 1))]
 
     def rgb(self, sections: list[Bytes], is_bigendian: bool) -> ImageArray:
         (values,) = sections
@@ -41,12 +41,12 @@ class _TwoPlanes:
     convert: Callable[[Bytes, Bytes], ImageArray]  # y (H, W), pairs (rows, columns, 2) -> RGB
     block: tuple[int, int]
 
-    def sections(self, width: int, height: int, step: int) -> list[_Section]:
+    def sections(self, width: int, height: int, step: int) -> list[Section]:
         rows, columns = height // self.block[0], width // self.block[1]
         pairs_step = 2 * step // self.block[1]
         return [
-            _Section(0, (height, width), (step, 1)),
-            _Section(step * height, (rows, columns, 2), (pairs_step, 2, 1)),
+            Section(0, (height, width), (step, 1)),
+            Section(step * height, (rows, columns, 2), (pairs_step, 2, 1)),
         ]
 
     def rgb(self, sections: list[Bytes], is_bigendian: bool) -> ImageArray:
@@ -54,8 +54,8 @@ class _TwoPlanes:
 
 
 @dataclass(frozen=True)
-class _Section:
-    """A part of the data as an array."""
+class Section:
+    """A part of the data as an array of bytes."""
 
     start: int  # byte
     shape: tuple[int, ...]
@@ -147,16 +147,25 @@ def rgb_from_raw(
         )
     if encoding not in ENCODINGS:
         raise ImageError(f"encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
-    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
-        raise ImageError(f"an image of {width}x{height} px is empty or too large")
     layout = ENCODINGS[encoding]
     if height % layout.block[0] or width % layout.block[1]:
         raise ImageError(
             f"{encoding} has one colour for {layout.block[1]}x{layout.block[0]} px, so it cannot "
             f"have {width}x{height} px"
         )
-    sections = layout.sections(width, height, step)
-    pixel_bytes = sections[0].strides[1]
+    return layout.rgb(views(data, layout.sections(width, height, step), encoding), is_bigendian)
+
+
+def views(data: Data, sections: list[Section], encoding: str) -> list[Bytes]:
+    """The sections of `data`, not copied; the first has a row of pixels for each step.
+
+    Raises:
+        ImageError: If size, step and `data` do not fit.
+    """
+    height, width = sections[0].shape[:2]
+    step, pixel_bytes = sections[0].strides[:2]
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+        raise ImageError(f"an image of {width}x{height} px is empty or too large")
     if step < width * pixel_bytes:
         raise ImageError(f"step {step} is less than {width} px of {pixel_bytes} bytes ({encoding})")
     needed = sections[-1].end
@@ -164,4 +173,4 @@ def rgb_from_raw(
         raise ImageError(
             f"{len(data)} bytes of data, but {width}x{height} {encoding} needs {needed}"
         )
-    return layout.rgb([section.of(data) for section in sections], is_bigendian)
+    return [section.of(data) for section in sections]

@@ -101,7 +101,7 @@ class PictureFile:
             if end is None:
                 raise ImageError(f"the {self.format} picture is truncated or damaged")
             self._data = data[:end]
-        count = _decoded(self._count)
+        count = decoded(self._count)
         # A JPEG may be followed by its preview, its depth or another view, not by another image.
         self.left_out = count - 1 if self.format == "JPEG" else 0
         self._pages = range(count - self.left_out)
@@ -117,7 +117,7 @@ class PictureFile:
     def __iter__(self) -> Iterator[Picture]:
         stamp_s = 0.0
         for page in self._pages:
-            yield Picture(_decoded(partial(self._page, page)), stamp_s)
+            yield Picture(decoded(partial(self._page, page)), stamp_s)
             stamp_s += float(self._file.info.get("duration") or 0) / 1000 or _UNTIMED_S
 
     def _count(self) -> int:
@@ -201,7 +201,7 @@ def _add_heif() -> None:
     register_heif_opener()
 
 
-def _decoded(decode: Callable[[], _Result]) -> _Result:
+def decoded(decode: Callable[[], _Result]) -> _Result:
     """The result of `decode`; whatever Pillow raises for damaged data becomes an ImageError.
 
     Raises:
