@@ -35,12 +35,18 @@ SETTINGS = {
     "device": "network.device",
     "engine": "network.engine",
     "image_transport": "camera.image_transport",
+    "depth_transport": "camera.depth",
 }
 
 SHARE = FindPackageShare("pear_ros")
 ARGUMENTS = {
     "image": ("/camera/image_raw", "topic of the images, or of <image>/compressed"),
     "camera_info": ("/camera/camera_info", "topic of the camera's calibration"),
+    "depth": (
+        "",
+        "topic of depth images that are registered to the images, or of <depth>/compressedDepth "
+        "with depth_transport:=compressed; empty: as in params_file",
+    ),
     "detections": (
         "detections",
         "topic of the detected people, vision_msgs/Detection2DArray, for detector:=topic",
@@ -90,6 +96,11 @@ def _nodes(context: LaunchContext) -> list:
         for name, parameter in SETTINGS.items()
         if value(name)
     }
+    depth, depth_topics = value("depth"), []
+    if depth:
+        depth_topics = [("depth", depth), ("depth/compressedDepth", f"{depth}/compressedDepth")]
+        if not value("depth_transport"):
+            given["camera.depth"] = "raw"
     clock = {}
     if value("use_sim_time"):
         clock["use_sim_time"] = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
@@ -117,6 +128,7 @@ def _nodes(context: LaunchContext) -> list:
             ("image/compressed", value("image") + "/compressed"),
             ("camera_info", value("camera_info")),
             ("detections", value("detections")),
+            *depth_topics,
         ],
         ros_arguments=["--log-level", value("log_level")],
         additional_env=environment,

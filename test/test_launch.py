@@ -123,6 +123,20 @@ def test_topics_are_remapped(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "transport"),
+    [({}, "raw"), ({"depth_transport": "compressed"}, "compressed")],
+    ids=["raw", "compressed"],
+)
+def test_the_topic_of_depth_images_turns_them_on(
+    launch: Launch, given: dict[str, str], transport: str
+) -> None:
+    pear = launch(PEAR, depth="/a/depth", **given).nodes["pear_node"]
+    assert pear.parameters == ["pear.yaml", {"camera.depth": transport}]
+    assert pear.remappings["depth"] == "/a/depth"
+    assert pear.remappings["depth/compressedDepth"] == "/a/depth/compressedDepth"
+
+
+@pytest.mark.parametrize(
     ("argument", "parameter"),
     [
         ("checkpoint", "network.checkpoint"),
@@ -133,6 +147,7 @@ def test_topics_are_remapped(launch: Launch) -> None:
         ("device", "network.device"),
         ("engine", "network.engine"),
         ("image_transport", "camera.image_transport"),
+        ("depth_transport", "camera.depth"),
     ],
 )
 def test_arguments_override_the_file(launch: Launch, argument: str, parameter: str) -> None:

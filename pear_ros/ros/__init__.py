@@ -8,7 +8,9 @@ diagnostics.py       what `/diagnostics` reports
 arrivals.py          checks the headers of images
 stamp_order.py       late images and stamps that start anew
 detection_reader.py  detections -> boxes, checks classes and scores
-synchronizer.py      matches an image with its calibration and boxes
+synchronizer.py      matches an image with its calibration, boxes and depth
+depth_matcher.py     matches depth images with images by time
+depth_input.py       depth images -> metres, checks that they are registered
 mailbox.py           one slot per camera between the two threads
 frame_reader.py      messages -> frames
 parameters.py        settings as ROS parameters

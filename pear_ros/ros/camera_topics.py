@@ -29,6 +29,8 @@ from pear_ros.pipeline import Pipeline
 from pear_ros.problems import Problems
 from pear_ros.ros.arrivals import Arrival, Arrivals, publishable
 from pear_ros.ros.dds import LARGE_IMAGES, TRANSPORTS
+from pear_ros.ros.depth_input import DepthMessage
+from pear_ros.ros.depth_matcher import DepthMatcher
 from pear_ros.ros.detection_reader import DetectionReader
 from pear_ros.ros.diagnostics import Statistics
 from pear_ros.ros.frame_reader import FrameReader
@@ -53,6 +55,7 @@ OVERRIDABLE = QoSOverridingOptions(
         QoSPolicyKind.DURABILITY,
     )
 )
+IMAGE_KINDS = {"raw": Image, "compressed": CompressedImage}  # by the transport
 OUTPUTS = {
     "humans": msg.HumanArray,
     "markers": MarkerArray,
@@ -72,6 +75,7 @@ class ImageJob:
     arrival: Arrival
     info: CameraInfo | None
     boxes: Boxes | None
+    depth: DepthMessage | None
     received_s: float  # on the monotonic clock
 
 
@@ -102,8 +106,12 @@ class CameraTopics:
         self._problems = problems
         self._statistics = statistics
         self._prefix = f"{name}/" if name else ""
-        self._is_compressed = config.camera.image_transport == "compressed"
-        self.topic = image_topic(node, f"{self._prefix}image", self._is_compressed)
+        self._kind = IMAGE_KINDS[config.camera.image_transport]
+        self._depth_kind = IMAGE_KINDS.get(config.camera.depth)  # None: no depth
+        self.topic = image_topic(node, f"{self._prefix}image", self._kind, "compressed")
+        self._depth_topic = image_topic(
+            node, f"{self._prefix}depth", self._depth_kind, "compressedDepth"
+        )
         self._publishers = {
             output: create_output(kind, f"~/{self._prefix}{output}", RESULTS)
             for output, kind in OUTPUTS.items()
@@ -117,7 +125,7 @@ class CameraTopics:
         self._synchronizer = self._new_synchronizer()
         self._arrivals = Arrivals(name, self.topic, problems)
         self._detections = DetectionReader(name, self._detections_topic, problems)
-        self._reader = FrameReader(name, self.topic, problems, pipeline.forget)
+        self._reader = FrameReader(name, self.topic, problems, pipeline.forget, self._depth_topic)
         self._visualization = Visualization(self._publishers, pipeline.body_model, problems)
 
     # --- Executor thread ---
@@ -129,12 +137,14 @@ class CameraTopics:
             SettingError: If vision_msgs is needed but not installed.
             Exception: Whatever rclpy raises, for example for a bad QoS override.
         """
-        kind = CompressedImage if self._is_compressed else Image
         events = SubscriptionEventCallbacks(message_lost=self._on_lost)
-        self._subscribe(kind, self.topic, self._on_image, events)
+        self._subscribe(self._kind, self.topic, self._on_image, events)
         self._subscribe(CameraInfo, self._info_topic, self._on_info)
         if self._needs_boxes:
             self._subscribe(detections_type(), self._detections_topic, self._on_detections)
+        if self._depth_kind is not None:
+            events = SubscriptionEventCallbacks(message_lost=self._on_depth_lost)
+            self._subscribe(self._depth_kind, self._depth_topic, self._on_depth, events)
 
     def _subscribe(
         self, kind: Any, topic: str, callback: Any, events: SubscriptionEventCallbacks | None = None
@@ -184,11 +194,15 @@ class CameraTopics:
     def _needs_boxes(self) -> bool:
         return self.config.detection.detector == "topic"
 
-    def _new_synchronizer(self) -> Synchronizer[Arrival]:
+    def _new_synchronizer(self) -> Synchronizer[Arrival, DepthMessage]:
+        camera, depths = self.config.camera, None
+        if self._depth_kind is not None:
+            depths = DepthMatcher[DepthMessage](camera.depth_tolerance_s, camera.depth_timeout_s)
         return Synchronizer(
-            calibration_timeout_s=self.config.camera.info_timeout_s,
+            calibration_timeout_s=camera.info_timeout_s,
             needs_boxes=self._needs_boxes,
             boxes_timeout_s=self.config.detection.timeout_s,
+            depths=depths,
         )
 
     def _on_image(self, message: Image | CompressedImage) -> None:
@@ -198,13 +212,20 @@ class CameraTopics:
         if arrival is None:
             self._mailbox.drop(self.name)
             return
-        self._synchronizer.put_image(arrival.taken_ns, arrival, time.monotonic())
+        has_stamp = stamp_ns(arrival.header) > 0
+        self._synchronizer.put_image(arrival.taken_ns, arrival, time.monotonic(), has_stamp)
         self.release()
 
     def _on_lost(self, lost: QoSMessageLostInfo) -> None:
+        self._count_lost("images_lost", self.topic, lost)
+
+    def _on_depth_lost(self, lost: QoSMessageLostInfo) -> None:
+        self._count_lost("depth_images_lost", self._depth_topic, lost)
+
+    def _count_lost(self, kind: str, topic: str, lost: QoSMessageLostInfo) -> None:
         self._problems.count(
-            "images_lost",
-            f"{self.topic}: images were lost in transport; if the sender uses Fast DDS, start it "
+            kind,
+            f"{topic}: images were lost in transport; if the sender uses Fast DDS, start it "
             f"with {TRANSPORTS}='{LARGE_IMAGES}', see docs/troubleshooting.md",
             self.name,
             times=lost.total_count_change,
@@ -218,6 +239,10 @@ class CameraTopics:
     def _on_detections(self, detections: Any) -> None:
         boxes = self._detections(detections, self.config.detection)
         self._synchronizer.put_boxes(stamp_ns(detections.header), boxes)
+        self.release()
+
+    def _on_depth(self, depth: DepthMessage) -> None:
+        self._synchronizer.put_depth(stamp_ns(depth.header), depth, time.monotonic())
         self.release()
 
     def tick(self) -> None:
@@ -241,8 +266,31 @@ class CameraTopics:
                 times=released.without_boxes,
             )
         if released.image is not None:
-            job = ImageJob(released.image, self._info, released.boxes, now_s)
+            if self._depth_kind is not None and released.depth is None:
+                self._count_without_depth(released.image, released.depth_gap_s)
+            job = ImageJob(released.image, self._info, released.boxes, released.depth, now_s)
             self._mailbox.put(self.name, job)
+
+    def _count_without_depth(self, arrival: Arrival, gap_s: float | None) -> None:
+        """Tells why an image has no depth, each reason once."""
+        camera = self.config.camera
+        if stamp_ns(arrival.header) == 0:
+            reason, what = "unset", "header.stamp of the image is not set; set it in the driver"
+        elif gap_s is None:
+            reason, what = "none", "check that the depth camera publishes on this topic"
+        else:
+            reason = "gap"
+            what = (
+                f"the nearest one differs by {gap_s:.3f} s; check that both cameras use the same "
+                "clock, or raise camera.depth_tolerance_s"
+            )
+        self._problems.count(
+            "images_without_depth",
+            f"{self._depth_topic}: an image is processed without depth: no depth image came within "
+            f"camera.depth_timeout_s ({camera.depth_timeout_s} s) whose stamp differs by at most "
+            f"camera.depth_tolerance_s ({camera.depth_tolerance_s} s); {what}",
+            f"{self.name} {reason}",
+        )
 
     def look_around(self) -> None:
         """Looks at who publishes on the subscribed topics; called by a timer."""
@@ -252,7 +300,7 @@ class CameraTopics:
                 self._problems.count(
                     "wrong_types",
                     f"{topic}: somebody publishes {found}, which cannot be received here; "
-                    f"{advice(topic, kind, found)}",
+                    f"{advice(topic, kind, found, topic == self._depth_topic)}",
                     f"{topic} {found}",
                 )
 
@@ -267,7 +315,7 @@ class CameraTopics:
 
     def read(self, job: ImageJob) -> Frame | None:
         """Returns the decoded image with its camera; None, counted as a problem, if unusable."""
-        return self._reader(job.arrival, job.info, job.boxes, self.config)
+        return self._reader(job.arrival, job.info, job.boxes, self.config, job.depth)
 
     def publish(self, job: ImageJob, frame: Frame, people: People, wanted: set[str]) -> None:
         """Publishes TF and `humans`, before the slower pictures: robots act on these."""
@@ -290,18 +338,18 @@ class CameraTopics:
         self._visualization.publish(wanted, frame, people, job.arrival.header, rate_hz)
 
 
-def image_topic(node: LifecycleNode, name: str, is_compressed: bool) -> str:
-    """Returns the topic of the images.
+def image_topic(node: LifecycleNode, name: str, kind: Any, transport: str) -> str:
+    """Returns the topic `name` of images, or of compressed ones by a `transport`.
 
     Remapping `image` moves `image/compressed`, too, as in image_transport; remapping the latter
     overrides that.
     """
     base: str = node.resolve_topic_name(name)
-    if not is_compressed:
+    if kind is not CompressedImage:
         return base
-    compressed: str = node.resolve_topic_name(f"{name}/compressed")
-    is_remapped = compressed != node.resolve_topic_name(f"{name}/compressed", only_expand=True)
-    return compressed if is_remapped else f"{base}/compressed"
+    compressed: str = node.resolve_topic_name(f"{name}/{transport}")
+    is_remapped = compressed != node.resolve_topic_name(f"{name}/{transport}", only_expand=True)
+    return compressed if is_remapped else f"{base}/{transport}"
 
 
 def needs_mesh(wanted: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Converts a camera's messages to frames: decodes, adds the intrinsics."""
+"""Converts a camera's messages to frames: decodes, adds the intrinsics and depth."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pear_ros.geometry.lens import lens_of
 from pear_ros.people import Boxes, Camera, Frame, ImageArray
 from pear_ros.problems import Problems
 from pear_ros.ros.arrivals import Arrival
+from pear_ros.ros.depth_input import DepthInput, DepthMessage
 from pear_ros.ros.from_messages import camera_from_info, rgb_from_message
 
 MOST_CAUSES = 16  # told for one camera: a sender could invent more
@@ -28,12 +29,18 @@ class FrameReader:
     """
 
     def __init__(
-        self, source: str, topic: str, problems: Problems, forget: Callable[[str], None]
+        self,
+        source: str,
+        topic: str,
+        problems: Problems,
+        forget: Callable[[str], None],
+        depth_topic: str = "depth",
     ) -> None:
         self._source = source
         self._topic = topic
         self._problems = problems
         self._forget = forget
+        self._read_depth = DepthInput(source, depth_topic, problems)
         self._run = 0
         self._causes: set[str] = set()  # that were told
 
@@ -43,8 +50,12 @@ class FrameReader:
         info: CameraInfo | None,
         boxes: Boxes | None,
         config: Config,
+        depth: DepthMessage | None = None,
     ) -> Frame | None:
-        """Returns the image with its camera; None, counted as a problem, if it is unusable."""
+        """Returns the image with its camera; None, counted as a problem, if it is unusable.
+
+        If `depth` is unusable, which is counted, too, the frame has no depth.
+        """
         if arrival.run > self._run:
             self._run = arrival.run
             self._forget(self._source)
@@ -56,7 +67,13 @@ class FrameReader:
             )
             return None
         camera = self._camera(info, image, config)
-        return Frame(image, camera, arrival.taken_ns * 1e-9, self._source, boxes)
+        depth_m = None
+        if depth is not None:
+            height, width = image.shape[:2]
+            depth_m = self._read_depth(
+                depth, arrival.header.frame_id, (height, width), config.camera.max_pixels
+            )
+        return Frame(image, camera, arrival.taken_ns * 1e-9, self._source, boxes, depth_m=depth_m)
 
     def _camera(self, info: CameraInfo | None, image: ImageArray, config: Config) -> Camera:
         height, width = image.shape[:2]

@@ -30,10 +30,13 @@ def is_latched(node: Node, topic: str) -> bool:
     )
 
 
-def advice(topic: str, kind: Any, found: str) -> str:
+def advice(topic: str, kind: Any, found: str, is_depth: bool = False) -> str:
     """What to do if there is `found` on `topic` instead of `kind`."""
-    transports = {RAW: ("raw", "image"), COMPRESSED: ("compressed", "image/compressed")}
+    setting, name, suffix = "camera.image_transport", "image", "compressed"
+    if is_depth:
+        setting, name, suffix = "camera.depth", "depth", "compressedDepth"
+    transports = {RAW: ("raw", name), COMPRESSED: ("compressed", f"{name}/{suffix}")}
     if found in transports and type_name(kind) in transports:
         transport, name = transports[found]
-        return f"set camera.image_transport to {transport} and remap {name} to {topic}"
+        return f"set {setting} to {transport} and remap {name} to {topic}"
     return f"remap it to a topic of the type {type_name(kind)}"

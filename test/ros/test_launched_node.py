@@ -57,21 +57,29 @@ def subscribed(
 
 
 @pytest.mark.parametrize(
-    ("transport", "image"),
-    [("raw", "/a/image"), ("compressed", "/a/image/compressed")],
+    ("transport", "image", "depth"),
+    [
+        ("raw", "/a/image", "/a/depth"),
+        ("compressed", "/a/image/compressed", "/a/depth/compressedDepth"),
+    ],
 )
 def test_the_node_subscribes_to_the_given_topics(
     launch: Callable[..., dict[str, Node]],
     small_body_model: BodyModel,
     transport: str,
     image: str,
+    depth: str,
 ) -> None:
     topics = {"image": "/a/image", "camera_info": "/a/info", "detections": "/a/boxes"}
-    node = launch("pear.launch.py", **topics, namespace="robot1")["pear_node"]
-    parameters = {"camera.image_transport": transport, "detection.detector": "topic"}
+    node = launch("pear.launch.py", **topics, depth="/a/depth", namespace="robot1")["pear_node"]
+    parameters = {
+        "camera.image_transport": transport,
+        "camera.depth": transport,
+        "detection.detector": "topic",
+    }
     name, found = subscribed(small_body_model, node, parameters)
     assert name == "/robot1/pear"
-    assert found == {image, "/a/info", "/a/boxes"}
+    assert found == {image, "/a/info", "/a/boxes", depth}
 
 
 def test_the_demo_connects_the_node_to_the_camera(

@@ -1,4 +1,4 @@
-"""Images wait for their calibration and boxes; each is released or counted."""
+"""Images wait for their calibration, boxes and depth; each is released or counted."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import pytest
 
 from pear_ros.people import Boxes
 from pear_ros.ros import synchronizer as synchronizer_module
+from pear_ros.ros.depth_matcher import DepthMatcher
 from pear_ros.ros.synchronizer import Released, Synchronizer
 
-NOTHING: Released[str] = Released()
+NOTHING: Released[str, str] = Released()
 
 
 def boxes(left: float = 0.0) -> Boxes:
     return Boxes(np.array([[left, 0, 10, 20]], np.float32), np.ones(1, np.float32))
 
 
-def make(needs_boxes: bool = False) -> Synchronizer[str]:
+def make(needs_boxes: bool = False) -> Synchronizer[str, str]:
     """A synchronizer that waits 2 s for a calibration and 1 s for boxes."""
     return Synchronizer(calibration_timeout_s=2, needs_boxes=needs_boxes, boxes_timeout_s=1)
 
 
-def calibrated(needs_boxes: bool = False) -> Synchronizer[str]:
+def calibrated(needs_boxes: bool = False) -> Synchronizer[str, str]:
     synchronizer = make(needs_boxes)
     synchronizer.put_calibration()
     return synchronizer
@@ -200,29 +201,134 @@ def test_an_image_with_the_stamp_of_a_waiting_one_is_the_newest() -> None:
     assert synchronizer.release(0) == Released("c", SECOND, superseded=2)
 
 
+# --- Depth ---------------------------------------------------------------------------------------
+
+MS = 1_000_000  # ns
+
+
+def with_depth(needs_boxes: bool = False) -> Synchronizer[str, str]:
+    """Depth within 20 ms, for which images wait 0.1 s."""
+    synchronizer: Synchronizer[str, str] = Synchronizer(2, needs_boxes, 1, DepthMatcher(0.02, 0.1))
+    synchronizer.put_calibration()
+    return synchronizer
+
+
+def test_an_image_whose_depth_is_there_passes_at_once() -> None:
+    synchronizer = with_depth()
+    for i, image in enumerate("abc"):
+        synchronizer.put_depth(33 * i * MS, f"depth of {image}", 33e-3 * i)
+        assert synchronizer.release(33e-3 * i) == NOTHING
+        synchronizer.put_image(33 * i * MS, image, 33e-3 * i)
+        released = synchronizer.release(33e-3 * i)
+        assert (released.image, released.depth) == (image, f"depth of {image}")
+
+
+def test_an_image_waits_for_its_depth() -> None:
+    synchronizer = with_depth()
+    synchronizer.put_image(100 * MS, "a", 10.0)
+    assert synchronizer.release(10.05) == NOTHING
+    synchronizer.put_depth(121 * MS, "too far", 10.06)
+    assert synchronizer.release(10.06) == NOTHING
+    synchronizer.put_depth(85 * MS, "near", 10.07)
+    released = synchronizer.release(10.07)
+    assert (released.image, released.depth, released.superseded) == ("a", "near", 0)
+
+
+def test_without_depth_in_time_an_image_is_released_without() -> None:
+    synchronizer = with_depth()
+    synchronizer.put_image(100 * MS, "a", 10.0)
+    synchronizer.put_depth(130 * MS, "of a later image", 10.03)
+    synchronizer.put_image(130 * MS + 1, "b", 10.3)  # its depth is there
+    assert synchronizer.release(10.3).image == "b"
+
+    synchronizer.put_image(500 * MS, "c", 20.0)
+    assert synchronizer.release(20.09) == NOTHING
+    assert synchronizer.release(20.1) == Released("c", depth_gap_s=pytest.approx(0.37))
+
+
+def test_images_whose_depth_does_not_come_are_released_one_by_one() -> None:
+    synchronizer = with_depth()
+    released = []
+    for i in range(12):
+        now_s = i / 30
+        synchronizer.put_image(round(now_s * 1e9), str(i), now_s)
+        out = synchronizer.release(now_s + 1e-6)
+        released += [out.image] if out.image else []
+        assert out.superseded == 0
+    assert released == [str(i) for i in range(9)]
+
+
+def test_of_two_depth_images_the_nearer_one_is_taken() -> None:
+    synchronizer = with_depth()
+    for stamp in (85, 95, 111):
+        synchronizer.put_depth(stamp * MS, str(stamp), 10.0)
+    synchronizer.put_image(100 * MS, "a", 10.0)
+    assert synchronizer.release(10.0).depth == "95"
+
+
+def test_depth_and_boxes_may_come_in_any_order() -> None:
+    for depth_first in (True, False):
+        synchronizer = with_depth(needs_boxes=True)
+        synchronizer.put_image(5, "a", 0.0)
+        if depth_first:
+            synchronizer.put_depth(5, "depth", 0.01)
+        else:
+            synchronizer.put_boxes(5, FIRST)
+        assert synchronizer.release(0.02) == NOTHING
+        if depth_first:
+            synchronizer.put_boxes(5, FIRST)
+        else:
+            synchronizer.put_depth(5, "depth", 0.01)
+        released = synchronizer.release(0.03)
+        assert (released.image, released.boxes, released.depth) == ("a", FIRST, "depth")
+
+
+def test_an_image_with_boxes_is_not_late_while_it_waits_for_depth() -> None:
+    synchronizer: Synchronizer[str, str] = Synchronizer(2, True, 1, DepthMatcher(0.02, 5))
+    synchronizer.put_calibration()
+    synchronizer.put_image(5, "a", 0.0)
+    synchronizer.put_boxes(5, FIRST)
+    assert synchronizer.release(2.0) == NOTHING
+    assert synchronizer.release(5.0) == Released("a", FIRST)
+
+
+def test_images_without_a_stamp_get_no_depth() -> None:
+    synchronizer = with_depth()
+    synchronizer.put_depth(5, "depth", 0.0)
+    synchronizer.put_image(5, "a", 0.0, has_stamp=False)
+    assert synchronizer.release(0.0) == Released("a")
+
+
 # --- Counts --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(8), ids="seed {}".format)
+@pytest.mark.parametrize("needs_depth", [True, False], ids=["depth", "no depth"])
 @pytest.mark.parametrize("needs_boxes", [True, False], ids=["boxes", "no boxes"])
-def test_every_image_is_released_superseded_late_or_waiting(seed: int, needs_boxes: bool) -> None:
+def test_every_image_is_released_superseded_late_or_waiting(
+    seed: int, needs_boxes: bool, needs_depth: bool
+) -> None:
     random = np.random.default_rng(seed)
-    synchronizer = make(needs_boxes)
-    put, released, superseded, late = 0, [], 0, 0
+    depths: DepthMatcher[str] | None = DepthMatcher(1e-9, 0.3) if needs_depth else None
+    synchronizer: Synchronizer[str, str] = Synchronizer(2, needs_boxes, 1, depths)
+    put, released, superseded, late, with_depth = 0, [], 0, 0, 0
     for step in range(400):
         now_s, stamp = step / 20, int(step / 2 + random.integers(-3, 4))
-        match random.integers(4):
+        match random.integers(5):
             case 0 | 1:
-                synchronizer.put_image(stamp, str(put), now_s)
+                synchronizer.put_image(stamp, str(put), now_s, bool(random.random() < 0.9))
                 put += 1
             case 2:
                 synchronizer.put_boxes(stamp, boxes())
+            case 3:
+                synchronizer.put_depth(stamp, "depth", now_s)
             case _ if random.random() < 0.1:
                 synchronizer.put_calibration()
         out = synchronizer.release(now_s)
         released += [out.image] if out.image is not None else []
         superseded += out.superseded
         late += out.without_boxes
+        with_depth += out.depth is not None
     out = synchronizer.release(1e9)  # all waiting images are late now
     released += [out.image] if out.image is not None else []
     superseded += out.superseded
@@ -230,3 +336,4 @@ def test_every_image_is_released_superseded_late_or_waiting(seed: int, needs_box
     assert len(released) + superseded + late == put
     assert len(set(released)) == len(released) > 10
     assert late == 0 or needs_boxes
+    assert (with_depth > 0) == needs_depth
