@@ -35,6 +35,7 @@ class DepthMatcher(Generic[Depth]):
         self._tolerance_ns = round(tolerance_s * 1e9)
         self._timeout_s = timeout_s
         self._depths: OrderedDict[int, Depth] = OrderedDict()  # by stamp
+        self._taken: int | None = None  # the stamp of the depth image that was taken last
         self._missed: deque[_Missed] = deque()  # whose depth would still be in time
         self._missed_in_a_row = 0
         self._missed_since_s = 0.0
@@ -74,6 +75,7 @@ class DepthMatcher(Generic[Depth]):
             self._miss(_Missed(stamp_ns, arrived_s))
         else:
             depth = self._depths[found]
+            self._taken = found
             self._missed_in_a_row = 0
         for known in list(self._depths):
             if known < stamp_ns - self._tolerance_ns:
@@ -85,8 +87,9 @@ class DepthMatcher(Generic[Depth]):
         self._depths.clear()
 
     def gap_s(self, stamp_ns: int) -> float | None:
-        """How far the nearest depth image is away in time; None if there is none."""
-        return min((abs(known - stamp_ns) * 1e-9 for known in self._depths), default=None)
+        """How far the nearest depth image is away; None if there is none but that taken last."""
+        gaps = (abs(known - stamp_ns) * 1e-9 for known in self._depths if known != self._taken)
+        return min(gaps, default=None)
 
     def _find(self, stamp_ns: int) -> int | None:
         """The nearest stamp within the tolerance."""

@@ -111,6 +111,8 @@ def test_the_gap_to_the_nearest_depth_image(depths: DepthMatcher[str]) -> None:
     for stamp_ns in (NS // 2, 3 * NS // 2 + 1):
         depths.put(stamp_ns, "depth", 0.0)
     assert depths.gap_s(NS) == pytest.approx(0.5)
+    assert depths.take(NS // 2, 0.0) == "depth"
+    assert depths.gap_s(NS) == pytest.approx(0.5 + 1e-9)  # that of another image does not count
 
 
 def test_the_number_of_kept_depth_images_is_limited(depths: DepthMatcher[str]) -> None:
