@@ -1,14 +1,17 @@
-"""The coordinate frames of a person: body, head and hands, with axes that follow REP-103.
+"""The coordinate frames of a person, and people in another frame than the camera's.
 
+Body, head and hands have axes that follow REP-103.
 docs/concepts/frames.md has the table. SMPL-X's rest pose is a T-pose: x to the person's left, y up,
 z forward.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from pear_ros.geometry.rotation import quaternion_from_matrix
 from pear_ros.people import JOINT, FloatArray, People
@@ -51,7 +54,7 @@ _MODEL_FROM_FRAMES = np.stack([frame.model_from_frame for frame in BODY_FRAMES])
 
 @dataclass(frozen=True)
 class Poses:
-    """One frame of N people in the optical frame of their camera."""
+    """One frame of N people, in the frame that the people are in."""
 
     name: str
     position: FloatArray  # (N, 3) m
@@ -60,10 +63,42 @@ class Poses:
 
 def body_frames(people: People) -> list[Poses]:
     """The poses of BODY_FRAMES for N people, in that order."""
-    joints = people.joints + people.translation[:, None]  # (N, 55, 3) m, optical
+    joints = people.joints + people.translation[:, None]  # (N, 55, 3) m
     optical_from_frame = people.rotations[:, _JOINTS] @ _MODEL_FROM_FRAMES  # (N, 4, 3, 3)
     quat_xyzw = quaternion_from_matrix(optical_from_frame).astype(np.float32)  # (N, 4, 4)
     return [
         Poses(frame.name, joints[:, list(frame.origin)].mean(1), quat_xyzw[:, i])
         for i, frame in enumerate(BODY_FRAMES)
     ]
+
+
+def moved(people: People, target_from_optical: NDArray[np.float64]) -> People:
+    """People in the axes of another frame, whose pose (4, 4) is a rotation and a translation, m.
+
+    All that is in optical axes is in those of the target then. The pelvis is where the body model
+    puts it at rest, so `translation` is such that the body model for the new `parameters`, plus
+    `translation`, gives the new joints and vertices. Speeds are only turned. `boxes`, `crop_xywh`
+    and `camera_t` stay in the image.
+    """
+    rotation = target_from_optical[:3, :3]  # (3, 3)
+    turn = rotation.astype(np.float32)
+    pelvis = people.joints[:, :1]  # (N, 1, 3) m; the body rotates about it
+    placed = (people.translation + pelvis[:, 0]).astype(np.float64)  # (N, 3) m, of the pelvis
+    placed = placed @ rotation.T + target_from_optical[:3, 3]
+
+    def turned(points: FloatArray) -> FloatArray:
+        about_pelvis: FloatArray = (points - pelvis) @ turn.T + pelvis
+        return about_pelvis
+
+    orient = torch.from_numpy(turn) @ people.parameters.global_orient  # (N, 1, 3, 3)
+    return replace(
+        people,
+        parameters=replace(people.parameters, global_orient=orient),
+        translation=(placed - pelvis[:, 0]).astype(np.float32),
+        joints=turned(people.joints),
+        rotations=turn @ people.rotations,
+        vertices=None if people.vertices is None else turned(people.vertices),
+        velocity=people.velocity @ turn.T,
+        joint_velocity=people.joint_velocity @ turn.T,
+        covariance=turn @ people.covariance @ turn.T,
+    )
