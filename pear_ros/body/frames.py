@@ -81,16 +81,19 @@ def moved(people: People, target_from_optical: NDArray[np.float64]) -> People:
     and `camera_t` stay in the image.
     """
     rotation = target_from_optical[:3, :3]  # (3, 3)
-    turn = rotation.astype(np.float32)
+    turn: FloatArray = rotation.astype(np.float32)
     pelvis = people.joints[:, :1]  # (N, 1, 3) m; the body rotates about it
     placed = (people.translation + pelvis[:, 0]).astype(np.float64)  # (N, 3) m, of the pelvis
     placed = placed @ rotation.T + target_from_optical[:3, 3]
 
     def turned(points: FloatArray) -> FloatArray:
-        about_pelvis: FloatArray = (points - pelvis) @ turn.T + pelvis
-        return about_pelvis
+        from_pelvis: FloatArray = points - pelvis
+        from_pelvis = from_pelvis @ turn.T
+        return from_pelvis + pelvis
 
     orient = torch.from_numpy(turn) @ people.parameters.global_orient  # (N, 1, 3, 3)
+    half_turned: FloatArray = turn @ people.covariance  # (N, 3, 3)
+    covariance: FloatArray = half_turned @ turn.T
     return replace(
         people,
         parameters=replace(people.parameters, global_orient=orient),
@@ -100,5 +103,5 @@ def moved(people: People, target_from_optical: NDArray[np.float64]) -> People:
         vertices=None if people.vertices is None else turned(people.vertices),
         velocity=people.velocity @ turn.T,
         joint_velocity=people.joint_velocity @ turn.T,
-        covariance=turn @ people.covariance @ turn.T,
+        covariance=covariance,
     )

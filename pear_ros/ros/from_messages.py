@@ -17,7 +17,16 @@ from pear_ros.geometry.rotation import matrix_from_axis_angle
 from pear_ros.images.decode import rgb_from_raw
 from pear_ros.images.encoded import rgb_from_compressed
 from pear_ros.images.size import DEFAULT_MAX_PIXELS, require_size
-from pear_ros.people import Boxes, Camera, EhmParameters, ImageArray, People, unknown_motion
+from pear_ros.people import (
+    DISTANCE_SOURCES,
+    NUM_JOINTS,
+    Boxes,
+    Camera,
+    EhmParameters,
+    FloatArray,
+    ImageArray,
+    People,
+)
 from pear_ros.ros.ehm_fields import COEFFICIENTS, ROTATIONS
 
 
@@ -117,7 +126,7 @@ def _class_key(class_id: str) -> str:
 def people_from_message(
     message: msg.HumanArray, body_model: BodyModel, mesh: bool = False
 ) -> People:
-    """Returns the people of a message, on the CPU, posed with `body_model`.
+    """Returns the people of a message, in its frame, on the CPU, posed with `body_model`.
 
     Fields that the message does not have (crop_xywh, camera_t, flame_global_pose) are zero.
     """
@@ -130,6 +139,10 @@ def people_from_message(
 
     def matrices(name: str) -> torch.Tensor:
         return matrix_from_axis_angle(rows(name).unflatten(1, (-1, 3)))
+
+    def of_humans(name: str, *shape: int) -> FloatArray:
+        values = np.array([getattr(human, name) for human in humans], np.float32)
+        return values.reshape(count, *shape)
 
     unsent = torch.zeros(count, 3)
     parameters = EhmParameters(
@@ -152,7 +165,7 @@ def people_from_message(
         ),
         crop_xywh=np.zeros((count, 4), np.float32),
         parameters=parameters,
-        translation=np.array([h.translation for h in humans], np.float32).reshape(count, 3),
+        translation=of_humans("translation", 3),
         joints=bodies.joints.numpy(),
         rotations=bodies.rotations.numpy(),
         vertices=None if bodies.vertices is None else bodies.vertices.numpy(),
@@ -161,5 +174,10 @@ def people_from_message(
         age_s=np.array([human.age for human in humans], np.float32),
         plausibility=np.array([human.plausibility for human in humans], np.float32),
         shape_confidence=np.array([human.shape_confidence for human in humans], np.float32),
-        **unknown_motion(count),
+        velocity=of_humans("velocity", 3),
+        joint_velocity=of_humans("joint_velocities", NUM_JOINTS, 3),
+        contact=of_humans("contacts", 2),
+        covariance=of_humans("position_covariance", 3, 3),
+        joint_sigma_m=of_humans("joint_standard_deviations", NUM_JOINTS),
+        distance_source=tuple(DISTANCE_SOURCES[human.distance_source] for human in humans),
     )

@@ -20,6 +20,7 @@ from pear_ros import msg
 from pear_ros.body.frames import body_frames
 from pear_ros.geometry.rotation import axis_angle_from_matrix
 from pear_ros.people import (
+    DISTANCE_SOURCES,
     NUM_JOINTS,
     Boxes,
     Camera,
@@ -42,7 +43,7 @@ def humans_message(
     dropped: int = 0,
     processing_time_s: float = 0.0,
 ) -> msg.HumanArray:
-    """Converts people to the message; `image_size` is (height, width), px."""
+    """Converts people, in the frame of `header`; `image_size` is (height, width), px."""
     regions = _regions(people.boxes, image_size)
     parameters = _axis_angle_parameters(people)
     joints = (people.joints + people.translation[:, None]).reshape(-1, 3 * NUM_JOINTS)  # (N, 165)
@@ -59,6 +60,12 @@ def humans_message(
             translation=people.translation[i],
             joints=joints[i],
             is_metric=people.is_metric,
+            velocity=people.velocity[i],
+            joint_velocities=people.joint_velocity[i].reshape(-1),
+            contacts=people.contact[i],
+            position_covariance=people.covariance[i].reshape(-1),
+            joint_standard_deviations=people.joint_sigma_m[i],
+            distance_source=DISTANCE_SOURCES.index(people.distance_source[i]),
         )
         for i in range(len(people))
     ]
@@ -106,7 +113,7 @@ def _regions(boxes: Boxes, image_size: tuple[int, int]) -> list[RegionOfInterest
 
 
 def transforms_message(people: People, header: Header) -> TFMessage:
-    """Returns body_<id>, head_<id>, left_hand_<id> and right_hand_<id> in the image's frame."""
+    """Returns body_<id>, head_<id>, left_hand_<id> and right_hand_<id> in the frame of `header`."""
     message = TFMessage()
     for poses in body_frames(people):
         for i, id_ in enumerate(people.ids):

@@ -30,7 +30,14 @@ from visualization_msgs.msg import Marker, MarkerArray
 from pear_ros.assets.body_assets import BodyAssets
 from pear_ros.body.body_model import BodyModel
 from pear_ros.geometry.lens import lens_of
-from pear_ros.people import JOINT, JOINT_NAMES, Camera, People
+from pear_ros.people import (
+    DISTANCE_SOURCES,
+    JOINT,
+    JOINT_NAMES,
+    Camera,
+    People,
+    unknown_motion,
+)
 from pear_ros.rendering.overlay import person_color
 from pear_ros.ros.ehm_fields import smplx_keywords
 from pear_ros.ros.from_messages import boxes_from_detections, camera_from_info, people_from_message
@@ -130,6 +137,13 @@ def test_humans_message() -> None:
         np.testing.assert_array_equal(human.translation, crowd.translation[i])
         joints = np.asarray(human.joints).reshape(55, 3)
         np.testing.assert_array_equal(joints, crowd.joints[i] + crowd.translation[i])
+        np.testing.assert_array_equal(human.velocity, crowd.velocity[i])
+        speeds = np.asarray(human.joint_velocities).reshape(55, 3)
+        np.testing.assert_array_equal(speeds, crowd.joint_velocity[i])
+        np.testing.assert_array_equal(human.contacts, crowd.contact[i])
+        spread = np.asarray(human.position_covariance).reshape(3, 3)
+        np.testing.assert_array_equal(spread, crowd.covariance[i])
+        np.testing.assert_array_equal(human.joint_standard_deviations, crowd.joint_sigma_m[i])
         for name in ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose"):
             rotvec = np.asarray(getattr(human.parameters, name)).reshape(-1, 3)
             matrices = Rotation.from_rotvec(rotvec).as_matrix()
@@ -165,6 +179,22 @@ def test_joint_names_of_the_message_agree_with_ours() -> None:
     assert len(JOINT_NAMES) == Human.NUM_JOINTS
 
 
+def test_distance_sources_of_the_message_agree_with_ours() -> None:
+    crowd = dataclasses.replace(some_people(("a", "b", "c", "d")), distance_source=DISTANCE_SOURCES)
+    humans = humans_message(crowd, HEADER, (480, 640)).humans
+    constants = [getattr(Human, f"DISTANCE_{name.upper()}") for name in DISTANCE_SOURCES]
+    assert [human.distance_source for human in humans] == constants == [0, 1, 2, 3]
+
+
+def test_what_is_not_known_is_not_a_number() -> None:
+    crowd = dataclasses.replace(some_people(("p1",)), **unknown_motion(1))
+    (human,) = round_trip(humans_message(crowd, HEADER, (480, 640))).humans
+    for name in ("velocity", "joint_velocities", "contacts", "position_covariance"):
+        assert np.isnan(getattr(human, name)).all(), name
+    assert np.isnan(human.joint_standard_deviations).all()
+    assert human.distance_source == Human.DISTANCE_IMAGE
+
+
 @pytest.mark.parametrize("ids", [(), ("p1",), ("p1", "p2", "p3")], ids=["nobody", "one", "three"])
 def test_people_from_message(ids: tuple[str, ...], small_body_model: BodyModel) -> None:
     """People with the joints of a body model are the same after a round trip."""
@@ -179,6 +209,10 @@ def test_people_from_message(ids: tuple[str, ...], small_body_model: BodyModel) 
     np.testing.assert_allclose(back.vertices, bodies.vertices, atol=1e-4)
     np.testing.assert_array_equal(back.translation, people.translation)
     np.testing.assert_array_equal(back.boxes.scores, people.boxes.scores)
+    for name in ("velocity", "joint_velocity", "contact", "covariance", "joint_sigma_m"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(people, name), err_msg=name)
+        assert getattr(back, name).dtype == np.float32
+    assert back.distance_source == people.distance_source
     regions = np.rint(people.boxes.xyxy).clip(0, (640, 480, 640, 480))
     np.testing.assert_array_equal(back.boxes.xyxy, regions)
 
