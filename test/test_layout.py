@@ -34,7 +34,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ROS = {
     "ament_index_python", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs",
     "launch", "launch_ros", "lifecycle_msgs", "rcl_interfaces", "rclpy", "sensor_msgs",
-    "sensor_msgs_py", "std_msgs", "std_srvs", "tf2_msgs", "vision_msgs", "visualization_msgs",
+    "sensor_msgs_py", "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros", "vision_msgs",
+    "visualization_msgs",
 }  # fmt: skip
 
 

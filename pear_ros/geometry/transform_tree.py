@@ -135,15 +135,18 @@ class TransformTree:
             self._require_known(name)
         above_target, end_of_target = self._ancestors(target, stamp_ns)
         above_source, end_of_source = self._ancestors(source, stamp_ns)
+        ends = [end for end in (end_of_source, end_of_target) if end is not None]
+        for end in ends:  # of a loop, one transform is wrong, and nobody knows which
+            if end.kind == TransformError.LOOP:
+                raise end
         common = next((name for name in above_source if name in above_target), None)
         if common is not None:
             target_from_source: NDArray[np.float64] = (
                 _inverse(above_target[common]) @ above_source[common]
             )
             return target_from_source
-        for end in (end_of_source, end_of_target):
-            if end is not None:
-                raise end
+        if ends:
+            raise ends[0]
         raise TransformError(
             TransformError.SEPARATE,
             f"TF does not connect {source!r} with {target!r}: the tree of {source!r} ends at "

@@ -11,6 +11,8 @@ detection_reader.py  detections -> boxes, checks classes and scores
 synchronizer.py      matches an image with its calibration, boxes and depth
 depth_matcher.py     matches depth images with images by time
 depth_input.py       depth images -> metres, checks that they are registered
+transforms.py        listens to TF
+robot_frames.py      an image waits for the robot's transforms
 mailbox.py           one slot per camera between the two threads
 frame_reader.py      messages -> frames
 parameters.py        settings as ROS parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
@@ -19,9 +19,11 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from pear_ros import msg
+from pear_ros.body.frames import moved
 from pear_ros.config import Config
 from pear_ros.errors import SettingError
 from pear_ros.people import Boxes, Frame, People
@@ -37,6 +39,7 @@ from pear_ros.ros.frame_reader import FrameReader
 from pear_ros.ros.from_messages import stamp_ns
 from pear_ros.ros.graph import advice, is_latched, wrong_types
 from pear_ros.ros.mailbox import Mailbox
+from pear_ros.ros.robot_frames import CameraPose, Lookup, RobotFrames
 from pear_ros.ros.synchronizer import Synchronizer
 from pear_ros.ros.to_messages import humans_message, transforms_message
 from pear_ros.ros.visualization import NEED_MESHES, Visualization
@@ -76,7 +79,19 @@ class ImageJob:
     info: CameraInfo | None
     boxes: Boxes | None
     depth: DepthMessage | None
-    received_s: float  # on the monotonic clock
+    received_s: float = 0.0  # when it was complete, on the monotonic clock
+    pose: CameraPose = field(default_factory=CameraPose)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The people of an image, in the camera's frame and in that of `header`."""
+
+    job: ImageJob
+    frame: Frame
+    people: People
+    header: Header  # the image's, or with placement.output_frame
+    placed: People
 
 
 class CameraTopics:
@@ -97,6 +112,7 @@ class CameraTopics:
         mailbox: Mailbox[ImageJob],
         problems: Problems,
         statistics: Statistics,
+        lookup: Lookup,
     ) -> None:
         self.name = name
         self._node = node
@@ -123,6 +139,9 @@ class CameraTopics:
         self._is_latched = False  # the history of camera_info is subscribed, too
         self._info: CameraInfo | None = None
         self._synchronizer = self._new_synchronizer()
+        self._robot_frames: RobotFrames[ImageJob] = RobotFrames(
+            name, self.topic, config.placement, lookup, problems
+        )
         self._arrivals = Arrivals(name, self.topic, problems)
         self._detections = DetectionReader(name, self._detections_topic, problems)
         self._reader = FrameReader(name, self.topic, problems, pipeline.forget, self._depth_topic)
@@ -187,7 +206,8 @@ class CameraTopics:
         self._subscriptions.clear()
         self._kinds.clear()
         self._is_latched = False
-        self._mailbox.drop(self.name, self._synchronizer.drop_all())
+        waiting = self._synchronizer.drop_all() + self._robot_frames.drop_all()
+        self._mailbox.drop(self.name, waiting)
         self._synchronizer = self._new_synchronizer()
 
     @property
@@ -252,7 +272,7 @@ class CameraTopics:
         self.release()
 
     def release(self) -> None:
-        """Puts the newest complete image into the mailbox."""
+        """Lets the newest complete image wait for its transforms, if it needs any."""
         now_s = time.monotonic()
         released = self._synchronizer.release(now_s)
         self._mailbox.drop(self.name, released.superseded + released.without_boxes)
@@ -268,8 +288,18 @@ class CameraTopics:
         if released.image is not None:
             if self._depth_kind is not None and released.depth is None:
                 self._count_without_depth(released.image, released.depth_gap_s)
-            job = ImageJob(released.image, self._info, released.boxes, released.depth, now_s)
-            self._mailbox.put(self.name, job)
+            job = ImageJob(released.image, self._info, released.boxes, released.depth)
+            dropped = self._robot_frames.put(job, job.arrival.header, now_s)
+            self._mailbox.drop(self.name, dropped)
+        self.release_located()
+
+    def release_located(self) -> None:
+        """Puts the newest image whose transforms are known, or overdue, into the mailbox."""
+        now_s = time.monotonic()
+        if released := self._robot_frames.release(now_s):
+            job, pose, superseded = released
+            self._mailbox.drop(self.name, superseded)
+            self._mailbox.put(self.name, replace(job, received_s=now_s, pose=pose))
 
     def _count_without_depth(self, arrival: Arrival, gap_s: float | None) -> None:
         """Tells why an image has no depth, each reason once."""
@@ -315,27 +345,41 @@ class CameraTopics:
 
     def read(self, job: ImageJob) -> Frame | None:
         """Returns the decoded image with its camera; None, counted as a problem, if unusable."""
-        return self._reader(job.arrival, job.info, job.boxes, self.config, job.depth)
+        frame = self._reader(job.arrival, job.info, job.boxes, self.config, job.depth)
+        if frame is None:
+            return None
+        pose = job.pose
+        return replace(frame, world_from_optical=pose.world_from_optical, floor=pose.floor)
 
-    def publish(self, job: ImageJob, frame: Frame, people: People, wanted: set[str]) -> None:
+    def answer(self, job: ImageJob, frame: Frame, people: People) -> Answer:
+        """Puts the people into `placement.output_frame`, if its transform is known."""
+        header, placed = job.arrival.header, people
+        if frame.world_from_optical is not None:
+            output_frame = self.config.placement.output_frame.lstrip("/")
+            header = Header(stamp=header.stamp, frame_id=output_frame)
+            placed = moved(people, frame.world_from_optical)
+        return Answer(job, frame, people, header, placed)
+
+    def publish(self, answer: Answer, wanted: set[str]) -> None:
         """Publishes TF and `humans`, before the slower pictures: robots act on these."""
-        header = job.arrival.header
+        people, header = answer.placed, answer.header
         if "tf" in wanted and len(people):
             self._tf.publish(transforms_message(people, header))
-        elapsed_s = time.monotonic() - job.received_s
+        elapsed_s = time.monotonic() - answer.job.received_s
         if "humans" in wanted:
-            size = frame.image.shape[:2]
+            size = answer.frame.image.shape[:2]
             message = humans_message(people, header, size, processing_time_s=elapsed_s)
             message.dropped = self._mailbox.take_dropped(self.name)
             self._publishers["humans"].publish(message)
         self._statistics.count_answer(len(people), elapsed_s)
 
-    def publish_pictures(
-        self, job: ImageJob, frame: Frame, people: People, wanted: set[str]
-    ) -> None:
+    def publish_pictures(self, answer: Answer, wanted: set[str]) -> None:
         """Publishes meshes, skeletons, points and the overlay."""
         rate_hz = self.config.visualization.overlay_rate_hz
-        self._visualization.publish(wanted, frame, people, job.arrival.header, rate_hz)
+        self._visualization.publish(wanted, answer.placed, answer.header)
+        self._visualization.publish_overlay(
+            wanted, answer.frame, answer.people, answer.job.arrival.header, rate_hz
+        )
 
 
 def image_topic(node: LifecycleNode, name: str, kind: Any, transport: str) -> str:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import rclpy
+from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -38,6 +40,9 @@ from pear_ros.ros.diagnostics import Diagnostics, Statistics
 from pear_ros.ros.mailbox import Mailbox
 from pear_ros.ros.parameters import as_setting, declare_parameters
 from pear_ros.ros.signals import POLL_S, InterruptError, Signals, end_process, run_unless
+from pear_ros.ros.transforms import Transforms, listen
+
+TF_POLL_S = 0.01  # how often images that wait look for their transforms
 
 LoadPipeline = Callable[[Config, Problems], Pipeline]
 
@@ -71,10 +76,13 @@ class PearNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._outputs: list[Any] = []  # lifecycle publishers
         self._cameras: dict[str, CameraTopics] = {}  # by name
+        self._transforms: Transforms | None = None  # while they are needed
         self._worker: threading.Thread | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs on while simulated time is paused
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self.create_timer(0.1, self._tick_cameras, clock=steady)
+        self._tf_timer = self.create_timer(TF_POLL_S, self._release_located, clock=steady)
+        self._tf_timer.cancel()
 
     @property
     def state(self) -> str:
@@ -156,6 +164,7 @@ class PearNode(LifecycleNode):
             mailbox=self._mailbox,
             problems=self._problems,
             statistics=self._statistics,
+            lookup=self._lookup,
         )
 
     def _log_failure(self, transition: str, error: Exception) -> None:
@@ -174,6 +183,10 @@ class PearNode(LifecycleNode):
         self._worker = threading.Thread(target=self._work, name="pear worker", daemon=True)
         self._worker.start()
         try:
+            placement = self.config.placement
+            if placement.output_frame or placement.ground_frame:
+                self._transforms = listen(self, self._problems)
+                self._tf_timer.reset()
             for camera in self._cameras.values():
                 camera.subscribe()
         except Exception as error:  # rclpy would hide it
@@ -207,6 +220,10 @@ class PearNode(LifecycleNode):
         """Stops processing; waits for the image in progress, unless the process is to end."""
         for camera in self._cameras.values():
             camera.unsubscribe()
+        self._tf_timer.cancel()
+        if self._transforms is not None:
+            self._transforms.close()
+            self._transforms = None
         self._mailbox.close()
         if self._worker is not None:
             while self._worker.is_alive() and not self._is_interrupted():
@@ -235,6 +252,14 @@ class PearNode(LifecycleNode):
     def _tick_cameras(self) -> None:
         for camera in self._cameras.values():
             camera.tick()
+
+    def _release_located(self) -> None:
+        for camera in self._cameras.values():
+            camera.release_located()
+
+    def _lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
+        assert self._transforms is not None, "an image arrived before the node listened to TF"
+        return self._transforms.lookup(target, source, stamp_ns)
 
     def survive(self, work: Callable[[], None]) -> None:
         """Runs callbacks; an exception of one is counted as a problem.
@@ -295,10 +320,10 @@ class PearNode(LifecycleNode):
         people_by_frame = self._pipeline.step(list(frames.values()), mesh) if frames else []
         for (name, frame), people in zip(frames.items(), people_by_frame, strict=True):
             camera, job = self._cameras[name], jobs[name]
-            result = (job, frame, people, wanted[name])
-            if self._attempt(partial(camera.publish, *result)):
+            answer = camera.answer(job, frame, people)
+            if self._attempt(partial(camera.publish, answer, wanted[name])):
                 del jobs[name]
-            self._attempt(partial(camera.publish_pictures, *result))
+            self._attempt(partial(camera.publish_pictures, answer, wanted[name]))
 
 
 def _random_prefix() -> str:

@@ -31,15 +31,8 @@ class Visualization:
         self._shown: dict[str, set[str]] = {}  # ids whose marker RViz shows, by topic
         self._overlay_due_s = -np.inf  # on the monotonic clock
 
-    def publish(
-        self,
-        wanted: Collection[str],
-        frame: Frame,
-        people: People,
-        header: Header,
-        overlay_rate_hz: float,
-    ) -> None:
-        """Publishes the outputs in `wanted`; the overlay at most at `overlay_rate_hz`."""
+    def publish(self, wanted: Collection[str], people: People, header: Header) -> None:
+        """Publishes skeletons, meshes and points, if in `wanted`; people in the header's frame."""
         faces, bones = self._body_model.faces, self._body_model.bones
         if "skeletons" in wanted:
             deleted_ids = self._replace_shown("skeletons", people.ids)
@@ -51,8 +44,18 @@ class Visualization:
             self._publishers["markers"].publish(message)
         if "points" in wanted:
             self._publish_points(people, header)
-        if "overlay" in wanted and self._is_overlay_due(1 / overlay_rate_hz):
-            drawn = draw_people(frame.image, people, faces, frame.camera)
+
+    def publish_overlay(
+        self,
+        wanted: Collection[str],
+        frame: Frame,
+        people: People,  # in the camera's frame
+        header: Header,  # of the image
+        rate_hz: float,
+    ) -> None:
+        """Publishes the overlay, if in `wanted`, at most at `rate_hz`."""
+        if "overlay" in wanted and self._is_overlay_due(1 / rate_hz):
+            drawn = draw_people(frame.image, people, self._body_model.faces, frame.camera)
             self._publishers["overlay"].publish(image_message(drawn, header))
 
     def _replace_shown(self, output: str, ids: Iterable[str]) -> set[str]:

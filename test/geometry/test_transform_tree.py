@@ -169,6 +169,9 @@ def test_of_static_and_moving_the_last_counts() -> None:
                      "of 'base' in 'odom' begin 0.250 s after the stamp", id="too old"),
         pytest.param(["a b", "b c", "c a", "x a2"], "x", "b", 0, TransformError.LOOP,
                      "a loop, each in the next: b in a in c in b", id="loop"),
+        pytest.param(["odom base", "base camera", "camera odom"], "odom", "camera", 0,
+                     TransformError.LOOP, "camera in base in odom in camera",
+                     id="loop with both frames"),
     ],
 )  # fmt: skip
 def test_the_reason(

@@ -47,7 +47,8 @@ class Shown:
         self, *wanted: str, ids: tuple[str, ...] = ("p1", "p2"), overlay_rate_hz: float = 10.0
     ) -> None:
         people = some_people(ids, self._body_model.num_vertices)
-        self._visualization.publish(set(wanted), FRAME, people, HEADER, overlay_rate_hz)
+        self._visualization.publish(set(wanted), people, HEADER)
+        self._visualization.publish_overlay(set(wanted), FRAME, people, HEADER, overlay_rate_hz)
 
     def messages(self, name: str) -> list:
         return self.published[name].messages
