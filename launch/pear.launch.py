@@ -36,6 +36,7 @@ SETTINGS = {
     "engine": "network.engine",
     "image_transport": "camera.image_transport",
     "depth_transport": "camera.depth",
+    "output_frame": "placement.output_frame",
 }
 
 SHARE = FindPackageShare("pear_ros")

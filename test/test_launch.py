@@ -148,6 +148,7 @@ def test_the_topic_of_depth_images_turns_them_on(
         ("engine", "network.engine"),
         ("image_transport", "camera.image_transport"),
         ("depth_transport", "camera.depth"),
+        ("output_frame", "placement.output_frame"),
     ],
 )
 def test_arguments_override_the_file(launch: Launch, argument: str, parameter: str) -> None:

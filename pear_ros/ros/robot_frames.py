@@ -44,15 +44,6 @@ class CameraPose:
 
 
 @dataclass(frozen=True)
-class _Missing:
-    """A transform that is not known, and why."""
-
-    counter: str
-    message: str
-    kind: str  # of the reason
-
-
-@dataclass(frozen=True)
 class _Waiting(Generic[Job]):
     job: Job
     header: Header
@@ -107,44 +98,43 @@ class RobotFrames(Generic[Job]):
             pose, missing = self._pose(waiting.header)
             if missing and now_s < waiting.until_s:
                 continue
-            for reason in missing:
-                subject = f"{self._source} {reason.kind}"
-                self._problems.count(reason.counter, reason.message, subject)
+            self._count_missing(missing, waiting.header)
             for _ in range(i + 1):
                 self._waiting.popleft()
             return waiting.job, pose, i
         return None
 
-    def _pose(self, header: Header) -> tuple[CameraPose, list[_Missing]]:
-        """What is known at the stamp of an image, and what is not."""
-        missing: list[_Missing] = []
-
-        def find(setting: str, counter: str, effect: str) -> NDArray[np.float64] | None:
+    def _pose(self, header: Header) -> tuple[CameraPose, dict[str, TransformError]]:
+        """What is known at the stamp of an image; for each setting, why it is not known."""
+        found: dict[str, NDArray[np.float64] | None] = {}
+        missing: dict[str, TransformError] = {}
+        for setting in ("output_frame", "ground_frame"):
             frame = getattr(self._settings, setting).lstrip("/")
-            if not frame:
-                return None
             try:
-                return self._found(frame, header)
+                found[setting] = self._found(frame, header) if frame else None
             except TransformError as error:
-                message = (
-                    f"{self._topic}: {error}, so {effect.format(repr(frame))} "
-                    f"(placement.{setting}); {ADVICE[error.kind]}"
-                )
-                missing.append(_Missing(counter, message, error.kind))
-                return None
-
-        camera = repr(header.frame_id)
-        world_from_optical = find(
-            "output_frame",
-            "transforms_missing",
-            f"people are published in the camera's frame {camera} instead of {{}}",
-        )
-        ground_from_optical = find(
-            "ground_frame", "floor_missing", "the floor is not known from {}"
-        )
+                found[setting], missing[setting] = None, error
+        ground_from_optical = found["ground_frame"]
         # The third row gives the height above the xy plane of the ground's frame.
         floor = None if ground_from_optical is None else ground_from_optical[2]
-        return CameraPose(world_from_optical, floor), missing
+        return CameraPose(found["output_frame"], floor), missing
+
+    def _count_missing(self, missing: dict[str, TransformError], header: Header) -> None:
+        if error := missing.get("output_frame"):
+            self._problems.count(
+                "transforms_missing",
+                f"{self._topic}: {error}, so people are published in the camera's frame "
+                f"{header.frame_id!r} instead of {self._settings.output_frame!r} "
+                f"(placement.output_frame); {ADVICE[error.kind]}",
+                f"{self._source} {error.kind}",
+            )
+        if error := missing.get("ground_frame"):
+            self._problems.count(
+                "floor_missing",
+                f"{self._topic}: {error}, so the floor is not known from "
+                f"{self._settings.ground_frame!r} (placement.ground_frame); {ADVICE[error.kind]}",
+                f"{self._source} {error.kind}",
+            )
 
     def _found(self, frame: str, header: Header) -> NDArray[np.float64]:
         if not _can_be_looked_up(header):
