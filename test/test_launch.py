@@ -25,13 +25,13 @@ CMAKE = (ROOT / "CMakeLists.txt").read_text()
 
 def outputs() -> dict[str, str]:
     """The outputs of the node and their message types, read from its source."""
-    tree = ast.parse((ROOT / "pear_ros/ros/camera_topics.py").read_text())
+    tree = ast.parse((ROOT / "pear_ros/ros/topics.py").read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict) and "humans" in (
             keys := [ast.unparse(k).strip("'") for k in node.keys if k]
         ):
             return dict(zip(keys, map(ast.unparse, node.values), strict=True))
-    raise AssertionError("camera_topics.py has no table of outputs")
+    raise AssertionError("topics.py has no table of outputs")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 node.py              lifecycle, parameters, threads
 signals.py           SIGINT and SIGTERM end the process
 camera_topics.py     the topics of one camera
+topics.py            their names, types and QoS
 graph.py             what others publish on these topics
 diagnostics.py       what `/diagnostics` reports
 arrivals.py          checks the headers of images

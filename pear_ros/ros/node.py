@@ -29,17 +29,12 @@ from pear_ros.config import Config, settings
 from pear_ros.errors import PearError, SettingError
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.problems import Problems
-from pear_ros.ros.camera_topics import (
-    OVERRIDABLE,
-    CameraTopics,
-    ImageJob,
-    detections_type,
-    needs_mesh,
-)
+from pear_ros.ros.camera_topics import CameraTopics, ImageJob
 from pear_ros.ros.diagnostics import Diagnostics, Statistics
 from pear_ros.ros.mailbox import Mailbox
 from pear_ros.ros.parameters import as_setting, declare_parameters
 from pear_ros.ros.signals import POLL_S, InterruptError, Signals, end_process, run_unless
+from pear_ros.ros.topics import OVERRIDABLE, detections_type, needs_mesh
 from pear_ros.ros.transforms import Transforms, listen
 
 TF_POLL_S = 0.01  # how often images that wait look for their transforms
