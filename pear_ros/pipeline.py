@@ -36,7 +36,6 @@ from pear_ros.people import (
     People,
     join,
     map_tensors,
-    unknown_motion,
 )
 from pear_ros.placement.uncertainty import covariances, joint_sigmas
 from pear_ros.problems import Problems
@@ -84,23 +83,29 @@ class Pipeline:
         squares = squares_of(frames, boxes)  # (N, 4) px, the crops that the network sees
         estimates = self._estimate(frames, squares)  # network, joints, placement
         self._on_stage("track")
-        distances = measured(
-            frames, squares, estimates, self._measures, self.config.placement
-        )  # from floor and depth images
+        distances = measured(frames, squares, estimates, self._measures, self.config.placement)
         usable, scores = self._usable(frames, squares, estimates)  # (N,), (N,)
         followed = [
-            self._followers[frame.source](people, frame.camera, _size(frame), frame.stamp_s)
+            self._followers[frame.source](
+                people,
+                frame.camera,
+                _size(frame),
+                frame.stamp_s,
+                frame.world_from_optical,
+                frame.floor,
+            )
             for frame, people in zip(
                 frames,
                 _by_frame(boxes, squares, estimates, distances, usable, scores, is_detected),
                 strict=True,
             )
         ]  # M people in total
+        posed = self._pose(frames, followed, mesh)
         for frame in frames:
             if frame.is_still:
                 del self._followers[frame.source]
                 self._cadence.forget(frame.source)
-        return self._pose(frames, followed, mesh)
+        return posed
 
     @property
     def description(self) -> str:
@@ -116,7 +121,9 @@ class Pipeline:
         """The boxes in each frame, and whether the detector found them, see `Cadence`."""
         expected = []
         for frame in frames:
-            people = self._follower(frame).expected(frame.camera, frame.stamp_s)
+            people = self._follower(frame).expected(
+                frame.camera, frame.stamp_s, frame.world_from_optical
+            )
             is_seen = people.missed == 0
             seen = Boxes(people.xyxy, people.scores)[is_seen]
             seen = seen[usable_boxes(seen.xyxy, *_size(frame)[::-1])]
@@ -242,18 +249,21 @@ class Pipeline:
 
     def _people(self, frame: Frame, people: FollowedPeople, posed: Bodies) -> People:
         """The M people of a frame with their posed bodies."""
-        placement = self.config.placement
-        position = (people.translation + posed.joints.numpy()[:, 0]).astype(np.float64)  # (M, 3) m
+        settings = self.config.placement
+        joints = posed.joints.numpy()
+        moving = self._followers[frame.source].moving(people, joints)
+        position = (moving.translation + joints[:, 0]).astype(np.float64)  # (M, 3) m
         covariance = people.spread + covariances(
-            position, people.distance_sigma.astype(np.float64), placement.lateral_sigma
+            position, people.distance_sigma.astype(np.float64), settings.lateral_sigma
         )
+        joint_sigma_m = joint_sigmas(covariance, settings.joint_sigma_scale)
         return People(
             ids=people.ids,
             boxes=people.boxes,
             crop_xywh=people.crop_xywh,
             parameters=people.parameters,
-            translation=people.translation,
-            joints=posed.joints.numpy(),
+            translation=moving.translation,
+            joints=joints,
             rotations=posed.rotations.numpy(),
             vertices=None if posed.vertices is None else posed.vertices.numpy(),
             is_metric=frame.camera.is_metric,
@@ -261,14 +271,12 @@ class Pipeline:
             age_s=people.age_s,
             plausibility=people.plausibility,
             shape_confidence=people.shape_confidence,
-            **unknown_motion(len(people))
-            | {
-                "covariance": covariance.astype(np.float32),
-                "joint_sigma_m": joint_sigmas(covariance, placement.joint_sigma_scale).astype(
-                    np.float32
-                ),
-                "distance_source": people.distance_source,
-            },
+            velocity=people.velocity,
+            joint_velocity=moving.joint_velocity,
+            contact=moving.contact,
+            covariance=covariance.astype(np.float32),
+            joint_sigma_m=joint_sigma_m.astype(np.float32),
+            distance_source=people.distance_source,
         )
 
 

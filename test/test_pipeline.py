@@ -33,6 +33,7 @@ from pear_ros.people import (
 from pear_ros.pipeline import Pipeline, load_pipeline
 from pear_ros.placement.reprojection import place_in_camera
 from pear_ros.problems import Problems
+from pear_ros.tracking.contacts import BALL
 
 NAN, INF = float("nan"), float("inf")
 CAMERA = Camera(600, 600, 320, 240)
@@ -316,6 +317,33 @@ def test_each_camera_has_ids_of_its_own(setup: Setup) -> None:
     pipeline.forget("left")
     assert ids(0.0, one, one) == [("left_p0003",), ("right_p0002",)]
     assert ids(9.0, one, one) == [("left_p0004",), ("right_p0003",)]  # tracking.timeout_s is 1
+
+
+def test_motion_of_people(setup: Setup) -> None:
+    """Of who stands still; a person seen once is at rest."""
+    found = boxes((100, 100, 300, 400))
+    for stamp_s in (0.0, 0.1, 0.2):
+        (people,) = setup.pipeline.step([frame(found, stamp_s=stamp_s)])
+        np.testing.assert_allclose(people.velocity, np.zeros((1, 3)), atol=1e-4)
+        np.testing.assert_allclose(people.joint_velocity, np.zeros((1, 55, 3)), atol=1e-4)
+        assert people.contact.shape == (1, 2)
+        assert ((people.contact >= 0) & (people.contact <= 1)).all()
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_foot_locking(setup: Setup, is_locked: bool) -> None:
+    """A person whose box drifts a little keeps the foot that stands where it is."""
+    config = setup.pipeline.config
+    placement = dataclasses.replace(config.placement, foot_locking=is_locked)
+    setup.pipeline.config = dataclasses.replace(config, placement=placement)
+    feet = []
+    for i in range(20):
+        moved = boxes(np.array((100, 100, 300, 400)) + 2 * i)
+        (people,) = setup.pipeline.step([frame(moved, stamp_s=i / 10)])
+        feet.append(people.joints[0, BALL] + people.translation[0])
+    assert (people.contact[0] > 0.5).any()
+    slide = np.abs(np.diff(feet, axis=0))[5:, :, 0].max(0).min()  # along x, of the steadier foot
+    assert (slide < 0.001) == is_locked
 
 
 def test_forgetting_an_unknown_camera(setup: Setup) -> None:

@@ -20,7 +20,11 @@ from pear_ros.people import (
     IntArray,
     map_tensors,
 )
+from pear_ros.tracking.body_motion import BodyMotion, PelvisVelocity
 from pear_ros.tracking.body_size import IMAGE, BodySizes, Measured
+from pear_ros.tracking.camera_motion import CameraPath
+from pear_ros.tracking.contacts import heights
+from pear_ros.tracking.foot_lock import FootLock
 from pear_ros.tracking.pose_filter import PoseFilter
 from pear_ros.tracking.tracker import (
     POSE_JOINTS,
@@ -30,7 +34,10 @@ from pear_ros.tracking.tracker import (
     Tracker,
 )
 
+Array = NDArray[np.float64]
+
 CAMERA_CHANGE = 0.03  # of the focal length: a larger change is another camera
+LEVEL = np.array((0.0, -1.0, 0.0))  # (3,) upwards, optical, of a level camera
 NEAREST_M = 0.05  # depth at which a joint's projection is limited
 
 
@@ -63,6 +70,7 @@ class FollowedPeople:
     distance_sigma: FloatArray  # (M,) standard deviation, relative to the distance
     distance_source: tuple[str, ...]
     spread: FloatArray  # (M, 3, 3) m^2, covariance of the motion since the last sighting
+    velocity: FloatArray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +81,15 @@ class _LastSighting:
     plausibility: float = 0.0
     distance_sigma: float = 0.0
     distance_source: int = IMAGE
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What the posed bodies of M followed people tell; fields as in `People`."""
+
+    translation: FloatArray
+    joint_velocity: FloatArray
+    contact: FloatArray
 
 
 class Follower:
@@ -88,45 +105,75 @@ class Follower:
         self._tracker = Tracker(prefix, tracking)
         self._filter = PoseFilter(smoothing)
         self._sizes = BodySizes(placement, averages=smoothing.shape)
+        self._velocity = PelvisVelocity()
+        self._motion = BodyMotion()
+        self._feet = FootLock() if placement.foot_locking else None
+        self._path = CameraPath()
+        # Of the last image.
+        self._stamp_s = 0.0
+        self._up: Array | None = None  # (3,) optical
+        self._floor: Array | None = None  # (4,)
         self._last: dict[str, _LastSighting] = {}  # by id
         self._view: tuple[Camera, tuple[int, int]] | None = None  # of the last image
 
-    def expected(self, camera: Camera, stamp_s: float) -> Expected:
+    def expected(
+        self, camera: Camera, stamp_s: float, world_from_optical: Array | None = None
+    ) -> Expected:
         """Where the people who are followed should be in an image at `stamp_s`."""
         if self._view is not None and _differ(self._view[0], camera):
             self.forget()  # places and boxes of another camera tell nothing
-        return self._tracker.expected(camera, stamp_s)
+        camera_motion = self._path.motion_to(world_from_optical, stamp_s)
+        return self._tracker.expected(camera, stamp_s, camera_motion)
 
     def forget(self) -> None:
         """Drops all people; ids continue."""
         self._tracker.forget()
-        self._filter.keep(())
+        for filter_ in self._filters:
+            filter_.keep(())
         self._sizes.keep(())
+        self._path = CameraPath()
 
     def __call__(
-        self, people: Estimated, camera: Camera, size: tuple[int, int], stamp_s: float
+        self,
+        people: Estimated,
+        camera: Camera,
+        size: tuple[int, int],
+        stamp_s: float,
+        world_from_optical: Array | None = None,
+        floor: Array | None = None,
     ) -> FollowedPeople:
         """Takes in the people of an image of `size` (height, width), px.
 
-        If the camera is another one, or its images have another size, everybody is new.
+        If the camera is another one, or its images have another size, everybody is new. Between
+        images whose poses `world_from_optical` (4, 4) are not known, the camera counts as still.
+        `floor` (4,) is as in `Frame`.
         """
         if self._view is not None and (_differ(self._view[0], camera) or self._view[1] != size):
             self.forget()
         self._view = camera, size
+        world_from_optical, floor = _finite(world_from_optical), _finite(floor)
+        camera_motion = self._path.motion_to(world_from_optical, stamp_s)
+        self._path.arrive(world_from_optical, stamp_s)
+        if camera_motion is not None:
+            for filter_ in self._filters:
+                filter_.move(camera_motion)
         alone = self._sizes.alone(people.measured)
         sightings = _sightings(people, camera, alone.factor)
-        followed = self._tracker(sightings, camera, size, stamp_s)
+        followed = self._tracker(sightings, camera, size, stamp_s, camera_motion)
         is_seen = followed.sighting >= 0
         rows = followed.sighting[is_seen]
         seen_ids = tuple(id_ for id_, seen in zip(followed.ids, is_seen, strict=True) if seen)
         everybody = set(self._tracker.ids)
-        self._filter.keep(everybody)
+        for filter_ in self._filters:
+            filter_.keep(everybody)
         self._sizes.keep(everybody)
         distances = self._sizes(seen_ids, people.measured[rows])
         placed = people.translation[rows] + people.joints[rows, 0]  # (N, 3) m, pelvis
         nearer = (distances.factor[:, None] - 1).astype(np.float32) * placed
         translation = people.translation[rows] + nearer
         self._filter(seen_ids, _rows(people.parameters, rows), translation, stamp_s)
+        self._velocity(seen_ids, people.joints[rows, 0] + translation, stamp_s)
+        self._stamp_s, self._up, self._floor = stamp_s, _up(world_from_optical, floor), floor
         columns = people.plausibility[rows], distances.sigma, distances.source
         seen = map(_LastSighting, *(column.tolist() for column in columns))
         self._last |= dict(zip(seen_ids, seen, strict=True))
@@ -149,11 +196,55 @@ class Follower:
             distance_sigma=np.array([last.distance_sigma for last in lasts], np.float32),
             distance_source=tuple(DISTANCE_SOURCES[last.distance_source] for last in lasts),
             spread=followed.covariance.astype(np.float32) * ~is_seen[:, None, None],
+            velocity=self._velocity.of(followed.ids),
         )
+
+    def moving(self, people: FollowedPeople, joints: FloatArray) -> Moving:
+        """How the people of the last image move, by the `joints` (M, 55, 3), m, of their bodies.
+
+        To be called once for each image. With foot locking, the translation keeps feet that stand
+        where they are.
+        """
+        placed: FloatArray = joints + people.translation[:, None]
+        visible = np.array(people.visible, bool)
+        seen_ids = tuple(id_ for id_, seen in zip(people.ids, people.visible, strict=True) if seen)
+        if self._up is None:  # the bodies' own axes
+            up = people.parameters.global_orient[:, 0, :, 1].numpy().astype(np.float64)
+        else:
+            up = np.broadcast_to(self._up, (len(people), 3))
+        height = heights(placed, up, self._floor)
+        self._motion(
+            seen_ids, joints[visible], people.velocity[visible], height[visible], self._stamp_s
+        )
+        relative_velocity, contact = self._motion.of(people.ids)
+        translation = people.translation
+        if self._feet is not None:
+            horizon = LEVEL if self._up is None else self._up
+            held = contact * visible[:, None]
+            translation = translation + self._feet(people.ids, placed, held, horizon, self._stamp_s)
+        return Moving(translation, people.velocity[:, None] + relative_velocity, contact)
+
+    @property
+    def _filters(self) -> tuple[PoseFilter | PelvisVelocity | BodyMotion | FootLock, ...]:
+        filters = (self._filter, self._velocity, self._motion)
+        return filters if self._feet is None else (*filters, self._feet)
+
+
+def _finite(values: Array | None) -> Array | None:
+    return values if values is not None and np.isfinite(values).all() else None
+
+
+def _up(world_from_optical: Array | None, floor: Array | None) -> Array | None:
+    """(3,) the direction upwards, optical; None: not known."""
+    if floor is not None:
+        return floor[:3]
+    return None if world_from_optical is None else world_from_optical[2, :3]
 
 
 def _differ(a: Camera, b: Camera) -> bool:
     """Whether two cameras differ by more than one does that refocuses."""
+    if a.lens != b.lens:
+        return True
     before, after = (np.array((c.fx, c.fy, c.cx, c.cy)) for c in (a, b))
     return bool((np.abs(after - before) > CAMERA_CHANGE * before[0]).any())
 

@@ -7,7 +7,7 @@ ray from the camera, where the estimate depends on the person's assumed size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,20 @@ def started(position: Array) -> Motion:
     return Motion(mean, covariance, np.ones(len(position)))
 
 
-def predicted(motion: Motion, elapsed_s: Array) -> Motion:
+def moved(motion: Motion, rotation: Array, translation: Array) -> Motion:
+    """The same motion in the axes of a camera that has moved.
+
+    Points are there at `rotation` (3, 3) @ p + `translation` (3,), m.
+    """
+    both = np.kron(np.eye(2), rotation)  # (6, 6)
+    mean = motion.mean @ both.T
+    mean[:, :3] += translation
+    return Motion(mean, both @ motion.covariance @ both.T, motion.noise)
+
+
+def predicted(
+    motion: Motion, elapsed_s: Array, acceleration_m_s2: Array | float = ACCELERATION_M_S2
+) -> Motion:
     """The motion after `elapsed_s` (T,), the time since each person's state was computed."""
     dt = elapsed_s[:, None, None]
     identity, zero = np.eye(3), np.zeros((3, 3))
@@ -71,29 +84,46 @@ def predicted(motion: Motion, elapsed_s: Array) -> Motion:
     mean = (transition @ motion.mean[..., None])[..., 0]
     # A constant random acceleration during the time.
     effect = np.concatenate((0.5 * dt**2 * identity, dt * identity), 1)  # (T, 6, 3)
-    noise = ACCELERATION_M_S2**2 * effect @ np.swapaxes(effect, 1, 2)
+    variance = np.square(acceleration_m_s2)
+    noise = variance * effect @ np.swapaxes(effect, 1, 2)
     covariance = transition @ motion.covariance @ np.swapaxes(transition, 1, 2) + noise
     return Motion(mean, covariance, motion.noise)
 
 
 def corrected(motion: Motion, position: Array) -> Motion:
-    """The motion after sightings at `position` (T, 3), m, of all T people (Kalman's update).
+    """The motion after sightings at `position` (T, 3), m, of all T people.
 
     How noisy sightings are depends on the network and the view, so it is learned for each person:
     their squared distances should have a mean of 3, the number of dimensions.
     """
-    spread = motion.covariance[:, :3, :3]
-    innovation = spread + motion.noise[:, None, None] * sighting_noise(position)
+    sightings = motion.noise[:, None, None] * sighting_noise(position)
+    after, squared = updated(motion, position, sightings)
+    growth = (np.minimum(squared / 3, MOST_SURPRISING) - 1) / NOISE_MEMORY
+    noise = np.clip(motion.noise * (1 + growth), 1, MOST_NOISE).astype(np.float64)
+    return replace(after, noise=noise)
+
+
+def updated(motion: Motion, position: Array, sighting_noise: Array) -> tuple[Motion, Array]:
+    """The motion after sightings at `position` (T, 3), m, of all T people (Kalman's update).
+
+    Args:
+        motion: Of the people.
+        position: Of the sightings.
+        sighting_noise: (T, 3, 3) m^2, their covariances.
+
+    Returns:
+        The motion, and the sightings' Mahalanobis distances squared (T,).
+    """
+    innovation = motion.covariance[:, :3, :3] + sighting_noise
     inverse = np.linalg.inv(innovation)
     gain = motion.covariance[:, :, :3] @ inverse  # (T, 6, 3)
     difference = position - motion.position
     mean: Array = motion.mean + (gain @ difference[..., None])[..., 0]
-    squared = np.einsum("ti,tij,tj->t", difference, inverse, difference)
-    growth = (np.minimum(squared / 3, MOST_SURPRISING) - 1) / NOISE_MEMORY
-    noise = np.clip(motion.noise * (1 + growth), 1, MOST_NOISE).astype(np.float64)
+    squared: Array = np.einsum("ti,tij,tj->t", difference, inverse, difference)
     covariance = motion.covariance - gain @ motion.covariance[:, :3]
     # Rounding makes it asymmetric, and without this line more so with every image.
-    return Motion(mean, 0.5 * (covariance + np.swapaxes(covariance, 1, 2)), noise)
+    covariance = 0.5 * (covariance + np.swapaxes(covariance, 1, 2))
+    return Motion(mean, covariance, motion.noise), squared
 
 
 def squared_distances(motion: Motion, position: Array) -> tuple[Array, Array]:

@@ -8,8 +8,7 @@ mean of all sightings.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,16 +17,18 @@ from numpy.typing import NDArray
 from pear_ros.config import SmoothingSettings
 from pear_ros.geometry.rotation import (
     matrix_from_quaternion,
+    multiplied,
     quaternion_from_matrix,
     quaternion_from_rotvec,
     rotvec_from_quaternion,
 )
 from pear_ros.people import EhmParameters, FloatArray
 from pear_ros.tracking import one_euro
+from pear_ros.tracking.camera_motion import CameraMotion
 from pear_ros.tracking.one_euro import Filtered, OneEuro
+from pear_ros.tracking.states import States
 
 Array = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 # Fields of EhmParameters by how they are smoothed, with their numbers of joints or coefficients.
 MATRICES = {"global_orient": 1, "body_pose": 21, "left_hand_pose": 15, "right_hand_pose": 15}
@@ -64,11 +65,6 @@ class _State:
     sightings: Array  # (N,)
     stamp_s: Array  # (N,)
 
-    def __getitem__(self, rows: Rows) -> _State:
-        if np.array_equal(rows, np.arange(len(self.stamp_s))):
-            return self  # everybody in the same order, which is the usual case
-        return _map(lambda values: values[0][rows], self)
-
 
 class PoseFilter:
     """The filters of all people of one camera, by their ids."""
@@ -80,8 +76,7 @@ class PoseFilter:
         self._depth = _one_euro(s.depth_cutoff_hz, s.depth_cutoff_per_speed)
         self._expression = _one_euro(s.expression_cutoff_hz, 0.0)
         self._averages_shape = s.shape
-        self._ids: tuple[str, ...] = ()
-        self._state: _State | None = None
+        self._people: States[_State] = States()
 
     def __call__(
         self,
@@ -92,38 +87,19 @@ class PoseFilter:
     ) -> None:
         """Takes in a sighting of N people at `stamp_s`, later than the last."""
         measured = _started(parameters, translation, stamp_s)
-        row_of = {id_: row for row, id_ in enumerate(self._ids)}
-        row_before = np.array([row_of.get(id_, -1) for id_ in ids], np.int64)
-        known, new = np.flatnonzero(row_before >= 0), np.flatnonzero(row_before < 0)
-        before = row_before[known]
-        is_other = np.ones(len(self._ids), bool)
-        is_other[before] = False
-        others = np.flatnonzero(is_other)
-        parts = [measured[new]]
-        if self._state is not None:
-            parts += [self._filtered(self._state[before], measured[known]), self._state[others]]
-        parts = [part for part in parts if len(part.stamp_s)] or parts[:1]
-        self._state = parts[0] if len(parts) == 1 else _map(np.concatenate, *parts)
-        self._ids = (
-            *(ids[i] for i in new),
-            *(ids[i] for i in known),
-            *(self._ids[row] for row in others),
-        )
+        self._people.take_in(ids, measured, self._filtered)
 
     def keep(self, ids: Collection[str]) -> None:
         """Forgets everybody else."""
-        if all(id_ in ids for id_ in self._ids):
-            return
-        rows = np.array([row for row, id_ in enumerate(self._ids) if id_ in ids], np.int64)
-        if self._state is not None:
-            self._state = self._state[rows]
-        self._ids = tuple(self._ids[row] for row in rows)
+        self._people.keep(ids)
+
+    def move(self, camera: CameraMotion) -> None:
+        """Moves positions and root orientations into the axes of a camera that has moved."""
+        self._people.change(lambda state: _moved(state, camera))
 
     def smoothed(self, ids: tuple[str, ...]) -> Smoothed:
         """The values of people, at the last sighting of each."""
-        assert self._state is not None
-        row_of = {id_: row for row, id_ in enumerate(self._ids)}
-        state = self._state[np.array([row_of[id_] for id_ in ids], np.int64)]
+        state = self._people.of(ids)
         return Smoothed(
             _parameters(state),
             state.position.value[:, 0].astype(np.float32),
@@ -190,6 +166,28 @@ def _started(parameters: EhmParameters, translation: FloatArray, stamp_s: float)
     )
 
 
+def _moved(state: _State, camera: CameraMotion) -> _State:
+    turn_xyzw = quaternion_from_matrix(camera.rotation)
+
+    def turned(quat_xyzw: Array) -> Array:  # (N, 55, 4), the root first
+        root = multiplied(turn_xyzw, quat_xyzw[:, :1])
+        return np.concatenate((root, quat_xyzw[:, 1:]), 1)
+
+    rotations, position = state.rotations, state.position
+    return replace(
+        state,
+        # A rotation's velocity is in its own axes, which do not depend on the camera.
+        rotations=replace(
+            rotations, value=turned(rotations.value), measured=turned(rotations.measured)
+        ),
+        position=Filtered(
+            camera.points(position.value),
+            camera.points(position.measured),
+            camera.vectors(position.velocity),
+        ),
+    )
+
+
 def _parameters(state: _State) -> EhmParameters:
     count = len(state.stamp_s)
     matrices = sum(MATRICES.values())
@@ -207,13 +205,3 @@ def _parameters(state: _State) -> EhmParameters:
 def _split(columns: Array, sizes: dict[str, int]) -> dict[str, Array]:
     parts = np.split(columns, np.cumsum(list(sizes.values()))[:-1], 1)
     return dict(zip(sizes, parts, strict=True))
-
-
-def _map(function: Any, *states: Any) -> Any:
-    """A dataclass of arrays whose fields are `function` of the lists of the states' fields."""
-    values: dict[str, Any] = {}
-    for field in fields(states[0]):
-        column = [getattr(state, field.name) for state in states]
-        is_array = isinstance(column[0], np.ndarray)
-        values[field.name] = function(column) if is_array else _map(function, *column)
-    return type(states[0])(**values)

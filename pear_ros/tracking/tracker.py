@@ -27,6 +27,7 @@ from pear_ros.tracking.association import (
     pose_distances,
     shape_distances,
 )
+from pear_ros.tracking.camera_motion import CameraMotion
 from pear_ros.tracking.motion import Motion
 
 Array = NDArray[np.float64]
@@ -139,13 +140,19 @@ class Tracker:
         self.forget()
 
     def __call__(
-        self, sightings: Sightings, camera: Camera, size: tuple[int, int], stamp_s: float
+        self,
+        sightings: Sightings,
+        camera: Camera,
+        size: tuple[int, int],
+        stamp_s: float,
+        camera_motion: CameraMotion | None = None,
     ) -> Followed:
         """Assigns N sightings of an image of `size` (height, width), px.
 
-        Stamps must not decrease from call to call.
+        Stamps must not decrease from call to call. `camera_motion` is since the last image; None:
+        the camera stood still.
         """
-        known = self._advanced(camera, stamp_s)
+        known = self._advanced(camera, stamp_s, camera_motion)
         matched, rows = assigned(_costs(known, sightings, stamp_s))
         seen = _corrected(known[matched], sightings[rows], stamp_s)
         # Expected boxes belong to people who are known: nobody new is in them.
@@ -168,9 +175,11 @@ class Tracker:
     def _names(self, numbers: Rows) -> tuple[str, ...]:
         return tuple(f"{self._prefix}{number:04d}" for number in numbers)
 
-    def expected(self, camera: Camera, stamp_s: float) -> Expected:
+    def expected(
+        self, camera: Camera, stamp_s: float, camera_motion: CameraMotion | None = None
+    ) -> Expected:
         """Where the confirmed people should be in an image at `stamp_s`."""
-        tracks = self._advanced(camera, stamp_s)
+        tracks = self._advanced(camera, stamp_s, camera_motion)
         is_new = (tracks.number == 0) & (tracks.missed == 0)
         tracks = tracks[tracks.number > 0]
         return Expected(tracks.xyxy, tracks.score, tracks.missed, bool(is_new.any()))
@@ -187,14 +196,19 @@ class Tracker:
         )
         self._tracks = _candidates(nobody, 0.0)
 
-    def _advanced(self, camera: Camera, stamp_s: float) -> _Tracks:
-        """The people who are not forgotten, as expected at `stamp_s`."""
+    def _advanced(
+        self, camera: Camera, stamp_s: float, camera_motion: CameraMotion | None
+    ) -> _Tracks:
+        """The people who are not forgotten, as expected at `stamp_s` by the camera there."""
         tracks = self._tracks
         tracks = tracks[stamp_s - tracks.seen_s <= self._settings.timeout_s]
         elapsed_s = np.full(len(tracks), max(stamp_s - self._stamp_s, 0.0))
-        moved = motion.predicted(tracks.motion, elapsed_s)
-        xyxy = _moved_boxes(tracks.xyxy, tracks.motion.position, moved.position, camera)
-        return replace(tracks, motion=moved, xyxy=xyxy)
+        before_m = tracks.motion.position
+        tracks = replace(tracks, motion=motion.predicted(tracks.motion, elapsed_s))
+        if camera_motion is not None:
+            tracks = _moved(tracks, camera_motion)
+        xyxy = _moved_boxes(tracks.xyxy, before_m, tracks.motion.position, camera)
+        return replace(tracks, xyxy=xyxy)
 
     def _is_kept(self, unseen: _Tracks, camera: Camera, stamp_s: float) -> NDArray[np.bool_]:
         """(T,) False for candidates who are not seen again soon, and who is behind the camera."""
@@ -360,6 +374,16 @@ def _without(count: int, rows: Rows) -> Rows:
     is_other = np.ones(count, bool)
     is_other[rows] = False
     return np.flatnonzero(is_other)
+
+
+def _moved(tracks: _Tracks, camera: CameraMotion) -> _Tracks:
+    """The tracks in the axes of a camera that has moved, but for their boxes."""
+    return replace(
+        tracks,
+        motion=motion.moved(tracks.motion, camera.rotation, camera.translation),
+        joints=camera.vectors(tracks.joints).astype(np.float32),
+        seen_at=camera.points(tracks.seen_at),
+    )
 
 
 def _moved_boxes(xyxy: FloatArray, before_m: Array, after_m: Array, camera: Camera) -> FloatArray:

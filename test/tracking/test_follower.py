@@ -207,3 +207,43 @@ def test_another_camera_knows_nobody(camera: Camera, size: tuple[int, int], id_:
     people = follower(image, camera, size, 0.4)
     assert people.ids == (id_,)
     assert people.visible == (True,)
+
+
+def test_who_is_not_seen_keeps_velocity_and_contact() -> None:
+    follower = Follower("p", TRACKING, NOT_SMOOTHED, PlacementSettings(foot_locking=True))
+    for i in range(20):
+        image = estimated(-1 + 0.05 * i, 1)
+        people = follower(image, CAMERA, SIZE, i * PERIOD_S)
+        before = follower.moving(people, image.joints)
+    alone = estimated(1)
+    after = follower(alone, CAMERA, SIZE, 20 * PERIOD_S)
+    moving = follower.moving(after, image.joints)
+    assert after.ids == ("p0002", "p0001")
+    assert after.visible == (True, False)
+    np.testing.assert_array_equal(after.velocity[1], people.velocity[0])
+    np.testing.assert_array_equal(moving.joint_velocity[1], before.joint_velocity[0])
+    np.testing.assert_array_equal(moving.contact[1], before.contact[0])
+    np.testing.assert_allclose(after.velocity, [[0, 0, 0], [0.5, 0, 0]], atol=0.01)
+
+
+def test_new_people_are_at_rest() -> None:
+    follower = Follower(
+        "p", dataclasses.replace(TRACKING, confirm_score=0.0), NOT_SMOOTHED, PlacementSettings()
+    )
+    image = estimated(0, 1)
+    people = follower(image, CAMERA, SIZE, 0.0)
+    moving = follower.moving(people, image.joints)
+    np.testing.assert_array_equal(people.velocity, np.zeros((2, 3)))
+    np.testing.assert_array_equal(moving.joint_velocity, np.zeros((2, 55, 3)))
+
+
+def test_motion_of_nobody() -> None:
+    follower = Follower("p", TRACKING, NOT_SMOOTHED, PlacementSettings(foot_locking=True))
+    image = estimated()
+    for i in range(3):
+        people = follower(image, CAMERA, SIZE, i * PERIOD_S)
+        moving = follower.moving(people, image.joints)
+    assert people.velocity.shape == (0, 3)
+    assert moving.joint_velocity.shape == (0, 55, 3)
+    assert moving.contact.shape == (0, 2)
+    assert moving.translation.shape == (0, 3)

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
+from scipy.spatial.transform import Rotation
 
 from pear_ros.tracking import motion
 from pear_ros.tracking.motion import Motion
@@ -196,3 +197,34 @@ def test_noise_of_sightings_is_learned() -> None:
         state = motion.corrected(state, PEOPLE + scatter * error)
     assert state.noise[0] > 5
     assert (state.noise[1:] < 3).all()
+
+
+# --- A camera that moves --------------------------------------------------------------------------
+
+
+def test_a_moved_state_is_the_same_in_other_axes() -> None:
+    """Moving, then predicting and correcting is the other way round: axes do not matter.
+
+    The camera turns about itself: the noise of sightings depends on where the camera is.
+    """
+    rotation = Rotation.from_euler("yx", (70, -20), degrees=True).as_matrix()
+    state = followed([0.1, 0.2, 0.1])
+    after = all_times(0.3)
+    sighting = PEOPLE + 0.1
+    moved_first = motion.moved(state, rotation, np.zeros(3))
+    moved_first = motion.corrected(motion.predicted(moved_first, after), sighting @ rotation.T)
+    moved_last = motion.corrected(motion.predicted(state, after), sighting)
+    moved_last = motion.moved(moved_last, rotation, np.zeros(3))
+    np.testing.assert_allclose(moved_first.mean, moved_last.mean, atol=1e-9)
+    np.testing.assert_allclose(moved_first.covariance, moved_last.covariance, atol=1e-9)
+    np.testing.assert_allclose(moved_first.noise, moved_last.noise)
+    assert_covariances(moved_first.covariance)
+
+
+def test_moving_moves_places_and_turns_velocities() -> None:
+    rotation = Rotation.from_euler("y", 90, degrees=True).as_matrix()  # z to x, x to -z
+    moved = motion.moved(followed([0.1] * 20), rotation, np.array((0.0, 0.0, 10.0)))
+    x, y, z = (PEOPLE + 2 * VELOCITY).T
+    np.testing.assert_allclose(moved.position, np.stack((z, y, 10 - x), 1), atol=0.1)
+    vx, vy, vz = VELOCITY.T
+    np.testing.assert_allclose(moved.mean[:, 3:], np.stack((vz, vy, -vx), 1), atol=0.5)
