@@ -35,12 +35,18 @@ class SurfacePoints:
         ids = np.flatnonzero(is_used)
         ids = ids[_spread(template[ids], MOST)]
         normals = _normals(template, assets.body_faces)
-        self._joint = joint[ids]  # (K,)
-        self._offsets = (template[ids] - rest[self._joint]).astype(np.float32)  # (K, 3) m
-        self._normals = normals[ids].astype(np.float32)  # (K, 3)
+        # A point is a column that has its offset, and a 1 for the joint's place, in the four rows
+        # of its joint; a normal is one with the normal. So posing is one product of matrices.
+        self._count = count = len(ids)
+        self._used, place = np.unique(joint[ids], return_inverse=True)  # joints
+        columns = np.zeros((len(self._used), 4, 2 * count), np.float32)
+        columns[place, :3, np.arange(count)] = template[ids] - rest[joint[ids]]
+        columns[place, 3, np.arange(count)] = 1
+        columns[place, :3, count + np.arange(count)] = normals[ids]
+        self._columns = columns.reshape(-1, 2 * count)  # (4 J, 2 K)
 
     def __len__(self) -> int:
-        return len(self._joint)
+        return self._count
 
     def __call__(self, joints: FloatArray, rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Points and outward normals (N, K, 3) of bodies.
@@ -49,9 +55,12 @@ class SurfacePoints:
             joints: (N, 55, 3) m.
             rotations: (N, 55, 3, 3) of each joint, model axes to those of `joints`.
         """
-        turns = rotations[:, self._joint]  # (N, K, 3, 3)
-        points = np.einsum("nkij,kj->nki", turns, self._offsets) + joints[:, self._joint]
-        return points, np.einsum("nkij,kj->nki", turns, self._normals)
+        poses = np.concatenate(
+            (rotations[:, self._used], joints[:, self._used, :, None]), -1
+        )  # (N, J, 3, 4)
+        rows = poses.transpose(0, 2, 1, 3).reshape(-1, len(self._columns))  # (3 N, 4 J)
+        posed = (rows @ self._columns).reshape(-1, 3, 2, self._count)
+        return posed[:, :, 0].swapaxes(1, 2), posed[:, :, 1].swapaxes(1, 2)
 
 
 def _spread(points: Doubles, count: int) -> IntArray:

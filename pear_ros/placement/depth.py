@@ -8,6 +8,8 @@ common difference is searched, and the body moved by it along its ray.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +18,16 @@ from numpy.typing import NDArray
 from pear_ros.geometry.camera import project
 from pear_ros.people import Camera, FloatArray
 
+Doubles = NDArray[np.float64]
+
 FACING = 0.3  # least cosine between a point's normal and its ray: the skin turns away beyond
 MOST_WRONG = 0.5  # of the distance: the image alone is not wrong by more
 IMAGE_RELATIVE = 0.2  # generous standard deviation of the image's distance, for choosing a peak
-BIN_M = 0.01
 # Width (one sigma) of the differences of one body: errors of shape and pose, and of the sensor
 # relative to the distance.
 WIDTH_M, WIDTH_RELATIVE = 0.035, 0.012
 LEAST_POINTS, LEAST_SHARE = 12, 0.2  # agreeing points: at least, and of those in the image
+NEAR_WIDTHS = 1.5  # of them: where most differences are so near is the most common one
 INDEPENDENT = 8.0  # as many neighbouring points have the same error
 ITERATIONS = 2  # moving the body changes which pixels its points meet
 
@@ -63,9 +67,12 @@ def measured_distance(
     """
     moved = translation.copy()
     sigma_m = np.full(len(translation), np.nan, np.float32)
+    is_seen = _facing(points + translation[:, None], normals)  # (N, K) hardly changes on the way
     for i in range(len(translation)):
-        for _ in range(ITERATIONS):
-            found = _difference(points[i] + moved[i], normals[i], depth_m, camera)
+        skin = points[i].T.compress(is_seen[i], 1)  # (3, S): numpy is faster along the longer axis
+        for iteration in range(ITERATIONS):
+            placed = skin + moved[i][:, None]
+            found = _difference(placed, depth_m, camera, is_near=iteration > 0)
             if found is None:
                 moved[i], sigma_m[i] = translation[i], np.nan
                 break
@@ -75,43 +82,66 @@ def measured_distance(
     return MeasuredDistance(moved, sigma_m)
 
 
+def _facing(placed: FloatArray, normals: FloatArray) -> NDArray[np.bool_]:
+    """Which of the points (N, K, 3) are on the side of the body that the camera sees."""
+    is_turned = -(placed * normals).sum(-1) > FACING * np.sqrt((placed * placed).sum(-1))
+    seen: NDArray[np.bool_] = is_turned & (placed[..., 2] > 0)
+    return seen
+
+
 def _difference(
-    placed: FloatArray, normals: FloatArray, depth_m: FloatArray, camera: Camera
+    placed: FloatArray, depth_m: FloatArray, camera: Camera, is_near: bool
 ) -> tuple[float, float] | None:
-    """Measured minus expected depth, m, and its standard deviation; None if it is unclear."""
-    height, width = depth_m.shape
-    facing = -(placed * normals).sum(1) / np.linalg.norm(placed, axis=1)
-    seen = placed[(facing > FACING) & (placed[:, 2] > 0)]
-    columns, rows = np.rint(project(seen, camera)).T
-    is_inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    seen, columns, rows = seen[is_inside], columns[is_inside], rows[is_inside]
-    measured = depth_m[rows.astype(np.int64), columns.astype(np.int64)]
-    is_known = np.isfinite(measured) & (measured > 0)
-    differences = (measured - seen[:, 2])[is_known].astype(np.float64)
-    distance_m = float(np.median(seen[:, 2])) if len(seen) else 0.0
-    differences = differences[np.abs(differences) < MOST_WRONG * distance_m]
-    needed = max(LEAST_POINTS, LEAST_SHARE * is_known.sum())
+    """Measured minus expected depth, m, and its standard deviation; None if it is unclear.
+
+    The points (3, S) face the camera. With `is_near` the difference is known to be about 0.
+    """
+    expected, measured = _depths(placed, depth_m, camera)
+    distance_m = _median(np.sort(expected)) if len(expected) else 0.0
+    is_known = (measured > 0) & (measured < np.inf)
+    differences = np.sort((measured - expected)[is_known]).astype(np.float64)
+    needed = max(LEAST_POINTS, LEAST_SHARE * len(differences))
+    differences = _within(differences, 0.0, MOST_WRONG * distance_m)
     if len(differences) < needed:
         return None
     width_m = WIDTH_M + WIDTH_RELATIVE * distance_m
-    middle = _mode(differences, width_m, IMAGE_RELATIVE * distance_m)
+    middle = 0.0 if is_near else _mode(differences, width_m, IMAGE_RELATIVE * distance_m)
     for _ in range(3):
-        agreeing = differences[np.abs(differences - middle) < 2.5 * width_m]
+        agreeing = _within(differences, middle, 2.5 * width_m)
         if len(agreeing) < needed:
             return None
-        middle = float(np.median(agreeing))
-    spread = 1.48 * float(np.median(np.abs(agreeing - middle)))
+        middle = _median(agreeing)
+    spread = 1.48 * _median(np.sort(np.abs(agreeing - middle)))
     independent = max(len(agreeing) / INDEPENDENT, 1.0)
-    return middle, float(np.hypot(1.25 * spread / independent**0.5, 0.01))
+    return middle, math.hypot(1.25 * spread / independent**0.5, 0.01)
 
 
-def _mode(values: NDArray[np.float64], width_m: float, expected_m: float) -> float:
-    """The most common value, of a histogram blurred by `width_m`; of two, the one nearer to 0."""
-    low = values.min() - 3 * width_m
-    bins = int((values.max() + 3 * width_m - low) / BIN_M) + 1
-    counts = np.bincount(((values - low) / BIN_M).astype(np.int64), minlength=bins)
-    reach = int(3 * width_m / BIN_M)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * BIN_M / width_m) ** 2)
-    centres = low + (np.arange(bins) + 0.5) * BIN_M
-    weight = np.exp(-0.5 * (centres / expected_m) ** 2)
-    return float(centres[np.argmax(np.convolve(counts, kernel, "same") * weight)])
+def _depths(
+    placed: FloatArray, depth_m: FloatArray, camera: Camera
+) -> tuple[FloatArray, FloatArray]:
+    """Expected and measured depth of the points (3, S) that are in the image."""
+    height, width = depth_m.shape
+    columns, rows = np.rint(project(placed.T, camera).T)
+    is_inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    is_inside &= placed[2] > 0
+    pixels = rows[is_inside].astype(np.int64), columns[is_inside].astype(np.int64)
+    return placed[2, is_inside], depth_m[pixels]
+
+
+def _within(values: Doubles, middle: float, reach: float) -> Doubles:
+    """Those of the sorted values that differ from `middle` by less than `reach`."""
+    return values[bisect_right(values, middle - reach) : bisect_left(values, middle + reach)]
+
+
+def _median(values: NDArray[np.floating]) -> float:
+    """Of sorted values."""
+    count = len(values)
+    return 0.5 * float(values[(count - 1) // 2] + values[count // 2])
+
+
+def _mode(values: Doubles, width_m: float, expected_m: float) -> float:
+    """The sorted value that most others are near to; of two such places, the one nearer to 0."""
+    near_m = NEAR_WIDTHS * width_m
+    counts = values.searchsorted(values + near_m) - values.searchsorted(values - near_m)
+    weight = np.exp(values * values * (-0.5 / expected_m**2))
+    return float(values[np.argmax(counts * weight)])
