@@ -97,7 +97,7 @@ class SyntheticCameraConfig(Checked):
     base: str = setting(
         "still",
         "what the robot base does that carries the camera; circle: it drives on a small circle "
-        "with 0.5 m/s and turns to and fro with up to 20 deg/s",
+        "with 0.5 m/s and turns back and forth with up to 20 deg/s",
         choices=("still", "circle"),
     )
     assets: str = setting("", "body model file; empty: the stand-in body installed with pear_ros")
