@@ -6,12 +6,12 @@ than one line, a crash of the process, more than HANG_S for one input, more than
 memory than before. `--only N` repeats one input in this process. `--output FILE` writes the figures
 into a JSON file, beside those of other kinds. Without a KIND, all are run.
 
-Kinds of files are here, those of messages and parameters in `fuzz_messages.py`, those that are sent
-to a running node in `fuzz_node.py`. A kind is a function, registered by `@fuzzer("name")`. It gets
-an empty folder, makes what all inputs share, and returns a function that makes input `i` from a
-generator, reads it, and returns None. That function raises PearError if the input is refused.
-Accepted inputs that give wrong results should raise AssertionError. If it has an attribute `pid`,
-the memory is that of this process. Example:
+Kinds of files are here, those of messages and parameters in `fuzz_messages.py` and `fuzz_depth.py`,
+those that are sent to a running node in `fuzz_node.py`. A kind is a function, registered by
+`@fuzzer("name")`. It gets an empty folder, makes what all inputs share, and returns a function that
+makes input `i` from a generator, reads it, and returns None. That function raises PearError if the
+input is refused. Accepted inputs that give wrong results should raise AssertionError. If it has an
+attribute `pid`, the memory is that of this process. Example:
 
     @fuzzer("pictures")
     def pictures(folder: Path) -> Try:
@@ -45,7 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from pear_ros.errors import PearError
-from tools import fuzz_messages, fuzz_node  # their kinds  # noqa: F401
+from tools import fuzz_depth, fuzz_messages, fuzz_node  # their kinds  # noqa: F401
 from tools.fuzz_damage import FUZZERS, Random, Try, damaged, fuzzer
 
 HANG_S = 2.0  # of the processor

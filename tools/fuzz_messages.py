@@ -50,7 +50,7 @@ def raw_images(folder: Path) -> Try:
         fields = valid_image_fields(random)
         changed = [random.choice(list(fields)) for _ in range(random.choice((0, 1, 1, 2, 3)))]
         for name in changed:
-            fields[name] = _changed(name, fields[name], random)
+            fields[name] = changed_field(name, fields[name], random)
         try:
             if random.random() < 0.5:
                 fields["data"] = array.array("B", fields["data"])
@@ -84,7 +84,7 @@ def valid_image_fields(random: Random) -> dict[str, Any]:
     }
 
 
-def _changed(name: str, value: Any, random: Random) -> Any:
+def changed_field(name: str, value: Any, random: Random) -> Any:
     if name == "data":
         return damaged(value, random)
     if name == "encoding":
@@ -114,7 +114,7 @@ def compressed_images(folder: Path) -> Try:
         else:
             data = damaged(picture, random)
         if data.startswith(b"\x89PNG") and random.random() < 0.7:
-            data = _with_checksums(data)
+            data = with_checksums(data)
         max_pixels = random.choice((100, 10_000, 50_000_000))
         try:
             image = rgb_from_compressed(data, max_pixels)
@@ -179,7 +179,7 @@ def _with_size(picture: bytes, random: Random) -> bytes:
     return picture[:at] + new + picture[at + len(new) :]
 
 
-def _with_checksums(png: bytes) -> bytes:
+def with_checksums(png: bytes) -> bytes:
     """Corrects the checksums of all chunks, so that a decoder looks into them."""
     data, at = bytearray(png), 8
     while at + 12 <= len(data):
