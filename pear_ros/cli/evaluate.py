@@ -34,6 +34,7 @@ ALLOWED = {
     "": ("frames", "seed"),
     "--3dpw": ("models", "joints_only", "every"),
     "--ehf": ("models",),
+    "--placement": ("frames", "seed"),
     "--real": ("detector", "detection.model", "overlays"),
 }
 
@@ -60,16 +61,23 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help=f"evaluate on pictures marked by hand: the folder with images and truth.json ({PAGE})",
     )
+    data.add_argument(
+        "--placement",
+        action="store_true",
+        help="measure positions in metres, velocities and stated errors on the synthetic camera",
+    )
     add_model(parser)
     parser.add_argument(
         "--frames",
         type=positive_int,
-        help="rendered people: number of images (default: as for the results in the docs)",
+        help="rendered people and --placement: number of images (default: as for the results in "
+        "the docs)",
     )
     parser.add_argument(
         "--seed",
         type=natural_int,
-        help="rendered people: random seed (default: as for the results in the docs)",
+        help="rendered people and --placement: random seed (default: as for the results in the "
+        "docs)",
     )
     parser.add_argument(
         "--models",
@@ -107,8 +115,8 @@ def add_parser(commands: Any) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="write the results to DIR: evaluation.json and worst.jpg, 3dpw.json, ehf.json or "
-        "real.json",
+        help="write the results to DIR: evaluation.json and worst.jpg, 3dpw.json, ehf.json, "
+        "real.json or placement.json",
     )
     parser.set_defaults(run=run)
 
@@ -116,6 +124,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     given = {"--3dpw": options.three_dpw, "--ehf": options.ehf, "--real": options.real}
     data = next((name for name, folder in given.items() if folder is not None), "")
+    data = "--placement" if options.placement else data
     _check(options, data)
     config = config_from(options, **model_or_demo(options))
     if data == "--3dpw":
@@ -135,6 +144,12 @@ def run(options: argparse.Namespace) -> int:
         return evaluate_real(
             options.real, config, options.detector, options.output, options.overlays
         )
+    if data == "--placement":
+        from pear_ros.evaluation import placement
+
+        seed = placement.SEED if options.seed is None else options.seed
+        frames = options.frames or placement.FRAMES
+        return placement.evaluate_placement(config, frames, seed, options.output)
     from pear_ros.evaluation.accuracy import FRAMES, SEED, evaluate
 
     seed = SEED if options.seed is None else options.seed

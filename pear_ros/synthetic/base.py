@@ -23,8 +23,8 @@ BASE_FROM_LEVEL = np.array(((0.0, 0, 1), (-1, 0, 0), (0, -1, 0)))
 def world_from_base(base: str, time_s: float) -> Array:
     """(4, 4) the pose of the base; it starts at the origin and looks along x.
 
-    On its circle it drives sideways, too, like a base with mecanum wheels, and it turns back and forth.
-    So the people in front of it stay in the image.
+    On its circle it drives sideways, too, like a base with mecanum wheels, and it turns back and
+    forth. So the people in front of it stay in the image.
     """
     assert base in BASES, base
     if base == "still":

@@ -73,7 +73,7 @@ def _count(random: Random) -> Action:
     return action
 
 
-def _stroll(random: Random) -> Action:
+def stroll(random: Random) -> Action:
     """A slow, stiff walk: one arm swings, the other carries something."""
     carrying = one_side(random)
     action = Action({"bend": -3}).arms("relaxed", arm_raise=10, elbow=8)
@@ -89,7 +89,7 @@ def _stroll(random: Random) -> Action:
     return action.arm(carrying, "grip", arm_raise=25, arm_forward=70, elbow=85)
 
 
-def _high_step(random: Random) -> Action:
+def high_step(random: Random) -> Action:
     action = Action().arms("fist", arm_raise=15, elbow=80)
     for side, phase in (("left", 0.0), ("right", 0.5)):
         action.pose |= {f"{side}_hip_flex": 30, f"{side}_knee": 40}
@@ -99,7 +99,7 @@ def _high_step(random: Random) -> Action:
 
 
 HELD_OUT: Repertoire = (
-    _salute, _beckon, _stop, _shrug, _drink, _thumb_up, _stretch, _direct, _count, _stroll, _stroll,
-    _high_step,
+    _salute, _beckon, _stop, _shrug, _drink, _thumb_up, _stretch, _direct, _count, stroll, stroll,
+    high_step,
 )  # fmt: skip
 REPERTOIRES = {"training": TRAINING, "held_out": HELD_OUT}

@@ -147,7 +147,7 @@ class Scene:
             motion: Compute velocities, contacts and soles, too.
             sensor: Makes the depth image; None: there is none.
         """
-        people = self._people(time_s)
+        people = self.people(time_s)
         assert people.vertices is not None
         placed = people.vertices + people.translation[:, None]  # (N, V, 3)
         colors = np.stack([actor.colors for actor in self._actors])
@@ -198,7 +198,8 @@ class Scene:
         optical_from_stage = optical_from_world @ world_from_stage
         return optical_from_stage[:3, :3], optical_from_stage[:3, 3]
 
-    def _people(self, time_s: float) -> People:
+    def people(self, time_s: float) -> People:
+        """The ground truth with vertices, without an image; velocities are NaN."""
         optical_from_stage, origin = self._camera_pose(time_s)
         places = np.array([actor.place(time_s) for actor in self._actors])  # (N, 3)
         headings = Rotation.from_euler("y", -places[:, 2:], degrees=True)
@@ -238,7 +239,7 @@ class Scene:
         now = _in_world(shot.people, shot.world_from_optical)
         later_s = shot.time_s + MOTION_STEP_S
         world_from_optical = world_from_base(self._base, later_s) @ self.base_from_optical
-        later = _in_world(self._people(later_s), world_from_optical)
+        later = _in_world(self.people(later_s), world_from_optical)
         joints, vertices = ((b - a) / MOTION_STEP_S for a, b in zip(now, later, strict=True))  # m/s
         soles = [self._soles(*rows) for rows in zip(now[1], vertices, strict=True)]
         height_m, speed_m_s = np.array(soles).swapaxes(0, 1)  # (N, 2) each

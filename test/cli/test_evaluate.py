@@ -10,10 +10,12 @@ from pear_ros.cli.main import main
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--real", "x", "--frames", "3"], "--frames is for rendered people"),
+        (["--real", "x", "--frames", "3"], "--frames is for rendered people and --placement"),
         (["--ehf", "x", "--every", "2"], "--every is for --3dpw"),
         (["--ehf", "x", "--joints-only"], "--joints-only is for --3dpw"),
         (["--real", "x", "--models", "y"], "--models is for --3dpw and --ehf"),
+        (["--placement", "--every", "2"], "--every is for --3dpw"),
+        (["--placement", "--overlays", "y"], "--overlays is for --real"),
         (["--overlays", "y"], "--overlays is for --real"),
         (["--3dpw", "x", "--detector", "nanodet"], "--detector is for --real"),
         (["--real", "x", "--model", "y.onnx"], "--model is the file of --detector onnx"),
