@@ -243,7 +243,11 @@ def test_without_depth_in_time_an_image_is_released_without() -> None:
 
     synchronizer.put_image(500 * MS, "c", 20.0)
     assert synchronizer.release(20.09) == NOTHING
-    assert synchronizer.release(20.1) == Released("c", depth_gap_s=pytest.approx(0.37))
+    assert synchronizer.release(20.1) == Released("c")  # the last depth image was that of "b"
+
+    synchronizer.put_depth(470 * MS, "too early", 30.0)
+    synchronizer.put_image(500 * MS, "d", 30.0)
+    assert synchronizer.release(30.1) == Released("d", depth_gap_s=pytest.approx(0.03))
 
 
 def test_images_whose_depth_does_not_come_are_released_one_by_one() -> None:
