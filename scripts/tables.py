@@ -1,7 +1,8 @@
-"""Fills the tables of docs/evaluation.md and docs/reliability.md from the reports beside them.
+"""Fills the tables of docs/evaluation.md, placement.md and reliability.md from the reports beside.
 
-Run `python -m scripts.tables` after `make evaluate`, `make fuzz` or `make soak`. It replaces the
-text between `<!-- NAME -->` and `<!-- end -->` by the table NAME.
+Run `python -m scripts.tables` after `make evaluate`, `make fuzz` or `make soak`, or after
+`pear-ros evaluate --placement --output docs/evaluation`. It replaces the text between
+`<!-- NAME -->` and `<!-- end -->` by the table NAME.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pear_ros.evaluation.cut_people import cut_markdown
+from pear_ros.evaluation.placement_report import placement_markdown
 from pear_ros.evaluation.report import METRICS, markdown, shown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/evaluation.md", "docs/reliability.md")
+PAGES = ("docs/evaluation.md", "docs/placement.md", "docs/reliability.md")
 REPORTS = ROOT / "docs/evaluation"
 RELIABILITY = ROOT / "docs/reliability"
 AIMS = {"mpjpe": 60, "pa_mpjpe": 40, "hands_pa": 15, "pve": 70, "head_deg": 8, "joints_px": 4}
@@ -33,6 +35,7 @@ def filled(page: str) -> str:
         "cut": cut_markdown(stage2),
         "aims": aims(stage2),
         "stages": stages(stage1, stage2),
+        "placement": placement_markdown(json.loads((REPORTS / "placement.json").read_text())),
         "fuzz": fuzz(json.loads((RELIABILITY / "fuzz.json").read_text())),
         "soak": soak(json.loads((RELIABILITY / "soak.json").read_text())),
     }
