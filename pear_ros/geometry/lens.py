@@ -27,7 +27,7 @@ MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant"
 """Names of `distortion_model` and their numbers of coefficients; others are not known."""
 MOST_DEG = 85.0  # angle between a ray and the optical axis up to which lenses are evaluated
 LEAST_SLOPE = 0.05  # of the distorted radius over the radius; less is taken as folding back
-NEWTON_STEPS = 12
+NEWTON_STEPS, CONVERGED = 12, 1e-12
 ROW = 10  # numbers in a row of `lens_rows`
 
 
@@ -73,7 +73,10 @@ def undistorted(points: Array, lens: Lens | Array) -> Array:
         found, (xx, xy, yx, yy) = _distorted(slopes, rows)
         right, down = np.moveaxis(found - points, -1, 0)
         step = np.stack((yy * right - xy * down, xx * down - yx * right), -1)
-        slopes -= step / (xx * yy - xy * yx)[..., None]
+        step /= (xx * yy - xy * yx)[..., None]
+        slopes -= step
+        if not (np.abs(step) > CONVERGED).any():
+            break
     return slopes
 
 
