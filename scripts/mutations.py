@@ -657,7 +657,7 @@ MUTATIONS = (
     ),
     Mutation(
         "pear_ros/ros/visualization.py",
-        "self._is_overlay_due(1 / overlay_rate_hz)",
+        "self._is_overlay_due(1 / rate_hz)",
         "self._is_overlay_due(0)",
         "test/ros/test_visualization.py",
     ),
