@@ -22,7 +22,7 @@ MOST_M = 0.1
 RELEASE_S = 0.1  # time constant: 5 % of a shift are left after 0.3 s
 # A held foot goes to where it is estimated, as slowly as nobody minds: what was estimated when it
 # landed may be wrong.
-SETTLE_S, SETTLE_M_S = 1.0, 0.008  # time constant, and its largest speed
+SETTLE_S, SETTLE_M_S = 1.0, 0.005  # time constant, and its largest speed
 RELEASED_M = 0.01  # a foot that was let go is held again when less of the shift is left
 NONE = -1
 
