@@ -797,8 +797,8 @@ MUTATIONS = (
     ),
     Mutation(
         "pear_ros/ros/depth_matcher.py",
-        "abs(image.stamp_ns - stamp_ns) <= self._tolerance_ns",
-        "abs(image.stamp_ns - stamp_ns) < self._tolerance_ns",
+        "abs(nearest - stamp_ns) > self._tolerance_ns",
+        "abs(nearest - stamp_ns) > 10 * self._tolerance_ns",
         "test/ros/test_depth_matcher.py",
     ),
     Mutation(

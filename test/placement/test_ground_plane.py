@@ -78,3 +78,12 @@ def test_nobody() -> None:
         np.zeros((0, 4, 3), np.float32), SOLES_M, plane, CAMERA, SIZE, SIGMA_DEG
     )
     assert log_ratio.shape == sigma.shape == (0,)
+
+
+def test_a_camera_near_the_floor() -> None:
+    """From 15 cm above the sole, the ray is too flat."""
+    for camera_height_m, is_used in ((0.15, False), (0.35, True)):
+        plane = np.array((0.0, -1.0, 0.0, camera_height_m))
+        sole = np.array([[(0.0, camera_height_m, 4.0)]], np.float32)
+        _, sigma = floor_ratios(sole, np.zeros(1, np.float32), plane, CAMERA, SIZE, SIGMA_DEG)
+        assert np.isfinite(sigma[0]) == is_used
