@@ -293,29 +293,29 @@ class PlacementSettings(Checked):
         bounds=(0.0, 2.5),
     )
     size_sigma: float = setting(
-        0.039,
+        0.04,
         "relative standard deviation of the height of a person as the network estimates it; this "
         "and the next ones state the errors, `pear-ros evaluate --placement` measures them",
         bounds=(0.001, 1.0),
     )
     image_sigma: float = setting(
-        0.009,
+        0.008,
         "relative standard deviation of the distance from the image if the height were known",
         bounds=(0.001, 1.0),
     )
     lateral_sigma: float = setting(
-        0.002,
+        0.0018,
         "standard deviation of positions across the ray from the camera, relative to the distance",
         bounds=(0.0001, 1.0),
     )
     ground_sigma_deg: float = setting(
-        0.26,
+        0.22,
         "standard deviation of the angle between the ray to a foot and the floor",
         unit="deg",
         bounds=(0.01, 20.0),
     )
     depth_sigma: float = setting(
-        0.0043,
+        0.003,
         "relative standard deviation of distances from depth images that many pixels share",
         bounds=(0.001, 1.0),
     )
