@@ -25,11 +25,12 @@ ROSDEP_AND_PIP = {
     "cv2": ("python3-opencv", "opencv-python-headless"),
     "numpy": ("python3-numpy", "numpy"),
     "scipy": ("python3-scipy", "scipy"),
+    "tf2_ros": ("tf2_ros_py", "ros-tf2-ros"),
     "torch": (None, "torch"),
     "tqdm": ("python3-tqdm", "tqdm"),
 }
 # ROS packages without a wheel: built into ours, or used only if a ROS install provides them
-WITHOUT_WHEEL = {"sensor_msgs_py", "tf2_msgs", "vision_msgs"}
+WITHOUT_WHEEL = {"sensor_msgs_py", "tf2_msgs", "tf2_ros", "vision_msgs"}
 EXTRAS = {  # extra by module
     "ai_edge_litert": "annotation",
     "onnxruntime": "onnx",
