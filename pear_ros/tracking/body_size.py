@@ -27,6 +27,7 @@ KNOWN_SIGMA = 0.01  # relative error of a height that is known: shoes, posture
 LEAST_SIGMA = {GROUND: 0.01, DEPTH: 0.005}
 # The floor says nothing if it contradicts this much: the person stands on something else.
 GATE_SIGMAS = {GROUND: 4.0, DEPTH: np.inf}
+MOST_SIGMAS = 4.0  # between a learned height and a measurement
 MOST_SIGHTINGS = 100  # that enter the mean of the estimated heights
 
 
@@ -115,13 +116,18 @@ class BodySizes:
         self._ids = tuple(self._ids[row] for row in rows)
         self._sizes = self._sizes[rows]
 
+    @property
+    def _new_sigma(self) -> float:
+        """Relative error of the height of a person who is new."""
+        return KNOWN_SIGMA if self._settings.body_height_m > 0 else self._settings.size_sigma
+
     def _started(self, height_m: Array) -> _Sizes:
         """Of N people who were not seen before."""
         count, known_m = len(height_m), self._settings.body_height_m
         is_known = known_m > 0
         return _Sizes(
             log_height=np.full(count, np.log(known_m)) if is_known else _log(height_m),
-            variance=np.full(count, (KNOWN_SIGMA if is_known else self._settings.size_sigma) ** 2),
+            variance=np.full(count, self._new_sigma**2),
             sightings=np.zeros(count),
             source=np.full(count, HEIGHT if is_known else IMAGE),
         )
@@ -136,9 +142,17 @@ class BodySizes:
         variance, factor = before.variance, mean - seen
         of_factor, shared = variance + self._settings.image_sigma**2, variance
         source = before.source
+        new_variance = self._new_sigma**2
         for column, kind in enumerate((GROUND, DEPTH)):
             difference = measured.log_ratio[:, column] - factor
-            total = of_factor + measured.sigma[:, column] ** 2
+            noise = measured.sigma[:, column] ** 2
+            # What was learned may be wrong, after a mix-up of two people: begin anew.
+            is_wrong = difference**2 > MOST_SIGMAS**2 * (of_factor + noise)
+            pixels = self._settings.image_sigma**2
+            variance = np.where(is_wrong, np.maximum(variance, new_variance), variance)
+            shared = np.where(is_wrong, variance, shared)
+            of_factor = np.where(is_wrong, variance + pixels, of_factor)
+            total = of_factor + noise
             is_used = np.isfinite(total) & (difference**2 < GATE_SIGMAS[kind] ** 2 * total)
             gain = np.where(is_used, 1 / total, 0)
             step = gain * np.where(is_used, difference, 0)

@@ -126,3 +126,21 @@ def test_people_are_kept_apart() -> None:
     np.testing.assert_allclose(swapped.factor, (0.95, 1.05), rtol=0.005)
     only = sizes(("p2",), Measured.from_image(np.array([1.7])))
     np.testing.assert_allclose(only.factor, 0.95, rtol=0.005)
+
+
+@pytest.mark.parametrize("kind", ["ground", "depth"])
+def test_a_mix_up_of_two_people_is_mended_at_once(kind: str) -> None:
+    """A tall person's height was learned, then the id goes to a short one."""
+    sizes = BodySizes(SETTINGS, averages=True)
+    seen(sizes, *[measured(1.7, **{kind: 1.08}, sigma=0.005)] * SIGHTINGS)
+    found = seen(sizes, measured(1.7, **{kind: 0.94}, sigma=0.005))
+    assert found[0].factor[0] == pytest.approx(0.94, abs=0.01)
+
+
+def test_one_wrong_measurement_of_the_floor_changes_little() -> None:
+    """The person steps onto a table for a moment."""
+    sizes = BodySizes(SETTINGS, averages=True)
+    seen(sizes, *[measured(1.7, ground=1.05)] * SIGHTINGS)
+    seen(sizes, measured(1.7, ground=1.6))
+    (after,) = seen(sizes, measured(1.7))
+    assert after.factor[0] == pytest.approx(1.05, rel=0.01)
