@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -44,6 +45,9 @@ os.environ.pop("ROS_LOCALHOST_ONLY", None)  # also limits the range; Jazzy warns
 @contextmanager
 def own_domain() -> Iterator[int]:
     """Reserves a ROS_DOMAIN_ID that no other test on this machine uses."""
+    # Nodes refer to themselves, so those of earlier tests may still be there. With more than four
+    # DDS participants in a process, new ones are not discovered.
+    gc.collect()
     for k in range(100):
         domain = 1 + (os.getpid() + k) % 100
         with open(f"/tmp/pear_ros_test_domain_{domain}", "w") as lock:
