@@ -104,7 +104,9 @@ class Follower:
     ) -> None:
         self._tracker = Tracker(prefix, tracking)
         self._filter = PoseFilter(smoothing)
-        self._sizes = BodySizes(placement, averages=smoothing.shape)
+        # With the mean of the estimated heights, people of the synthetic camera were placed worse:
+        # 13.7 instead of 9.5 cm.
+        self._sizes = BodySizes(placement, averages=False)
         self._velocity = PelvisVelocity()
         self._motion = BodyMotion()
         self._feet = FootLock() if placement.foot_locking else None
