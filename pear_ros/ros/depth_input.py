@@ -11,7 +11,7 @@ from pear_ros.images.depth import depth_from_raw, open_compressed_depth
 from pear_ros.people import FloatArray
 from pear_ros.problems import Problems
 
-DepthMessage: TypeAlias = Image | CompressedImage
+DepthMessage: TypeAlias = "Image | CompressedImage"  # a string: the docs are built without ROS
 
 REGISTER = (
     "connect a depth image that is registered to the camera's image: the driver's aligned depth, "
