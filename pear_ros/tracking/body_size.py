@@ -10,13 +10,14 @@ two correlated numbers.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pear_ros.config import PlacementSettings
 from pear_ros.people import DISTANCE_SOURCES
+from pear_ros.tracking.states import States
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -28,7 +29,6 @@ LEAST_SIGMA = {GROUND: 0.01, DEPTH: 0.005}
 # The floor says nothing if it contradicts this much: the person stands on something else.
 GATE_SIGMAS = {GROUND: 4.0, DEPTH: np.inf}
 MOST_SIGMAS = 4.0  # between a learned height and a measurement
-MOST_SIGHTINGS = 100  # that enter the mean of the estimated heights
 
 
 @dataclass(frozen=True)
@@ -63,95 +63,78 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """The state of T people."""
+class _Heights:
+    """What is known about the heights of N people."""
 
-    log_height: Array  # (T,)
-    variance: Array  # (T,) of log_height
-    sightings: Array  # (T,)
-    source: Rows  # (T,) what told the height
+    log_m: Array  # (N,) the height's logarithm
+    variance: Array  # (N,) of log_m
+    source: Rows  # (N,) what told it, index into DISTANCE_SOURCES
 
-    def __getitem__(self, rows: Rows) -> _Sizes:
-        return _Sizes(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+@dataclass(frozen=True)
+class _State:
+    """Of N people, at the last sighting of each."""
+
+    heights: _Heights
+    measured: Measured
+    distances: Distances
 
 
 class BodySizes:
     """The heights of the followed people of one camera, by their ids."""
 
-    def __init__(self, settings: PlacementSettings, averages: bool) -> None:
-        """`averages`: without other sources, a person's height is the mean of the estimates."""
-        self._settings = settings
-        self._averages = averages
-        self._ids: tuple[str, ...] = ()
-        self._sizes = self._started(np.zeros(0))
+    def __init__(self, settings: PlacementSettings) -> None:
+        self._image_variance = settings.image_sigma**2
+        self._known_m = settings.body_height_m
+        # Relative error of the height of a person who is new.
+        new_sigma = KNOWN_SIGMA if self._known_m > 0 else settings.size_sigma
+        self._new_variance = new_sigma**2
+        self._people: States[_State] = States()
 
     def alone(self, measured: Measured) -> Distances:
-        """The distances from one image, as if nobody were known."""
-        return self._updated(self._started(measured.height_m), measured)[1]
+        """The distances of N people from one image, as if nobody were known."""
+        return self._seen_first(measured).distances
 
-    def __call__(self, ids: tuple[str, ...], measured: Measured) -> Distances:
+    def __call__(self, ids: tuple[str, ...], measured: Measured) -> None:
         """Takes in a sighting of N people."""
-        row_of = {id_: row for row, id_ in enumerate(self._ids)}
-        rows = np.array([row_of.get(id_, -1) for id_ in ids], np.int64)
-        is_known = rows >= 0
-        before = self._started(measured.height_m)
-        if is_known.any():
-            known = self._sizes[rows]  # the last row in place of -1
-            before = _Sizes(*(
-                np.where(is_known, getattr(known, f.name), getattr(before, f.name))
-                for f in fields(_Sizes)
-            ))  # fmt: skip
-        sizes, distances = self._updated(before, measured)
-        others = np.setdiff1d(np.arange(len(self._ids)), rows[is_known])
-        self._sizes = _Sizes(*(
-            np.concatenate((getattr(sizes, f.name), getattr(self._sizes[others], f.name)))
-            for f in fields(_Sizes)
-        ))  # fmt: skip
-        self._ids = (*ids, *(self._ids[row] for row in others))
-        return distances
+        self._people.take_in(ids, self._seen_first(measured), self._seen_again)
+
+    def of(self, ids: tuple[str, ...]) -> Distances:
+        """The distances of people who are known, at the last sighting of each."""
+        return self._people.of(ids).distances
 
     def keep(self, ids: Collection[str]) -> None:
         """Forgets everybody else."""
-        rows = np.array([row for row, id_ in enumerate(self._ids) if id_ in ids], np.int64)
-        self._ids = tuple(self._ids[row] for row in rows)
-        self._sizes = self._sizes[rows]
+        self._people.keep(ids)
 
-    @property
-    def _new_sigma(self) -> float:
-        """Relative error of the height of a person who is new."""
-        return KNOWN_SIGMA if self._settings.body_height_m > 0 else self._settings.size_sigma
-
-    def _started(self, height_m: Array) -> _Sizes:
-        """Of N people who were not seen before."""
-        count, known_m = len(height_m), self._settings.body_height_m
-        is_known = known_m > 0
-        return _Sizes(
-            log_height=np.full(count, np.log(known_m)) if is_known else _log(height_m),
-            variance=np.full(count, self._new_sigma**2),
-            sightings=np.zeros(count),
-            source=np.full(count, HEIGHT if is_known else IMAGE),
+    def _seen_first(self, measured: Measured) -> _State:
+        count, is_known = len(measured.height_m), self._known_m > 0
+        heights = _Heights(
+            np.full(count, np.log(self._known_m)) if is_known else _log(measured.height_m),
+            np.full(count, self._new_variance),
+            np.full(count, HEIGHT if is_known else IMAGE),
         )
+        return self._updated(heights, measured)
 
-    def _updated(self, before: _Sizes, measured: Measured) -> tuple[_Sizes, Distances]:
-        sightings = before.sightings + 1
-        share = 1 / np.minimum(sightings, MOST_SIGHTINGS) if self._averages else 1.0
-        seen = _log(measured.height_m)
-        is_image = before.source == IMAGE
-        mean = before.log_height + is_image * share * (seen - before.log_height)
+    def _seen_again(self, before: _State, now: _State) -> _State:
+        return self._updated(before.heights, now.measured)
+
+    def _updated(self, heights: _Heights, measured: Measured) -> _State:
+        seen, source = _log(measured.height_m), heights.source
+        # The mean of the heights in several images was tried: it placed people of the synthetic
+        # camera worse, by 13.7 instead of 9.5 cm.
+        mean = np.where(source == IMAGE, seen, heights.log_m)
         # The logarithms of the height and of the distance's factor, with their covariance matrix.
-        variance, factor = before.variance, mean - seen
-        of_factor, shared = variance + self._settings.image_sigma**2, variance
-        source = before.source
-        new_variance = self._new_sigma**2
+        variance, factor = heights.variance, mean - seen
+        of_factor, shared = variance + self._image_variance, variance
         for column, kind in enumerate((GROUND, DEPTH)):
             difference = measured.log_ratio[:, column] - factor
             noise = measured.sigma[:, column] ** 2
             # What was learned may be wrong, after a mix-up of two people: begin anew.
             is_wrong = difference**2 > MOST_SIGMAS**2 * (of_factor + noise)
-            pixels = self._settings.image_sigma**2
-            variance = np.where(is_wrong, np.maximum(variance, new_variance), variance)
+            variance = np.where(is_wrong, np.maximum(variance, self._new_variance), variance)
             shared = np.where(is_wrong, variance, shared)
-            of_factor = np.where(is_wrong, variance + pixels, of_factor)
+            of_factor = np.where(is_wrong, variance + self._image_variance, of_factor)
             total = of_factor + noise
             is_used = np.isfinite(total) & (difference**2 < GATE_SIGMAS[kind] ** 2 * total)
             gain = np.where(is_used, 1 / total, 0)
@@ -162,8 +145,9 @@ class BodySizes:
             shared = shared * (1 - gain * of_factor)
             of_factor = of_factor * (1 - gain * of_factor)
             source = np.where(is_used, np.maximum(kind, source), source)
-        return (
-            _Sizes(mean, variance, sightings, source),
+        return _State(
+            _Heights(mean, variance, source),
+            measured,
             Distances(np.exp(factor), np.sqrt(of_factor), source),
         )
 

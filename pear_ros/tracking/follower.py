@@ -21,7 +21,7 @@ from pear_ros.people import (
     map_tensors,
 )
 from pear_ros.tracking.body_motion import BodyMotion, PelvisVelocity
-from pear_ros.tracking.body_size import IMAGE, BodySizes, Measured
+from pear_ros.tracking.body_size import BodySizes, Measured
 from pear_ros.tracking.camera_motion import CameraPath
 from pear_ros.tracking.contacts import heights
 from pear_ros.tracking.foot_lock import FootLock
@@ -77,13 +77,6 @@ class FollowedPeople:
 
 
 @dataclass(frozen=True)
-class _LastSighting:
-    plausibility: float = 0.0
-    distance_sigma: float = 0.0
-    distance_source: int = IMAGE
-
-
-@dataclass(frozen=True)
 class Moving:
     """What the posed bodies of M followed people tell; fields as in `People`."""
 
@@ -104,9 +97,7 @@ class Follower:
     ) -> None:
         self._tracker = Tracker(prefix, tracking)
         self._filter = PoseFilter(smoothing)
-        # With the mean of the estimated heights, people of the synthetic camera were placed worse:
-        # 13.7 instead of 9.5 cm.
-        self._sizes = BodySizes(placement, averages=False)
+        self._sizes = BodySizes(placement)
         self._velocity = PelvisVelocity()
         self._motion = BodyMotion()
         self._feet = FootLock() if placement.foot_locking else None
@@ -115,7 +106,7 @@ class Follower:
         self._stamp_s = 0.0
         self._up: Array | None = None  # (3,) optical
         self._floor: Array | None = None  # (4,)
-        self._last: dict[str, _LastSighting] = {}  # by id
+        self._plausibility: dict[str, float] = {}  # at the last sighting, by id
         self._view: tuple[Camera, tuple[int, int]] | None = None  # of the last image
 
     def expected(
@@ -169,22 +160,22 @@ class Follower:
         for filter_ in self._filters:
             filter_.keep(everybody)
         self._sizes.keep(everybody)
-        distances = self._sizes(seen_ids, people.measured[rows])
+        self._sizes(seen_ids, people.measured[rows])
+        factor = self._sizes.of(seen_ids).factor[:, None].astype(np.float32)
         placed = people.translation[rows] + people.joints[rows, 0]  # (N, 3) m, pelvis
-        nearer = (distances.factor[:, None] - 1).astype(np.float32) * placed
-        translation = people.translation[rows] + nearer
+        translation = people.translation[rows] + (factor - 1) * placed
         self._filter(seen_ids, _rows(people.parameters, rows), translation, stamp_s)
         self._velocity(seen_ids, people.joints[rows, 0] + translation, stamp_s)
         self._stamp_s, self._up, self._floor = stamp_s, _up(world_from_optical, floor), floor
-        columns = people.plausibility[rows], distances.sigma, distances.source
-        seen = map(_LastSighting, *(column.tolist() for column in columns))
-        self._last |= dict(zip(seen_ids, seen, strict=True))
-        self._last = {id_: last for id_, last in self._last.items() if id_ in everybody}
+        scores = dict(zip(seen_ids, people.plausibility[rows].tolist(), strict=True))
+        self._plausibility = {
+            id_: score for id_, score in (self._plausibility | scores).items() if id_ in everybody
+        }
+        distances = self._sizes.of(followed.ids)
         smoothed = self._filter.smoothed(followed.ids)
         xyxy = followed.xyxy.copy()
         xyxy[is_seen] = people.boxes.xyxy[rows]
         height, width = size
-        lasts = [self._last[id_] for id_ in followed.ids]
         return FollowedPeople(
             ids=followed.ids,
             boxes=Boxes(xyxy, followed.scores),
@@ -193,10 +184,10 @@ class Follower:
             translation=smoothed.translation + followed.moved * ~is_seen[:, None],
             visible=tuple(is_seen.tolist()),
             age_s=followed.age_s,
-            plausibility=np.array([last.plausibility for last in lasts], np.float32),
+            plausibility=np.array([self._plausibility[id_] for id_ in followed.ids], np.float32),
             shape_confidence=smoothed.shape_confidence,
-            distance_sigma=np.array([last.distance_sigma for last in lasts], np.float32),
-            distance_source=tuple(DISTANCE_SOURCES[last.distance_source] for last in lasts),
+            distance_sigma=distances.sigma.astype(np.float32),
+            distance_source=tuple(DISTANCE_SOURCES[source] for source in distances.source),
             spread=followed.covariance.astype(np.float32) * ~is_seen[:, None, None],
             velocity=self._velocity.of(followed.ids),
         )
