@@ -121,8 +121,7 @@ class BodySizes:
 
     def _updated(self, heights: _Heights, measured: Measured) -> _State:
         seen, source = _log(measured.height_m), heights.source
-        # The mean of the heights in several images was tried: it placed people of the synthetic
-        # camera worse, by 13.7 instead of 9.5 cm.
+        # The mean of the heights in several images was tried, see docs/placement.md.
         mean = np.where(source == IMAGE, seen, heights.log_m)
         # The logarithms of the height and of the distance's factor, with their covariance matrix.
         variance, factor = heights.variance, mean - seen
