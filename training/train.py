@@ -46,7 +46,7 @@ from training.objective import Objective, losses_of
 from training.student import SMALL, Student, deepened
 
 LOG_EVERY = 50  # steps
-SAVE_EVERY = 250  # steps
+SAVE_EVERY = 50  # steps
 EMA_DECAY = 0.998  # of the exponential moving average of the weights, which is what is saved
 
 

@@ -28,7 +28,8 @@ KNOWN_SIGMA = 0.01  # relative error of a height that is known: shoes, posture
 LEAST_SIGMA = {GROUND: 0.01, DEPTH: 0.005}
 # The floor says nothing if it contradicts this much: the person stands on something else.
 GATE_SIGMAS = {GROUND: 4.0, DEPTH: np.inf}
-MOST_SIGMAS = 4.0  # between a learned height and a measurement
+MOST_SIGMAS = 4.0  # between a learned height and a measured distance
+POSSIBLE_M = 0.3, 3.0  # heights of people
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,10 @@ class BodySizes:
         for column, kind in enumerate((GROUND, DEPTH)):
             difference = measured.log_ratio[:, column] - factor
             noise = measured.sigma[:, column] ** 2
-            # What was learned may be wrong, after a mix-up of two people: begin anew.
+            # What was learned may be wrong, after a mix-up of two people: begin anew. Only depth
+            # tells that, as people step onto things that are higher than the floor.
             is_wrong = difference**2 > MOST_SIGMAS**2 * (of_factor + noise)
+            is_wrong &= kind == DEPTH
             variance = np.where(is_wrong, np.maximum(variance, self._new_variance), variance)
             shared = np.where(is_wrong, variance, shared)
             of_factor = np.where(is_wrong, variance + self._image_variance, of_factor)
@@ -139,7 +142,7 @@ class BodySizes:
             gain = np.where(is_used, 1 / total, 0)
             step = gain * np.where(is_used, difference, 0)
             mean, factor = mean + shared * step, factor + of_factor * step
-            least = np.where(is_used, LEAST_SIGMA[kind] ** 2, 0)
+            least = np.where(is_used, np.minimum(variance, LEAST_SIGMA[kind] ** 2), 0)
             variance = np.maximum(variance - gain * shared**2, least)
             shared = shared * (1 - gain * of_factor)
             of_factor = of_factor * (1 - gain * of_factor)
@@ -152,5 +155,5 @@ class BodySizes:
 
 
 def _log(height_m: Array) -> Array:
-    logarithm: Array = np.log(np.maximum(height_m, 1e-3))
+    logarithm: Array = np.log(np.clip(height_m, *POSSIBLE_M))
     return logarithm

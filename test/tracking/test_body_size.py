@@ -123,13 +123,39 @@ def test_people_are_kept_apart() -> None:
     np.testing.assert_allclose(only.factor, 0.95, rtol=0.005)
 
 
-@pytest.mark.parametrize("kind", ["ground", "depth"])
-def test_a_mix_up_of_two_people_is_mended_at_once(kind: str) -> None:
+def test_a_mix_up_of_two_people_is_mended_at_once() -> None:
     """A tall person's height was learned, then the id goes to a short one."""
     sizes = BodySizes(SETTINGS)
-    seen(sizes, *[measured(1.7, **{kind: 1.08}, sigma=0.005)] * SIGHTINGS)
-    found = seen(sizes, measured(1.7, **{kind: 0.94}, sigma=0.005))
+    seen(sizes, *[measured(1.7, depth=1.08, sigma=0.005)] * SIGHTINGS)
+    found = seen(sizes, measured(1.7, depth=0.94, sigma=0.005))
     assert found[0].factor[0] == pytest.approx(0.94, abs=0.01)
+
+
+@pytest.mark.parametrize("step_m", [0.15, 0.17, 0.20, 0.5])
+@pytest.mark.parametrize("taught_by", ["ground", "depth"])
+def test_a_step_does_not_move_a_person_whose_height_is_known(taught_by: str, step_m: float) -> None:
+    """The camera is 1.2 m high, so feet on a step meet the floor farther away."""
+    sizes = BodySizes(SETTINGS)
+    seen(sizes, *[measured(1.7, **{taught_by: 1.0}, sigma=0.01)] * 90)
+    on_step = measured(1.7, ground=1.2 / (1.2 - step_m), sigma=0.0187)
+    found = seen(sizes, *[on_step] * 5)
+    assert all(d.factor[0] == pytest.approx(1, abs=0.04) for d in found)
+    assert all(d.sigma[0] < 0.02 for d in found)
+
+
+def test_the_floor_does_not_make_a_known_height_less_certain() -> None:
+    sizes = BodySizes(SETTINGS)
+    seen(sizes, *[measured(1.7, depth=1.0, sigma=0.001)] * SIGHTINGS)
+    (before,) = seen(sizes, measured(1.7))
+    seen(sizes, *[measured(1.7, ground=1.0)] * SIGHTINGS)
+    (after,) = seen(sizes, measured(1.7))
+    assert after.sigma[0] <= before.sigma[0]
+
+
+@pytest.mark.parametrize("height_m", [-1.0, 0.0, 1e10])
+def test_impossible_heights_do_not_place_people_anywhere(height_m: float) -> None:
+    sizes = BodySizes(PlacementSettings(body_height_m=TRUE_M))
+    assert 0.5 < seen(sizes, measured(height_m))[0].factor[0] < 10
 
 
 def test_one_wrong_measurement_of_the_floor_changes_little() -> None:
