@@ -19,17 +19,21 @@ class Problems:
         self._counts: dict[str, int] = {}
         self._reported: set[tuple[str, str]] = set()  # (kind, subject)
 
-    def count(self, kind: str, message: str, subject: str = "", times: int = 1) -> None:
+    def count(
+        self, kind: str, message: str | Callable[[], str], subject: str = "", times: int = 1
+    ) -> None:
         """Adds `times` to the counter `kind`; reports `message` once per `subject`.
 
-        `message` says what happened and what to do. `subject` is a camera's name, for example.
+        `message` says what happened and what to do; a function is called only if it is reported.
+        `subject` is a camera's name, for example.
         """
         with self._lock:
             self._counts[kind] = self._counts.get(kind, 0) + times
             is_new = (kind, subject) not in self._reported
             self._reported.add((kind, subject))
         if is_new:
-            self._report(f"{message} (reported once; counted as {kind})")
+            told = message if isinstance(message, str) else message()
+            self._report(f"{told} (reported once; counted as {kind})")
 
     def counts(self) -> dict[str, int]:
         """Returns a copy of the counters."""

@@ -41,6 +41,15 @@ def test_several_times_in_one_call(problems: Problems, messages: list[str]) -> N
     assert len(messages) == 1
 
 
+def test_a_message_is_made_only_if_it_is_reported(problems: Problems, messages: list[str]) -> None:
+    made = []
+    for i in range(3):
+        problems.count("late", lambda i=i: made.append(i) or f"late {i}")  # type: ignore[misc]
+    assert made == [0]
+    assert [message.split(" (")[0] for message in messages] == ["late 0"]
+    assert problems.counts() == {"late": 3}
+
+
 def test_without_problems(problems: Problems, messages: list[str]) -> None:
     assert problems.counts() == {}
     assert messages == []

@@ -9,7 +9,7 @@ import difflib
 import math
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,10 @@ from pear_ros.geometry.rotation import interpolated
 
 HISTORY_NS = 10_000_000_000  # as tf2
 RESTART_NS = 1_000_000_000  # no transform is later than this: time starts anew
-MOST_MOVING = 300  # frames that move; those of people come and go
+MOST_MOVING = 1000  # frames that move; those of people come and go
+MOST_SAMPLES = 10_000  # of a frame: 10 s at 1 kHz
+MOST_STATIC = 10_000  # frames
+FARTHEST_M = 1e8  # between two frames; the earth's circumference is less than half of it
 MOST_NAMED = 5  # frames named in a message
 LENGTH_TOLERANCE = 0.005  # of quaternions, as tf2
 
@@ -34,9 +37,14 @@ class TransformError(Exception):
     LOOP = "loop"
     OTHER = "other"
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str | Callable[[], str]) -> None:
+        """A function makes the message when it is read: most errors are only waited for."""
         super().__init__(message)
         self.kind = kind
+
+    def __str__(self) -> str:
+        message = self.args[0]
+        return message if isinstance(message, str) else str(message())
 
 
 class _Sample(NamedTuple):
@@ -59,7 +67,7 @@ class TransformTree:
 
     As in tf2, a frame has one parent at a time: the last one that was told. A transform that is
     more than 1 s older than the one before of its frame means that time starts anew, as in a bag
-    that is played in a loop; then all frames that move are forgotten.
+    that is played in a loop; then the frame's history is forgotten.
     """
 
     def __init__(self) -> None:
@@ -80,7 +88,8 @@ class TransformTree:
 
         Raises:
             ValueError: If it is no transform: an empty name, a frame in itself, numbers that are
-                not finite, a quaternion that is not of length 1.
+                not finite, a translation of more than FARTHEST_M, a quaternion that is not of
+                length 1. Or if there are too many static frames.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child:
@@ -94,8 +103,17 @@ class TransformTree:
                 f"the frame {child!r} in {parent!r} has the translation {list(translation)} and "
                 f"the quaternion {list(quat_xyzw)}, which must be finite and of length 1"
             )
+        if max(map(abs, translation)) > FARTHEST_M:
+            raise ValueError(
+                f"the frame {child!r} is {math.hypot(*translation):.3g} m from {parent!r}, farther "
+                "than any place on earth"
+            )
         sample = _Sample(parent, translation, tuple(value / length for value in quat_xyzw))
         if is_static:
+            if len(self._static) >= MOST_STATIC and child not in self._static:
+                raise ValueError(
+                    f"the frame {child!r} is one of more than {MOST_STATIC} static ones"
+                )
             self._moving.pop(child, None)
             self._static[child] = _pose(sample)
         else:
@@ -104,7 +122,7 @@ class TransformTree:
 
     def _put_moving(self, child: str, stamp_ns: int, sample: _Sample) -> None:
         if child in self._moving and stamp_ns < self._moving[child][0][-1] - RESTART_NS:
-            self._moving.clear()
+            del self._moving[child]
         stamps, samples = self._moving.setdefault(child, ([], []))
         self._moving.move_to_end(child)
         if len(self._moving) > MOST_MOVING:
@@ -115,7 +133,7 @@ class TransformTree:
             return
         stamps.insert(i, stamp_ns)
         samples.insert(i, sample)
-        outdated = bisect_left(stamps, stamps[-1] - HISTORY_NS)
+        outdated = max(bisect_left(stamps, stamps[-1] - HISTORY_NS), len(stamps) - MOST_SAMPLES)
         del stamps[:outdated], samples[:outdated]
 
     def clear(self) -> None:
@@ -218,19 +236,23 @@ class TransformTree:
         )
 
     def _require_known(self, frame: str) -> None:
-        known = set(self._static) | set(self._moving)
-        known |= {pose.parent for pose in self._static.values()}
-        known |= {samples[-1].parent for _, samples in self._moving.values()}
-        if frame in known:
-            return
+        if not (frame in self._static or frame in self._moving or frame in self._names()):
+            raise TransformError(TransformError.UNKNOWN, lambda: self._why_unknown(frame))
+
+    def _names(self) -> set[str]:
+        """Of all frames."""
+        parents = {pose.parent for pose in self._static.values()}
+        parents |= {samples[-1].parent for _, samples in self._moving.values()}
+        return parents | set(self._static) | set(self._moving)
+
+    def _why_unknown(self, frame: str) -> str:
+        known = self._names()
         if not known:
-            raise TransformError(
-                TransformError.UNKNOWN, f"no transform was received, so {frame!r} is not known"
-            )
+            return f"no transform was received, so {frame!r} is not known"
         similar = difflib.get_close_matches(frame, known, MOST_NAMED)
         names = ", ".join(map(repr, similar or sorted(known)[:MOST_NAMED]))
         told = "similar names are" if similar else f"it has {len(known)} frames, such as"
-        raise TransformError(TransformError.UNKNOWN, f"TF has no frame {frame!r}; {told} {names}")
+        return f"TF has no frame {frame!r}; {told} {names}"
 
 
 def _pose(sample: _Sample) -> _Pose:

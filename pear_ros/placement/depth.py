@@ -79,6 +79,9 @@ def measured_distance(
             difference_m, sigma_m[i] = found
             ray = pelvis[i] + moved[i]
             moved[i] += difference_m / max(ray[2], 1e-3) * ray
+            if pelvis[i, 2] + moved[i, 2] <= 0:  # behind the camera
+                moved[i], sigma_m[i] = translation[i], np.nan
+                break
     return MeasuredDistance(moved, sigma_m)
 
 

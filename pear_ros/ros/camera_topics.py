@@ -241,6 +241,14 @@ class CameraTopics:
         self.release()
 
     def _on_depth(self, depth: DepthMessage) -> None:
+        if not stamp_ns(depth.header):
+            self._problems.count(
+                "depth_stamps_unset",
+                f"{self._depth_topic}: ignored a depth image whose header.stamp is 0; set it in "
+                "the camera driver",
+                self.name,
+            )
+            return
         self._synchronizer.put_depth(stamp_ns(depth.header), depth, time.monotonic())
         self.release()
 

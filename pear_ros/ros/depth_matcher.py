@@ -25,16 +25,19 @@ class _Missed:
 class DepthMatcher(Generic[Depth]):
     """Matches the depth images of one camera by their stamps.
 
-    An image waits at most `timeout_s` for a depth image whose stamp is within `tolerance_s`. As a
-    depth camera that is off must not delay every image, images no longer wait after MOST_MISSED in
-    a row without depth, over MISSING_S. They wait again as soon as a depth image comes for which
-    waiting would have been worth it: within `timeout_s` after an image that it belongs to.
+    An image waits at most `timeout_s` for a depth image whose stamp is within `tolerance_s`, and
+    for the next one if that should be nearer. As a depth camera that is off must not delay every
+    image, images no longer wait after MOST_MISSED in a row without depth, over MISSING_S. They wait
+    again as soon as a depth image comes for which waiting would have been worth it: within
+    `timeout_s` after an image that it belongs to.
     """
 
     def __init__(self, tolerance_s: float, timeout_s: float) -> None:
         self._tolerance_ns = round(tolerance_s * 1e9)
         self._timeout_s = timeout_s
         self._depths: OrderedDict[int, Depth] = OrderedDict()  # by stamp
+        self._newest_ns: int | None = None  # the stamp of the newest depth image
+        self._interval_ns: int | None = None  # between it and the one before
         self._taken: int | None = None  # the stamp of the depth image that was taken last
         self._missed: deque[_Missed] = deque()  # whose depth would still be in time
         self._missed_in_a_row = 0
@@ -42,8 +45,12 @@ class DepthMatcher(Generic[Depth]):
 
     def put(self, stamp_ns: int, depth: Depth, now_s: float) -> None:
         """Adds a depth image that arrived at `now_s`."""
-        if any(stamp_ns < known - RESTART_NS for known in self._depths):
+        newest_ns = self._newest_ns
+        if newest_ns is None or stamp_ns < newest_ns - RESTART_NS:
             self._depths.clear()
+            self._newest_ns, self._interval_ns = stamp_ns, None
+        elif stamp_ns > newest_ns:
+            self._newest_ns, self._interval_ns = stamp_ns, stamp_ns - newest_ns
         self._depths[stamp_ns] = depth
         if len(self._depths) > MOST_KEPT:
             self._depths.popitem(last=False)
@@ -60,7 +67,8 @@ class DepthMatcher(Generic[Depth]):
 
     def is_awaited(self, stamp_ns: int, arrived_s: float, now_s: float) -> bool:
         """Whether the image with this stamp should wait: its depth is not there but may come."""
-        if self._find(stamp_ns) is not None:
+        found = self._find(stamp_ns)
+        if found is not None and not self._next_is_nearer(stamp_ns, found):
             return False
         return now_s - arrived_s < self._timeout_s and not self.has_given_up(now_s)
 
@@ -85,6 +93,7 @@ class DepthMatcher(Generic[Depth]):
     def clear(self) -> None:
         """Drops the depth images."""
         self._depths.clear()
+        self._newest_ns = self._interval_ns = None
 
     def gap_s(self, stamp_ns: int) -> float | None:
         """How far the nearest depth image is away; None if there is none but that taken last."""
@@ -97,6 +106,10 @@ class DepthMatcher(Generic[Depth]):
         if nearest is None or abs(nearest - stamp_ns) > self._tolerance_ns:
             return None
         return nearest
+
+    def _next_is_nearer(self, stamp_ns: int, found: int) -> bool:
+        """Whether the depth image after `found`, which has not arrived, should be nearer."""
+        return self._interval_ns is not None and 2 * (stamp_ns - found) > self._interval_ns
 
     def _miss(self, image: _Missed) -> None:
         if self._missed_in_a_row == 0:

@@ -121,20 +121,23 @@ class RobotFrames(Generic[Job]):
 
     def _count_missing(self, missing: dict[str, TransformError], header: Header) -> None:
         if error := missing.get("output_frame"):
-            self._problems.count(
-                "transforms_missing",
-                f"{self._topic}: {error}, so people are published in the camera's frame "
-                f"{header.frame_id!r} instead of {self._settings.output_frame!r} "
-                f"(placement.output_frame); {ADVICE[error.kind]}",
-                f"{self._source} {error.kind}",
+            so = (
+                f"people are published in the camera's frame {header.frame_id!r} instead of "
+                f"{self._settings.output_frame!r} (placement.output_frame)"
             )
+            self._count("transforms_missing", error, so)
         if error := missing.get("ground_frame"):
-            self._problems.count(
-                "floor_missing",
-                f"{self._topic}: {error}, so the floor is not known from "
-                f"{self._settings.ground_frame!r} (placement.ground_frame); {ADVICE[error.kind]}",
-                f"{self._source} {error.kind}",
+            so = (
+                f"the floor is not known from {self._settings.ground_frame!r} "
+                "(placement.ground_frame)"
             )
+            self._count("floor_missing", error, so)
+
+    def _count(self, kind: str, error: TransformError, so: str) -> None:
+        def message() -> str:
+            return f"{self._topic}: {error}, so {so}; {ADVICE[error.kind]}"
+
+        self._problems.count(kind, message, f"{self._source} {error.kind}")
 
     def _found(self, frame: str, header: Header) -> NDArray[np.float64]:
         if not _can_be_looked_up(header):

@@ -10,7 +10,7 @@ from pear_ros.people import Boxes
 from pear_ros.ros.depth_matcher import Depth, DepthMatcher
 
 Image = TypeVar("Image")
-MOST_HELD = 64  # waiting images, and waiting detections; the oldest are dropped first
+MOST_HELD = 64  # waiting images, and waiting detections
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Synchronizer(Generic[Image, Depth]):
         self._images[stamp_ns] = _Waiting(image, now_s, has_stamp)
         waits = self._needs_boxes or self._depths is not None
         if len(self._images) > (MOST_HELD if waits else 1):  # 1: only the newest will be released
-            self._images.popitem(last=False)
+            # Once calibrated, the oldest has waited longest and would be complete first.
+            which = -2 if waits and self._has_calibration else 0
+            del self._images[list(self._images)[which]]
             self._without_boxes += self._needs_boxes
             self._superseded += not self._needs_boxes
 

@@ -134,9 +134,15 @@ class Tf2Transforms:
             fitting = (kind for exception, kind in kinds if isinstance(error, exception))
             raise TransformError(next(fitting, TransformError.OTHER), str(error)) from error
         t, q = stamped.transform.translation, stamped.transform.rotation
-        # A tree of one static frame makes the matrix.
+        # A tree of one static frame checks the transform and makes the matrix.
         tree = TransformTree()
-        tree.put("target", "source", 0, (t.x, t.y, t.z), (q.x, q.y, q.z, q.w), is_static=True)
+        try:
+            tree.put("target", "source", 0, (t.x, t.y, t.z), (q.x, q.y, q.z, q.w), is_static=True)
+        except ValueError as error:
+            raise TransformError(
+                TransformError.OTHER,
+                f"tf2 gave a transform from {source!r} to {target!r} that cannot be used: {error}",
+            ) from error
         return tree.lookup("target", "source", 0)
 
     def close(self) -> None:

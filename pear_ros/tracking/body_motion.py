@@ -105,6 +105,10 @@ class BodyMotion:
         measured = _Body(velocity.started_joints(relative), contact, pelvis, height, stamps_s)
         self._people.take_in(ids, measured, _filtered_body)
 
+    def __contains__(self, id_: str) -> bool:
+        """Whether the person is known."""
+        return id_ in self._people.ids
+
     def keep(self, ids: Collection[str]) -> None:
         """Forgets everybody else."""
         self._people.keep(ids)

@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 FASTEST_M_S = 5.0
 FASTEST_RAD_S = 2 * np.pi
 LEAST_TIME_S = 1 / 120  # between two images; their stamps may stand still
+MOST_GAP_S = 0.5  # between two poses: in a longer gap, people were followed as if the camera stood
 RIGID = 1e-3  # largest deviation of a rotation matrix from an orthonormal one
 
 
@@ -39,26 +40,29 @@ class CameraMotion:
 
 
 class CameraPath:
-    """The pose of one camera at its last image."""
+    """The last pose of one camera that was known."""
 
     def __init__(self) -> None:
         self._pose: Array | None = None  # (4, 4)
         self._stamp_s = 0.0
 
     def motion_to(self, world_from_optical: Array | None, stamp_s: float) -> CameraMotion | None:
-        """The motion since the last image; None if it is not known: the camera counts as still.
+        """The motion since the last pose; None if it is not known: the camera counts as still.
 
-        It is known if both poses (4, 4) are, and if the motion between them is one that a camera
-        can make.
+        It is known if both poses (4, 4) are, at most MOST_GAP_S apart, and if the motion between
+        them is one that a camera can make.
         """
         if self._pose is None or world_from_optical is None:
+            return None
+        if stamp_s - self._stamp_s > MOST_GAP_S:
             return None
         elapsed_s = max(stamp_s - self._stamp_s, LEAST_TIME_S)
         return relative_motion(self._pose, world_from_optical, elapsed_s)
 
     def arrive(self, world_from_optical: Array | None, stamp_s: float) -> None:
-        """Takes in the pose (4, 4) of an image."""
-        self._pose, self._stamp_s = world_from_optical, stamp_s
+        """Takes in the pose (4, 4) of an image; None: it is not known."""
+        if world_from_optical is not None:
+            self._pose, self._stamp_s = world_from_optical, stamp_s
 
 
 def relative_motion(before: Array, now: Array, elapsed_s: float) -> CameraMotion | None:
@@ -68,6 +72,7 @@ def relative_motion(before: Array, now: Array, elapsed_s: float) -> CameraMotion
         translation = now[:3, :3].T @ (before[:3, 3] - now[:3, 3])
         cosine = 0.5 * (np.trace(rotation) - 1)
         is_rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < RIGID  # False for NaN
+        is_rigid &= np.linalg.det(rotation) > 0  # no reflection
         angle_rad = np.arccos(np.clip(cosine, -1, 1))
     is_slow = np.linalg.norm(translation) < FASTEST_M_S * elapsed_s
     if not (is_rigid and is_slow and angle_rad < FASTEST_RAD_S * elapsed_s):

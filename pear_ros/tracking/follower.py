@@ -200,15 +200,16 @@ class Follower:
         """
         placed: FloatArray = joints + people.translation[:, None]
         visible = np.array(people.visible, bool)
-        seen_ids = tuple(id_ for id_, seen in zip(people.ids, people.visible, strict=True) if seen)
+        # Who was seen in an image that could not be posed is not known yet.
+        is_new = np.array([id_ not in self._motion for id_ in people.ids], bool)
+        taken = visible | is_new
+        taken_ids = tuple(id_ for id_, is_taken in zip(people.ids, taken, strict=True) if is_taken)
         if self._up is None:  # the bodies' own axes
             up = people.parameters.global_orient[:, 0, :, 1].numpy().astype(np.float64)
         else:
             up = np.broadcast_to(self._up, (len(people), 3))
         height = heights(placed, up, self._floor)
-        self._motion(
-            seen_ids, joints[visible], people.velocity[visible], height[visible], self._stamp_s
-        )
+        self._motion(taken_ids, joints[taken], people.velocity[taken], height[taken], self._stamp_s)
         relative_velocity, contact = self._motion.of(people.ids)
         translation = people.translation
         if self._feet is not None:

@@ -21,6 +21,11 @@ class States(Generic[State]):
         self._ids: tuple[str, ...] = ()
         self._state: State | None = None
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the people who are known."""
+        return self._ids
+
     def take_in(
         self, ids: tuple[str, ...], measured: State, filtered: Callable[[State, State], State]
     ) -> None:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
-from pear_ros.geometry.transform_tree import MOST_MOVING, TransformError, TransformTree
+from pear_ros.geometry import transform_tree
+from pear_ros.geometry.transform_tree import (
+    MOST_MOVING,
+    MOST_SAMPLES,
+    MOST_STATIC,
+    TransformError,
+    TransformTree,
+)
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND
@@ -195,6 +202,8 @@ def test_the_reason(
         pytest.param(("a", "b"), (0, 0, 0), (0, 0, 0, 0), "of length 1", id="never set"),
         pytest.param(("a", "b"), (0, 0, 0), (0, 0, 0, np.inf), "finite", id="infinite"),
         pytest.param(("a", "b"), (0, 0, 0), (0, 0, 0, 2), "of length 1", id="length 2"),
+        pytest.param(("a", "b"), (0, 1e39, 0), IDENTITY, "than any place on earth", id="far"),
+        pytest.param(("a", "b"), (0, 0, -1e308), IDENTITY, "than any place on earth", id="farther"),
     ],
 )
 def test_what_is_no_transform_is_refused(
@@ -217,7 +226,7 @@ def test_history_of_10_s() -> None:
     assert error_of(tree, "odom", "base", 4.9).kind == TransformError.TOO_OLD
 
 
-def test_time_that_starts_anew_clears_what_moves() -> None:
+def test_time_that_starts_anew() -> None:
     tree = TransformTree()
     put(tree, "base camera 1", is_static=True)
     for at_s in (100, 101):
@@ -229,7 +238,52 @@ def test_time_that_starts_anew_clears_what_moves() -> None:
         put(tree, "odom base 7", at_s)
     assert x_of(tree, "odom", "camera", 0.5) == 8
     assert error_of(tree, "odom", "base", 100.5).kind == TransformError.TOO_NEW
-    assert error_of(tree, "map", "base", 0.5).kind == TransformError.UNKNOWN
+    assert error_of(tree, "map", "base", 0.5).kind == TransformError.TOO_OLD
+
+
+def test_a_publisher_whose_clock_jumps_back_takes_no_other_frame_away() -> None:
+    tree = TransformTree()
+    for at_s in (100, 101):
+        put(tree, "odom base 1", at_s)
+        put(tree, "base gripper 1", at_s)
+    put(tree, "base gripper 2", 5)
+    assert x_of(tree, "odom", "base", 100.5) == 1
+    assert x_of(tree, "base", "gripper", 5) == 2
+
+
+def test_a_frame_that_is_told_very_often_takes_no_memory() -> None:
+    tree = TransformTree()
+    for i in range(MOST_SAMPLES + 100):
+        tree.put("odom", "base", NOW + i, (i, 0, 0), IDENTITY)
+    assert len(tree._moving["base"][0]) == len(tree._moving["base"][1]) == MOST_SAMPLES
+    assert x_of(tree, "odom", "base", (MOST_SAMPLES + 99) / SECOND) == MOST_SAMPLES + 99
+
+
+def test_the_number_of_static_frames_is_limited() -> None:
+    tree = TransformTree()
+    for i in range(MOST_STATIC):
+        put(tree, f"base part_{i} 1", is_static=True)
+    with pytest.raises(ValueError, match="static"):
+        put(tree, "base one_more 1", is_static=True)
+    put(tree, "base part_0 2", is_static=True)  # those that are known may change
+    assert x_of(tree, "base", "part_0") == 2
+
+
+def test_similar_names_are_searched_only_for_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = TransformTree()
+    put(tree, "odom base_link")
+    error = error_of(tree, "odom", "base_lnik")
+    searched = []
+    search = transform_tree.difflib.get_close_matches
+    monkeypatch.setattr(
+        transform_tree.difflib,
+        "get_close_matches",
+        lambda *arguments: searched.append(arguments) or search(*arguments),
+    )
+    assert error.kind == TransformError.UNKNOWN
+    assert not searched
+    assert "similar names are 'base_link'" in str(error)
+    assert searched
 
 
 def test_frames_that_come_and_go_take_no_memory() -> None:

@@ -160,6 +160,19 @@ def test_someone_whom_the_image_places_nowhere_stays_there(people: list[Seen]) -
     assert not found.is_measured.any()
 
 
+def test_nobody_is_moved_behind_the_camera(people: list[Seen]) -> None:
+    """The skin is nearer than the image says, by more than the distance of the pelvis."""
+    points = np.random.default_rng(0).normal((0, 0, 1.0), 0.05, (1, 200, 3)).astype(np.float32)
+    normals = -points / np.linalg.norm(points, axis=-1, keepdims=True)
+    pelvis = np.array([[0, 0, 0.3]], np.float32)
+    camera = people[0].shot.camera
+    nothing = np.zeros((1, 3), np.float32)
+    depth_m = np.full(people[0].depth_m.shape, 0.6, np.float32)
+    found = measured_distance(points, normals, pelvis, nothing, depth_m, camera)
+    np.testing.assert_array_equal(found.translation, nothing)
+    assert not found.is_measured.any()
+
+
 def test_nobody(people: list[Seen]) -> None:
     seen = people[0]
     found = measured_distance(

@@ -63,6 +63,16 @@ def test_an_image_gets_its_depth(pipeline: StandInPipeline, depth_first: bool) -
         assert "images_without_depth" not in running.node._problems.counts()
 
 
+def test_a_depth_image_without_a_stamp_is_ignored(pipeline: StandInPipeline) -> None:
+    with node_in_process(pipeline, **DEPTH, **{"camera.depth_timeout_s": 10.0}) as running:
+        running.camera._on_depth(a_depth_image(START_S))
+        running.camera._on_depth(a_depth_image(0.0))
+        running.camera._on_image(an_image(START_S))
+        running.spin(lambda: pipeline.frames, timeout_s=5.0)
+        assert pipeline.frames[0].depth_m is not None
+        assert running.node._problems.counts()["depth_stamps_unset"] == 1
+
+
 def test_depth_is_read_in_the_worker_thread_for_processed_images_only(
     pipeline: StandInPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,37 @@ def test_a_slow_depth_camera_is_waited_for(depths: DepthMatcher[str]) -> None:
     assert len(with_depth) >= 0.19 * len(results)
 
 
+@pytest.mark.parametrize("rate_hz", [50.0, 100.0])
+def test_fast_cameras_wait_for_the_depth_of_the_same_time(
+    depths: DepthMatcher[str], rate_hz: float
+) -> None:
+    """That before is within the tolerance, too."""
+    results = delays_s(depths, 2.0, rate_hz, depth_rate_hz=rate_hz, latency_s=0.008)
+    stamps = [round(i / rate_hz * NS) for i in range(len(results))]
+    # The first two images come before it is known how often depth images come.
+    assert [depth for _, depth in results[2:]] == [str(stamp) for stamp in stamps[2:]]
+    assert max(delay for delay, _ in results) <= 0.01
+
+
+def test_a_fast_camera_uses_each_image_of_a_slow_depth_camera_several_times(
+    depths: DepthMatcher[str],
+) -> None:
+    results = delays_s(depths, 2.0, rate_hz=100.0, depth_rate_hz=20.0, latency_s=0.0)
+    assert all(depth for _, depth in results)
+    assert sum(delay > 0 for delay, _ in results) <= 0.4 * len(results) + 2
+
+
+def test_an_image_whose_next_depth_does_not_come_gets_the_one_before(
+    depths: DepthMatcher[str],
+) -> None:
+    for stamp_ns in (0, 10_000_000):
+        depths.put(stamp_ns, str(stamp_ns), 0.0)
+    image_ns = 19_000_000
+    assert depths.is_awaited(image_ns, 0.02, 0.02)
+    assert not depths.is_awaited(image_ns, 0.02, 0.02 + TIMEOUT_S)
+    assert depths.take(image_ns, 0.02) == "10000000"
+
+
 def test_the_gap_to_the_nearest_depth_image(depths: DepthMatcher[str]) -> None:
     assert depths.gap_s(NS) is None
     for stamp_ns in (NS // 2, 3 * NS // 2 + 1):

@@ -162,12 +162,48 @@ def test_the_number_of_waiting_images_is_limited() -> None:
     for stamp in range(synchronizer_module.MOST_HELD + 1):
         synchronizer.put_image(stamp, str(stamp), 0)
         synchronizer.put_boxes(1000 + stamp, FIRST)
-    synchronizer.put_boxes(0, FIRST)  # its image was dropped
+    dropped = synchronizer_module.MOST_HELD - 1  # the newest but one
+    synchronizer.put_boxes(dropped, FIRST)
     assert synchronizer.release(0) == Released(without_boxes=1)
-    synchronizer.put_image(1000, "x", 0)  # its boxes were dropped
+    synchronizer.put_boxes(0, FIRST)  # the one that has waited longest
+    assert synchronizer.release(0.5) == Released("0", FIRST)
+    synchronizer.put_image(1000, "x", 0.5)  # its boxes were dropped
     assert synchronizer.release(0.5).image is None
-    synchronizer.put_image(1003, "y", 0.5)
+    synchronizer.put_image(1005, "y", 0.5)
     assert synchronizer.release(0.5).image == "y"
+
+
+def test_until_the_calibration_comes_the_newest_images_wait() -> None:
+    synchronizer = make(needs_boxes=True)
+    for stamp in range(synchronizer_module.MOST_HELD + 10):
+        synchronizer.put_image(stamp, str(stamp), 0)
+    synchronizer.put_calibration()
+    synchronizer.put_boxes(synchronizer_module.MOST_HELD + 8, FIRST)
+    released = synchronizer.release(0)
+    assert released.image == str(synchronizer_module.MOST_HELD + 8)
+    assert released.without_boxes == 10
+
+
+@pytest.mark.parametrize("timeout_s", [0.1, 2.0])
+@pytest.mark.parametrize("rate_hz", [100.0, 700.0])
+def test_fast_images_that_wait_for_depth_are_released(timeout_s: float, rate_hz: float) -> None:
+    """Depth never comes; more images wait than are kept. All of them are accounted for."""
+    depths: DepthMatcher[str] = DepthMatcher(0.02, timeout_s)
+    synchronizer: Synchronizer[str, str] = Synchronizer(2, False, 1, depths)
+    synchronizer.put_calibration()
+    released, superseded, delays = 0, 0, []
+    count = round(4 * timeout_s * rate_hz)
+    for i in range(count):
+        now_s = i / rate_hz
+        synchronizer.put_image(round(now_s * 1e9), f"{now_s}", now_s)
+        found = synchronizer.release(now_s)
+        released += found.image is not None
+        superseded += found.superseded
+        if found.image is not None:
+            delays.append(now_s - float(found.image))
+    assert released >= 3
+    assert max(delays) <= timeout_s + 0.1
+    assert released + superseded + synchronizer.drop_all() == count
 
 
 def test_one_image_waits_for_the_calibration() -> None:

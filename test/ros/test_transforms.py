@@ -103,13 +103,14 @@ class Buffer:
     """Knows one transform, or raises `error`."""
 
     error: Exception | None = None
+    given = stamped("odom", "camera", NOW, PLACE, TURN)
     cleared = 0
 
     def lookup_transform(self, target: str, source: str, time: Any) -> TransformStamped:
         assert (target, source, time.nanoseconds) == ("odom", "camera", NOW)
         if self.error is not None:
             raise self.error
-        return stamped("odom", "camera", NOW, PLACE, TURN)
+        return self.given
 
     def clear(self) -> None:
         self.cleared += 1
@@ -168,6 +169,24 @@ def test_tf2_ros_is_used_if_installed(tf2_ros: ModuleType) -> None:
     transforms.close()
     assert not transforms._listener.is_registered
     assert node.on_jump is None
+
+
+@pytest.mark.parametrize(
+    ("length", "place_m", "text"),
+    [(1.1, PLACE, "length 1"), (np.nan, PLACE, "finite"), (1.0, 1e39 * PLACE, "farther")],
+    ids=["length", "not a number", "far"],
+)
+def test_transforms_of_tf2_ros_that_cannot_be_used(
+    tf2_ros: ModuleType, length: float, place_m: np.ndarray, text: str
+) -> None:
+    """With a stand-in for tf2_ros, which takes quaternions that are a little too long."""
+    given = stamped("odom", "camera", NOW, place_m, TURN)
+    given.transform.rotation.w *= length
+    transforms = listen(FakeNode(), Problems(print))
+    transforms._buffer.given = given
+    with pytest.raises(TransformError, match=text) as raised:
+        transforms.lookup("odom", "camera", NOW)
+    assert raised.value.kind == TransformError.OTHER
 
 
 @pytest.mark.parametrize(

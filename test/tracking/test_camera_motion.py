@@ -14,7 +14,7 @@ from pear_ros.config import PlacementSettings, SmoothingSettings, TrackingSettin
 from pear_ros.geometry.camera import project
 from pear_ros.people import Boxes, Camera, EhmParameters, Lens
 from pear_ros.tracking.body_size import Measured
-from pear_ros.tracking.camera_motion import CameraPath, relative_motion
+from pear_ros.tracking.camera_motion import MOST_GAP_S, CameraPath, relative_motion
 from pear_ros.tracking.contacts import BALL, FEET
 from pear_ros.tracking.follower import Estimated, FollowedPeople, Follower
 
@@ -113,7 +113,8 @@ def test_a_person_who_stands_does_so_in_the_world(drive: object, rate_hz: float)
     assert without_deg > 1
 
 
-def test_a_person_hidden_while_the_robot_turns_is_predicted_in_place() -> None:
+@pytest.mark.parametrize("knows_all", [True, False], ids=["all poses", "one pose is unknown"])
+def test_a_person_hidden_while_the_robot_turns_is_predicted_in_place(knows_all: bool) -> None:
     person, follower = random_parameters(1), new_follower()
     nobody = seen(pose(-3.5, 0, 0), person)
     nobody = replace(
@@ -124,8 +125,9 @@ def test_a_person_hidden_while_the_robot_turns_is_predicted_in_place() -> None:
     )
     for i in range(20):
         camera_pose = pose(-3.5, 0, 2.0 * i)
-        image = seen(camera_pose, person) if i < 18 else nobody
-        people = follower(image, CAMERA, SIZE, i / 15, camera_pose)
+        image = seen(camera_pose, person) if i < 17 else nobody
+        told = camera_pose if i != 18 or knows_all else None
+        people = follower(image, CAMERA, SIZE, i / 15, told)
     assert people.visible == (False,)
     places, roots = in_world(people, camera_pose)
     np.testing.assert_allclose(places, PERSON_M[None], atol=1e-4)
@@ -167,14 +169,24 @@ def test_motions_that_no_camera_makes_are_unknown(now: np.ndarray) -> None:
     assert path.motion_to(now, 1.1) is None
 
 
-def test_the_motion_since_an_image_without_a_pose_is_unknown() -> None:
+def test_an_image_without_a_pose() -> None:
+    """The motion to the next pose is that since the last one."""
     path, now = CameraPath(), pose(-3.4, 0, 1)
     assert path.motion_to(BEFORE, 1.0) is None
     path.arrive(BEFORE, 1.0)
-    assert path.motion_to(now, 1.1) is not None
     assert path.motion_to(None, 1.1) is None
     path.arrive(None, 1.1)
-    assert path.motion_to(now, 1.2) is None
+    motion, expected = path.motion_to(now, 1.2), relative_motion(BEFORE, now, 0.2)
+    assert motion is not None
+    assert expected is not None
+    np.testing.assert_array_equal(motion.translation, expected.translation)
+    assert path.motion_to(now, 1.0 + MOST_GAP_S + 0.01) is None
+
+
+def test_a_reflection_is_no_motion() -> None:
+    mirrored = BEFORE.copy()
+    mirrored[:3, 0] *= -1
+    assert relative_motion(BEFORE, mirrored, 10.0) is None
 
 
 def test_motion_takes_points_into_the_new_axes() -> None:

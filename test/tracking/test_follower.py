@@ -237,6 +237,20 @@ def test_new_people_are_at_rest() -> None:
     np.testing.assert_array_equal(moving.joint_velocity, np.zeros((2, 55, 3)))
 
 
+def test_an_image_that_could_not_be_posed_does_no_harm() -> None:
+    """A person seen in it alone has not been told to `moving`."""
+    follower = Follower(
+        "p", dataclasses.replace(TRACKING, confirm_score=0.0), NOT_SMOOTHED, PlacementSettings()
+    )
+    image, nobody = estimated(0), estimated()
+    follower(image, CAMERA, SIZE, 0.0)  # and then an exception
+    people = follower(nobody, CAMERA, SIZE, PERIOD_S)
+    assert people.visible == (False,)
+    moving = follower.moving(people, image.joints)
+    np.testing.assert_array_equal(moving.joint_velocity, np.zeros((1, 55, 3)))
+    assert (moving.contact <= 0.5).all()
+
+
 def test_motion_of_nobody() -> None:
     follower = Follower("p", TRACKING, NOT_SMOOTHED, PlacementSettings(foot_locking=True))
     image = estimated()
