@@ -1,4 +1,4 @@
-// Lens distortion. See pear_ros/geometry/lens.py for the documentation and for the same in NumPy.
+// Lens distortion of one point. See pear_ros/geometry/lens.py for the documentation.
 
 #pragma once
 

@@ -20,8 +20,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The lowest layer first: a folder or module imports only from layers before its own.
 LAYERS = (
     {"people", "errors", "problems"},
-    {"config"},
-    {"geometry", "system"},
+    {"config", "system"},
+    {"geometry"},
     {"assets", "detection", "images", "network", "rendering", "tracking"},
     {"body", "placement"},
     {"estimation", "synthetic"},

@@ -44,6 +44,6 @@ class CropCameras:
         """Points (N, J, 3) m, in the optical frames -> (N, J, 2) px."""
         slopes = points[..., :2] / points[..., 2:]
         if self.lenses is not None:
-            bent = distorted(slopes.double().numpy(), self.lenses.numpy()[:, None])
+            bent = distorted(slopes.double().numpy(), self.lenses.numpy())
             slopes = torch.from_numpy(bent).to(slopes.dtype)
         return self.intrinsics[:, None, :2] * slopes + self.intrinsics[:, None, 2:]

@@ -6,12 +6,16 @@ points are those slopes after the lens, before the matrix K: px = K (distorted, 
 Polynomials of lenses are fitted inside of the image. Farther out they may fold back, so that two
 rays have one point. From the radius where that begins, `limit`, it is continued linearly: every ray
 has a point, and every point a ray.
+
+Points and rays are computed in C (`src/lens.c`): with NumPy, the overhead of some 100 operations on
+a few points took 2 ms per image.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pear_ros.people import Camera, Lens
+from pear_ros.system.native import load_library, require
 
 Array = NDArray[np.float64]
 
@@ -27,7 +32,6 @@ MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant"
 """Names of `distortion_model` and their numbers of coefficients; others are not known."""
 MOST_DEG = 85.0  # angle between a ray and the optical axis up to which lenses are evaluated
 LEAST_SLOPE = 0.05  # of the distorted radius over the radius; less is taken as folding back
-NEWTON_STEPS, CONVERGED = 12, 1e-12
 ROW = 10  # numbers in a row of `lens_rows`
 
 
@@ -54,8 +58,11 @@ def lens_of(model: str, coefficients: Sequence[float]) -> Lens | None:
 
 
 def distorted(slopes: Array, lens: Lens | Array) -> Array:
-    """Slopes (..., 2) of rays -> (..., 2) points behind the lens, or behind lenses (..., ROW)."""
-    return _distorted(slopes, _rows(lens))[0]
+    """Slopes of rays -> points behind the lens, both (..., 2).
+
+    Several lenses (N, ROW), see `lens_rows`, are those of slopes (N, ..., 2).
+    """
+    return _through(_LIBRARY.pear_distort, slopes, lens)
 
 
 def undistorted(points: Array, lens: Lens | Array) -> Array:
@@ -64,86 +71,31 @@ def undistorted(points: Array, lens: Lens | Array) -> Array:
     Far outside of the image, about twice its size, it may find no ray of a lens whose slope changes
     several times, such as a webcam's with large k2 and k3.
     """
-    rows = _rows(lens)
-    angle = np.hypot(points[..., 0], points[..., 1])
-    # Exact for a fisheye without coefficients.
-    stretch = np.tan(np.minimum(angle, 1.4)) / np.maximum(angle, 1e-12)
-    slopes = points * np.where((rows[..., 0] > 0) & (angle > 1e-12), stretch, 1.0)[..., None]
-    for _ in range(NEWTON_STEPS):
-        found, (xx, xy, yx, yy) = _distorted(slopes, rows)
-        right, down = np.moveaxis(found - points, -1, 0)
-        step = np.stack((yy * right - xy * down, xx * down - yx * right), -1)
-        step /= (xx * yy - xy * yx)[..., None]
-        slopes -= step
-        if not (np.abs(step) > CONVERGED).any():
-            break
-    return slopes
+    return _through(_LIBRARY.pear_undistort, points, lens)
 
 
-def _distorted(slopes: Array, rows: Array) -> tuple[Array, tuple[Array, ...]]:
-    """Points of slopes, and their derivatives: dx/dx, dx/dy, dy/dx, dy/dy."""
-    limit = rows[..., 9]
-    radius = np.hypot(slopes[..., 0], slopes[..., 1])
-    shorter = np.minimum(radius, limit) / np.maximum(radius, 1e-12)
-    x, y = np.moveaxis(slopes * shorter[..., None], -1, 0)  # within the limit
-    squared = x * x + y * y
-    is_fisheye = rows[..., 0] > 0
-    given = np.where(is_fisheye[..., None], 0, rows[..., 1:9])
-    k1, k2, p1, p2, k3, k4, k5, k6 = np.moveaxis(given, -1, 0)
-    below = _radial(squared, k4, k5, k6)
-    scale = _radial(squared, k1, k2, k3) / below
-    growth = 2 * (_radial_slope(squared, k1, k2, k3) - scale * _radial_slope(squared, k4, k5, k6))
-    growth = growth / below  # of the scale over the squared radius, twice
-    if is_fisheye.any():
-        bent_scale, bent_growth = _fisheye_scale(squared, rows[..., 1:5])
-        scale = np.where(is_fisheye, bent_scale, scale)
-        growth = np.where(is_fisheye, bent_growth, growth)
-    # Tangential terms stay as they are at the limit.
-    is_inside = radius <= limit
-    sideways = np.stack(
-        (2 * p1 * x * y + p2 * (squared + 2 * x * x), p1 * (squared + 2 * y * y) + 2 * p2 * x * y),
-        -1,
-    )
-    by_x, by_y = is_inside * p1, is_inside * p2
-    # The radius is continued linearly.
-    slope = scale + growth * squared  # of the distorted radius over the radius
-    continued = (limit * scale + slope * (radius - limit)) / np.maximum(radius, 1e-12)
-    growth = np.where(is_inside, growth, (slope - continued) / np.maximum(radius, 1e-12) ** 2)
-    scale = np.where(is_inside, scale, continued)
-    right, down = np.moveaxis(slopes, -1, 0)
-    off_axis = growth * right * down + 2 * (by_x * x + by_y * y)
-    return slopes * scale[..., None] + sideways, (
-        scale + growth * right * right + 2 * by_x * y + 6 * by_y * x,
-        off_axis,
-        off_axis,
-        scale + growth * down * down + 6 * by_x * y + 2 * by_y * x,
-    )
+def _through(function: Callable[..., None], points: Array, lens: Lens | Array) -> Array:
+    rows = np.ascontiguousarray(np.atleast_2d(_rows(lens)), np.float64)
+    points = np.ascontiguousarray(points, np.float64)
+    require(points.shape[-1] == 2, "two numbers a point")
+    require(rows.shape[1] == ROW, f"{ROW} numbers a lens")
+    require(len(rows) in (1, len(points)), "one lens, or one for each row of points")
+    found = np.empty_like(points)
+    if points.size:
+        count = points.size // 2 // len(rows)
+        function(rows.ctypes.data, len(rows), count, points.ctypes.data, found.ctypes.data)
+    return found
 
 
 def _radial(squared: Array, a: Array, b: Array, c: Array) -> Array:
     return 1 + squared * (a + squared * (b + squared * c))
 
 
-def _radial_slope(squared: Array, a: Array, b: Array, c: Array) -> Array:
-    return a + squared * (2 * b + squared * 3 * c)
-
-
-def _fisheye(angle: Array, k: Array) -> tuple[Array, Array]:
-    """The distorted radius, and its derivative over the angle (rad)."""
-    k1, k2, k3, k4 = np.moveaxis(k, -1, 0)
+def _fisheye_slope(angle: Array, k: Array) -> Array:
+    """Derivative of the distorted radius over the angle (rad)."""
     q = angle * angle
-    bent = angle * (1 + q * (k1 + q * (k2 + q * (k3 + q * k4))))
-    slope = 1 + q * (3 * k1 + q * (5 * k2 + q * (7 * k3 + q * 9 * k4)))
-    return bent, slope
-
-
-def _fisheye_scale(squared: Array, k: Array) -> tuple[Array, Array]:
-    """The distorted radius over the radius, and its growth over the squared radius, twice."""
-    radius = np.sqrt(squared)
-    bent, slope = _fisheye(np.arctan(radius), k)
-    scale = np.where(radius > 1e-8, bent / np.maximum(radius, 1e-12), 1.0)
-    growth = (slope / (1 + squared) - scale) / np.maximum(squared, 1e-24)
-    return scale, np.where(radius > 1e-4, growth, 2 * (k[..., 0] - 1 / 3))
+    slope: Array = 1 + q * (3 * k[0] + q * (5 * k[1] + q * (7 * k[2] + q * 9 * k[3])))
+    return slope
 
 
 @lru_cache(maxsize=64)
@@ -153,7 +105,7 @@ def limit(lens: Lens) -> float:
     radii = np.tan(angles)
     k = np.array(lens.coefficients)
     if lens.is_fisheye:
-        is_good = _fisheye(angles, k[:4])[1] > LEAST_SLOPE
+        is_good = _fisheye_slope(angles, k[:4]) > LEAST_SLOPE
     else:
         squared = radii * radii
         below = _radial(squared, *k[5:8])
@@ -185,3 +137,12 @@ def slopes_of(pixels: Array, camera: Camera) -> Array:
     focal, centre = np.array((camera.fx, camera.fy)), np.array((camera.cx, camera.cy))
     points = (pixels - centre) / focal
     return points if camera.lens is None else undistorted(points, camera.lens)
+
+
+_LIBRARY = load_library("_lens")
+for _function in (_LIBRARY.pear_distort, _LIBRARY.pear_undistort):
+    _function.argtypes = (
+        *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64),
+        *(ctypes.c_void_p, ctypes.c_void_p),
+    )
+    _function.restype = None

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from pear_ros.geometry.camera import project
-from pear_ros.geometry.lens import MOST_DEG, distorted, lens_of, limit, slopes_of, undistorted
+from pear_ros.geometry.lens import (
+    MOST_DEG,
+    distorted,
+    lens_of,
+    lens_rows,
+    limit,
+    slopes_of,
+    undistorted,
+)
 from pear_ros.people import Camera, Lens
 
 LENSES = {  # model, coefficients, half angle of view in degrees
@@ -58,6 +66,32 @@ def test_points_agree_with_opencv(name: str) -> None:
 def test_rays_return(name: str) -> None:
     lens, slopes = lens_and_slopes(name)
     np.testing.assert_allclose(undistorted(distorted(slopes, lens), lens), slopes, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (4, 3)], ids=str)
+def test_several_lenses_at_once(shape: tuple[int, ...]) -> None:
+    """Each lens is that of a row of points."""
+    lenses = [lens_and_slopes(name)[0] for name in LENSES]
+    rows = lens_rows([Camera(600, 600, 320, 240, lens=lens) for lens in lenses])
+    assert rows is not None
+    slopes = np.random.default_rng(2).uniform(-0.5, 0.5, (len(lenses), *shape, 2))
+    points = distorted(slopes, rows.numpy())
+    expected = [distorted(s, lens) for s, lens in zip(slopes, lenses, strict=True)]
+    np.testing.assert_array_equal(points, expected)
+    np.testing.assert_allclose(undistorted(points, rows.numpy()), slopes, atol=1e-8)
+
+
+def test_no_points() -> None:
+    for lens in (Lens(is_fisheye=True), np.zeros((0, 10))):
+        assert distorted(np.zeros((0, 5, 2)), lens).shape == (0, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("points", "rows"), [((3, 3), (1, 10)), ((3, 2), (1, 9)), ((3, 2), (2, 10))], ids=str
+)
+def test_shapes_that_do_not_fit(points: tuple[int, int], rows: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        distorted(np.zeros(points), np.zeros(rows))
 
 
 @pytest.mark.parametrize("name", LENSES)
