@@ -3,6 +3,7 @@
 follower.py       all of it for one camera: estimates in, people with ids out
 tracker.py        which sighting is who; who is new, predicted or gone
 association.py    the cost of a pair of sighting and person, and the assignment
+expected_boxes.py where the boxes of people should be
 motion.py         constant velocity in metres: where people are expected
 camera_motion.py  how the camera moved between two images
 pose_filter.py    smooths a person's parameters

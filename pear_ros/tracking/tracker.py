@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pear_ros.config import TrackingSettings
-from pear_ros.geometry.boxes import box_iou_batch, boxes_around, margins_of
-from pear_ros.geometry.camera import project
+from pear_ros.geometry.boxes import boxes_around, margins_of
 from pear_ros.people import Camera, FloatArray
 from pear_ros.tracking import motion
 from pear_ros.tracking.association import (
@@ -28,6 +27,7 @@ from pear_ros.tracking.association import (
     shape_distances,
 )
 from pear_ros.tracking.camera_motion import CameraMotion
+from pear_ros.tracking.expected_boxes import cut_sides, moved_boxes, overlaps, share_inside
 from pear_ros.tracking.motion import Motion
 
 Array = NDArray[np.float64]
@@ -107,6 +107,7 @@ class _Tracks:
     number: Rows  # (T,) of the id; 0: a candidate
     motion: Motion  # (T,)
     xyxy: FloatArray  # (T, 4) px, the box of the last sighting, moved with the motion
+    is_cut: NDArray[np.bool_]  # (T, 4) which sides of the last box were at the image's edge
     margins: FloatArray  # (T, 4) of the last detected box, see `geometry.boxes.margins_of`
     joints: FloatArray  # (T, 22, 3) m, of the last sighting, relative to the pelvis
     betas: FloatArray  # (T, 10) mean of the sightings
@@ -153,7 +154,7 @@ class Tracker:
         the camera stood still.
         """
         known = self._advanced(camera, stamp_s, camera_motion)
-        matched, rows = assigned(_costs(known, sightings, stamp_s))
+        matched, rows = assigned(_costs(known, sightings, size, stamp_s))
         seen = _corrected(known[matched], sightings[rows], stamp_s)
         # Expected boxes belong to people who are known: nobody new is in them.
         others = _without(len(sightings), rows)[: len(sightings) * sightings.is_detected]
@@ -163,8 +164,10 @@ class Tracker:
         unseen = unseen[self._is_kept(unseen, camera, stamp_s)]
 
         tracks = self._confirmed(_joined(seen, new, unseen))
-        self._tracks, self._stamp_s = tracks, stamp_s
         sighting = np.concatenate((rows, others, np.full(len(unseen), -1)))
+        cut_now = cut_sides(sightings.xyxy, size)[sighting[sighting >= 0]]
+        is_cut = np.concatenate((cut_now, unseen.is_cut))
+        self._tracks, self._stamp_s = replace(tracks, is_cut=is_cut), stamp_s
         return self._reported(tracks, sighting, size, stamp_s)
 
     @property
@@ -207,7 +210,7 @@ class Tracker:
         tracks = replace(tracks, motion=motion.predicted(tracks.motion, elapsed_s))
         if camera_motion is not None:
             tracks = _moved(tracks, camera_motion)
-        xyxy = _moved_boxes(tracks.xyxy, before_m, tracks.motion.position, camera)
+        xyxy = moved_boxes(tracks.xyxy, before_m, tracks.motion.position, camera)
         return replace(tracks, xyxy=xyxy)
 
     def _is_kept(self, unseen: _Tracks, camera: Camera, stamp_s: float) -> NDArray[np.bool_]:
@@ -243,7 +246,7 @@ class Tracker:
         unclear = np.flatnonzero(~is_explained & (tracks.number > 0))
         is_explained[unclear] = _hidden(tracks, unclear)
         limit_s = np.where(is_explained, limit_s, np.minimum(limit_s, UNEXPLAINED_S))
-        is_expected = (unseen_s < limit_s) & (_share_inside(tracks.xyxy, size) > LEAST_INSIDE)
+        is_expected = (unseen_s < limit_s) & (share_inside(tracks.xyxy, size) > LEAST_INSIDE)
         is_reported = (tracks.number > 0) & ((sighting >= 0) | is_expected)
         rows = np.flatnonzero(is_reported)
         rows = rows[np.argsort(np.where(sighting < 0, len(tracks), sighting)[rows], kind="stable")]
@@ -259,11 +262,11 @@ class Tracker:
         )
 
 
-def _costs(known: _Tracks, sightings: Sightings, stamp_s: float) -> Array:
+def _costs(known: _Tracks, sightings: Sightings, size: tuple[int, int], stamp_s: float) -> Array:
     """The cost (T, N) of each pair; infinite if it cannot match."""
     cost = np.full((len(known), len(sightings)), np.inf)
     position, volume = motion.squared_distances(known.motion, sightings.position)
-    iou = box_iou_batch(known.xyxy, sightings.xyxy)
+    iou = overlaps(known.xyxy, known.is_cut, sightings.xyxy, size)
     # Only pairs that can match are compared: P of T x N.
     rows, columns = np.nonzero((position < POSITION_GATE**2) | (iou > OVERLAP))
     cost[rows, columns] = costs(
@@ -286,6 +289,7 @@ def _candidates(sightings: Sightings, stamp_s: float) -> _Tracks:
         number=np.zeros(count, np.int64),
         motion=motion.started(sightings.position),
         xyxy=sightings.xyxy,
+        is_cut=np.zeros((count, 4), bool),
         margins=margins_of(sightings.xyxy, sightings.joints_xyxy),
         joints=sightings.joints,
         betas=sightings.betas,
@@ -360,15 +364,6 @@ def _hidden(tracks: _Tracks, rows: Rows) -> NDArray[np.bool_]:
     return hidden
 
 
-def _share_inside(xyxy: FloatArray, size: tuple[int, int]) -> Array:
-    """(T,) the share of each box (T, 4), px, that is inside of an image (height, width)."""
-    height, width = size
-    clipped = xyxy.clip(0, (width, height, width, height)).astype(np.float64)
-    area = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).astype(np.float64).prod(1), 1e-9)
-    inside: Array = (clipped[:, 2:] - clipped[:, :2]).prod(1) / area
-    return inside
-
-
 def _without(count: int, rows: Rows) -> Rows:
     """The numbers from 0 to count - 1 that are not in `rows`."""
     is_other = np.ones(count, bool)
@@ -384,15 +379,3 @@ def _moved(tracks: _Tracks, camera: CameraMotion) -> _Tracks:
         joints=camera.vectors(tracks.joints).astype(np.float32),
         seen_at=camera.points(tracks.seen_at),
     )
-
-
-def _moved_boxes(xyxy: FloatArray, before_m: Array, after_m: Array, camera: Camera) -> FloatArray:
-    """Boxes (T, 4), px, of people who move from one position (T, 3), m, to another."""
-    is_visible = np.minimum(before_m[:, 2], after_m[:, 2])[:, None] > motion.LEAST_DEPTH_M
-    with np.errstate(divide="ignore", invalid="ignore"):
-        before_px, after_px = (
-            project(position.astype(np.float32), camera) for position in (before_m, after_m)
-        )  # (T, 2)
-        scale = before_m[:, 2:] / after_m[:, 2:]
-    corners = [(xyxy[:, i : i + 2] - before_px) * scale + after_px for i in (0, 2)]
-    return np.where(is_visible, np.concatenate(corners, 1), xyxy).astype(np.float32)

@@ -332,6 +332,22 @@ def test_who_leaves_the_image_is_not_predicted() -> None:
     assert len(reported) < 0.3 * 30  # the prediction would take a second
 
 
+@pytest.mark.parametrize("speed_m_s", [1.0, 1.5, 2.0])
+def test_who_walks_out_of_the_image(speed_m_s: float) -> None:
+    """The network misjudges cut bodies: where they are, how they stand, and their shape."""
+    watched = Watched()
+    ids = set()
+    for t in stamps(0, 1.75 / speed_m_s, 5):
+        seen = sightings_of(Person(0.6 + speed_m_s * t))
+        if seen.xyxy[0, 2] > SIZE[1]:
+            seen.xyxy[:, 2] = SIZE[1]
+            seen.position[:] += (0.1, 0, 0.2)
+            seen.joints[:] += 0.1
+            seen.betas[:] += 2
+        ids.update(watched.tracker(seen, CAMERA, SIZE, t).ids)
+    assert ids == {"p0001"}
+
+
 @pytest.mark.parametrize(
     ("unseen_s", "same"), [(0.5, True), (1.4, True), (1.7, False)], ids=lambda value: f"{value}"
 )
