@@ -70,7 +70,7 @@ class SyntheticCameraConfig(Checked):
     repertoire: str = setting(
         "held_out",
         "what the people do; held_out: motions that the demo's network was not trained on",
-        choices=("training", "held_out"),
+        choices=("training", "held_out", "standing"),
     )
     seed: int = setting(2, "random seed of people, room and light", bounds=(0, 2**31 - 1))
     rate_hz: float = setting(10.0, "images per second", unit="Hz", bounds=(0.1, 120.0))

@@ -38,12 +38,13 @@ from pear_ros.evaluation.placement_judge import (
     velocity_errors,
 )
 from pear_ros.evaluation.placement_report import Row, as_json, placement_markdown, row
-from pear_ros.evaluation.placement_scenes import IN_PLACE, STAND, WALK, Images, View, scene, seen_by
+from pear_ros.evaluation.placement_scenes import IN_PLACE, WALK, Images, View, scene, seen_by
 from pear_ros.evaluation.report import make_folder, network_facts, write_report
 from pear_ros.people import DISTANCE_SOURCES
 from pear_ros.problems import Problems
 from pear_ros.synthetic.actors import Cast, Route
 from pear_ros.synthetic.depth_sensor import DepthSensor
+from pear_ros.synthetic.held_out import STANDING
 from pear_ros.synthetic.optics import LENSES
 
 Array = NDArray[np.float64]
@@ -200,7 +201,7 @@ def driving_rows(judge: Judge, cast: Cast, budget: Budget, seed: int) -> list[Ro
     drives = [
         judge(
             Images(
-                scene(cast, USUAL, (seed, 6, k), STAND, "circle"), DRIVE_IMAGES, RATE_HZ, SENSOR
+                scene(cast, USUAL, (seed, 6, k), STANDING, "circle"), DRIVE_IMAGES, RATE_HZ, SENSOR
             ),
             *combinations,
         )

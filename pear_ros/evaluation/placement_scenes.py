@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from pear_ros.geometry.boxes import square_boxes
 from pear_ros.people import Boxes, Camera, People
-from pear_ros.synthetic.actions import Action, Random, Repertoire
+from pear_ros.synthetic.actions import Repertoire
 from pear_ros.synthetic.actors import Cast, Route
 from pear_ros.synthetic.depth_sensor import DepthSensor
 from pear_ros.synthetic.held_out import HELD_OUT, high_step, stroll
@@ -22,12 +22,7 @@ DISTANCE_M = 4.0
 MARGIN_DEG = 12.0  # between a person at the border and the edge of the image: an arm's length
 
 
-def _stand(random: Random) -> Action:
-    return Action()
-
-
 WALK: Repertoire = (stroll,)
-STAND: Repertoire = (_stand,)
 # Without walks: the feet stay, arms and trunk move.
 IN_PLACE: Repertoire = tuple(action for action in HELD_OUT if action not in (stroll, high_step))
 

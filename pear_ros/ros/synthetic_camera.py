@@ -39,7 +39,7 @@ from pear_ros.ros.to_messages import (
     pose_message,
 )
 from pear_ros.synthetic.depth_sensor import DepthSensor
-from pear_ros.synthetic.held_out import REPERTOIRES
+from pear_ros.synthetic.held_out import REPERTOIRES, STANDING
 from pear_ros.synthetic.optics import camera_with
 from pear_ros.synthetic.scene import Cast, Scene, Shot
 from pear_ros.system.installed import shared_file
@@ -68,7 +68,7 @@ class SyntheticCamera(Node):
         size = config.width, config.height
         self._scene = Scene(
             Cast(load_assets(assets)),
-            REPERTOIRES[config.repertoire],
+            (REPERTOIRES | {"standing": STANDING})[config.repertoire],
             config.seed,
             config.people,
             *size,

@@ -98,6 +98,11 @@ def high_step(random: Random) -> Action:
     return action
 
 
+def _stand(random: Random) -> Action:
+    return Action()
+
+
+STANDING: Repertoire = (_stand,)
 HELD_OUT: Repertoire = (
     _salute, _beckon, _stop, _shrug, _drink, _thumb_up, _stretch, _direct, _count, stroll, stroll,
     high_step,

@@ -31,11 +31,12 @@ from pear_ros.evaluation.placement_judge import (
     velocity_errors,
 )
 from pear_ros.evaluation.placement_report import NOT_MEASURED, placement_markdown, row
-from pear_ros.evaluation.placement_scenes import IN_PLACE, STAND, WALK, Images, View, scene, seen_by
+from pear_ros.evaluation.placement_scenes import IN_PLACE, WALK, Images, View, scene, seen_by
 from pear_ros.geometry.camera import project
 from pear_ros.geometry.crop_camera import CROP_FOCAL
 from pear_ros.people import JOINT, People, unknown_motion
 from pear_ros.synthetic.actors import Cast, Route
+from pear_ros.synthetic.held_out import STANDING
 from pear_ros.synthetic.optics import LENSES
 from pear_ros.synthetic.scene import Shot
 
@@ -51,7 +52,7 @@ def seen(
 @pytest.fixture(scope="module")
 def driving(cast: Cast) -> list[Shot]:
     """A standing person, seen from a base that drives."""
-    made = scene(cast, VIEW, (1,), STAND, "circle")
+    made = scene(cast, VIEW, (1,), STANDING, "circle")
     return list(Images(made, 10, 5.0, motion=True).shots())
 
 
@@ -188,7 +189,7 @@ def test_the_fit_finds_the_crop_camera() -> None:
 @pytest.mark.parametrize("lens", LENSES)
 def test_ideal_people_are_placed_where_they_are(cast: Cast, lens: str) -> None:
     view = View(lens, 60.0)
-    placed = placed_ideally(scene(cast, view, (5,), STAND).people(1.0), view.camera)
+    placed = placed_ideally(scene(cast, view, (5,), STANDING).people(1.0), view.camera)
     assert placed.position_cm[0] < 2
     assert np.median(placed.reprojection_px) < 0.5
 
@@ -196,7 +197,7 @@ def test_ideal_people_are_placed_where_they_are(cast: Cast, lens: str) -> None:
 @pytest.mark.parametrize("side", [-1, 1])
 def test_people_at_the_border(cast: Cast, side: float) -> None:
     centre, border = View("equidistant", 120.0), View("equidistant", 120.0, at_border=True)
-    there = seen_by(border, scene(cast, centre, (5,), STAND).people(1.0), side)
+    there = seen_by(border, scene(cast, centre, (5,), STANDING).people(1.0), side)
     pelvis = there.joints[0, 0] + there.translation[0]
     assert np.degrees(np.arctan2(pelvis[0], pelvis[2])) == pytest.approx(side * 48, abs=1)
     pixels = project(there.joints[0] + there.translation[0], border.camera)
