@@ -78,8 +78,8 @@ soak: venv  ## run the node under load for MINUTES=60; memory, files, threads, i
 	.venv/bin/python -m tools.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: fuzz
-fuzz: venv  ## damaged and hostile inputs for all readers; KINDS="bodies cdr" SECONDS=60 SEED=1 OUTPUT=file.json
-	.venv/bin/python -m tools.fuzz $(KINDS) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(OUTPUT),--output $(OUTPUT))
+fuzz: venv  ## damaged and hostile inputs for all readers; KINDS="bodies cdr" SECONDS=60 SEED=1 OUTPUT=file.json CONTINUE=1
+	.venv/bin/python -m tools.fuzz $(KINDS) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(CONTINUE),--continue)
 
 .PHONY: mutate
 mutate: venv  ## change the source in small ways, check that tests fail; half an hour; ONLY="launch src/"

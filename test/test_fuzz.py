@@ -51,6 +51,16 @@ def test_inputs_are_the_same_for_a_seed() -> None:
     assert len(set(first)) > 40
 
 
+def test_going_on_adds_to_the_figures() -> None:
+    """In two parts, the inputs are the same as in one."""
+    at_once = fuzz.run("network-configs", seed=3, seconds=MOST_S, most=40)
+    part = fuzz.run("network-configs", seed=3, seconds=MOST_S, most=15)
+    both = fuzz.run("network-configs", seed=3, seconds=MOST_S, most=40, before=part)
+    for name in ("seed", "inputs", "refused", "accepted", "errors"):
+        assert both[name] == at_once[name]
+    assert both["seconds"] > part["seconds"]
+
+
 class _Child:
     """Stands for `fuzz.child`: crashes at input 3, hangs at input 5."""
 

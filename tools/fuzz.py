@@ -55,6 +55,7 @@ BATCH = 20_000
 START_S = 120.0  # of a child
 METHOD = "spawn"  # of starting a child
 MOST_PRINTED = 20
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # writing a file takes 1 ms on a disk
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -307,6 +308,7 @@ def c_code(folder: Path) -> Try:
 # --- Running -------------------------------------------------------------------------------------
 
 Result = tuple[int, str, str, int]  # number of the input, result, text, bytes more than before
+COUNTED = {"refused": "refused", "accepted": "accepted", "errors": "error"}  # figure: result
 
 
 def input_of(seed: int, number: int) -> Random:
@@ -315,7 +317,7 @@ def input_of(seed: int, number: int) -> Random:
 
 def child(kind: str, seed: int, first: int, last: int, pipe: Connection) -> None:
     """Tries inputs and sends the `Result` of each, after one that says "start"."""
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder, open(os.devnull, "w") as quiet:
         if not os.environ.get("ASAN_OPTIONS"):  # a sanitizer says there what it found
             os.dup2(quiet.fileno(), 2)
         attempt = FUZZERS[kind](Path(folder))
@@ -361,11 +363,15 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def results(kind: str, seed: int, seconds: float, most: int = sys.maxsize) -> Iterator[Result]:
-    """The results of `most` inputs, or until the time is over, which begins with the first one."""
+def results(
+    kind: str, seed: int, seconds: float, most: int = sys.maxsize, first: int = 0
+) -> Iterator[Result]:
+    """The results of inputs `first` to `most`, or until the time is over.
+
+    The time begins with the first input.
+    """
     context: Any = multiprocessing.get_context(METHOD)
     end = math.inf  # until the first input
-    first = 0
     while time.monotonic() < end and first < most:
         ours, theirs = context.Pipe(duplex=False)
         arguments = (kind, seed, first, min(first + BATCH, most), theirs)
@@ -439,23 +445,30 @@ def use_libraries() -> None:
         pear_ros.__path__.insert(0, folder)
 
 
-def run(kind: str, seed: int, seconds: float, most: int = sys.maxsize) -> dict[str, float]:
-    """Tries inputs of a kind, prints the errors, returns the figures."""
-    counts: Counter[str] = Counter()
-    peak_bytes = 0
+def run(
+    kind: str,
+    seed: int,
+    seconds: float,
+    most: int = sys.maxsize,
+    before: dict[str, float] | None = None,
+) -> dict[str, float]:
+    """Tries inputs of a kind, prints the errors, returns the figures, with those of `before`."""
+    before = before or dict.fromkeys(("seconds", "inputs", "most_memory_mb", *COUNTED), 0)
+    counts = Counter({result: int(before[name]) for name, result in COUNTED.items()})
+    peak_bytes = 1e6 * before["most_memory_mb"]
     start = time.monotonic()
-    for number, result, text, more_bytes in results(kind, seed, seconds, most):
+    first = int(before["inputs"])
+    for number, result, text, more_bytes in results(kind, seed, seconds, most, first):
         counts[result] += 1
         peak_bytes = max(peak_bytes, more_bytes)
         if result == "error" and counts["error"] <= MOST_PRINTED:
             print(f"{kind}, input {number} of seed {seed}: {text}", flush=True)
     return {
         "seed": seed,
-        "seconds": round(time.monotonic() - start, 1),  # with the start of processes
+        # With the start of processes.
+        "seconds": round(before["seconds"] + time.monotonic() - start, 1),
         "inputs": sum(counts.values()),
-        "refused": counts["refused"],
-        "accepted": counts["accepted"],
-        "errors": counts["error"],
+        **{name: counts[result] for name, result in COUNTED.items()},
         "most_memory_mb": round(peak_bytes / 1e6),  # beyond that before the first input
     }
 
@@ -467,6 +480,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="N", help="repeat one input")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument(
+        "--most", type=int, default=sys.maxsize, metavar="N", help="inputs of a kind"
+    )
+    parser.add_argument(
+        "--continue",
+        action="store_true",
+        dest="continues",
+        help="go on behind the inputs that are in the figures of --output, with the same seed",
+    )
     parser.add_argument("--sanitize", action="store_true", help="build the C code with sanitizers")
     options = parser.parse_args()
     kinds = options.kinds or sorted(FUZZERS)
@@ -484,7 +506,10 @@ def main() -> int:
         all_figures = json.loads(options.output.read_text())
     errors = 0.0
     for kind in kinds:
-        figures = run(kind, options.seed, options.seconds)
+        before = all_figures.get(kind) if options.continues else None
+        if before is not None and before["seed"] != options.seed:
+            parser.error(f"{kind}: its figures are those of seed {before['seed']}")
+        figures = run(kind, options.seed, options.seconds, options.most, before)
         errors += figures["errors"]
         print(f"{kind}: {', '.join(f'{name} {value}' for name, value in figures.items())}")
         if options.output:
