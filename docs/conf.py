@@ -47,7 +47,15 @@ autodoc_type_aliases = {
 autodoc_mock_imports = [
     *("ament_index_python", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs"),
     *("lifecycle_msgs", "pear_ros.msg", "rcl_interfaces", "rclpy", "sensor_msgs", "sensor_msgs_py"),
-    *("std_msgs", "std_srvs", "tensorrt", "tf2_msgs", "vision_msgs", "visualization_msgs"),
+    *(
+        "std_msgs",
+        "std_srvs",
+        "openvino",
+        "tensorrt",
+        "tf2_msgs",
+        "vision_msgs",
+        "visualization_msgs",
+    ),
 ]
 
 html_theme = "furo"

@@ -34,6 +34,7 @@ WITHOUT_WHEEL = {"sensor_msgs_py", "tf2_msgs", "tf2_ros", "vision_msgs"}
 EXTRAS = {  # extra by module
     "ai_edge_litert": "annotation",
     "onnxruntime": "onnx",
+    "openvino": "openvino",
     "pillow_heif": "heif",
     "smplx": "smplx",
     "tensorrt": "tensorrt",

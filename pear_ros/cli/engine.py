@@ -1,4 +1,4 @@
-"""`pear-ros export` and `pear-ros build`: convert the network to ONNX or a TensorRT engine."""
+"""`pear-ros export` and `pear-ros build`: convert the network to ONNX or to an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pear_ros.cli.arguments import add_settings, sizes_of
+from pear_ros.cli.arguments import add_settings, config_from, sizes_of
 
 if TYPE_CHECKING:  # importing torch takes a second, and --help does not need it
     from pear_ros.network.network import PearNetwork
@@ -26,9 +26,14 @@ def add_parser(commands: Any) -> None:
     )
     export.set_defaults(run=run_export)
 
-    build = commands.add_parser("build", help="build a TensorRT engine for this machine's GPU")
+    build = commands.add_parser(
+        "build", help="build an engine for this machine, of OpenVINO or TensorRT"
+    )
     add_settings(build, "network.checkpoint", required=True)
     add_settings(build, "network.config", "network.device", "network.dtype")
+    text = "what to build an engine of (default: TensorRT on CUDA, else OpenVINO)"
+    add_settings(build, "network.backend", choices=("auto", "openvino", "tensorrt"), help=text)
+    add_settings(build, "network.openvino_device")
     build.add_argument(
         "--onnx",
         type=Path,
@@ -49,11 +54,13 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def run_build(options: argparse.Namespace) -> int:
-    from pear_ros.network.engine import build_engine, open_engine
+    from pear_ros.network.engine import open_engine, target_of
+    from pear_ros.network.engine_file import build_engine
 
     network, checkpoint = _load(options, vars(options)["network.device"])
-    build_engine(options.output, network, checkpoint, options.onnx)
-    engine = open_engine(options.output, network, checkpoint)
+    target = target_of(network, config_from(options).network)
+    build_engine(options.output, network, checkpoint, target, options.onnx)
+    engine = open_engine(options.output, network, checkpoint, target)
     print(f"wrote {options.output}, whose outputs agree with PyTorch's: {engine.description}")
     return 0
 

@@ -31,7 +31,20 @@ class NetworkSettings(Checked):
         choices=("auto", "float32", "float16", "bfloat16"),
     )
     engine: str = setting(
-        "", "TensorRT engine written by `pear-ros build`; empty: PyTorch runs the network"
+        "", "engine file written by `pear-ros build`; empty: PyTorch runs the network"
+    )
+    backend: str = setting(
+        "auto",
+        "what runs the engine file; auto: TensorRT on CUDA, OpenVINO on a CPU; torch: ignore it",
+        choices=("auto", "torch", "openvino", "tensorrt"),
+    )
+    openvino_device: str = setting(
+        "CPU",
+        "where OpenVINO runs: CPU, GPU (of Intel), or AUTO, which chooses",
+        choices=("CPU", "GPU", "AUTO"),
+    )
+    openvino_threads: int = setting(
+        0, "CPU threads of OpenVINO; 0: as many as PyTorch uses", bounds=(0, 1024)
     )
     build_engine: bool = setting(
         False,

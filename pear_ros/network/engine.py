@@ -1,4 +1,4 @@
-"""TensorRT engines: building, checking, and torch as the fallback.
+"""Engines of TensorRT or OpenVINO instead of torch: the choice, and the check of their outputs.
 
 An engine is used if it was built for this checkpoint, software and GPU, and if its outputs agree
 with torch's.
@@ -6,98 +6,27 @@ with torch's.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import mmap
-import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pear_ros.config import Config
-from pear_ros.errors import EngineError, ExportError, PearError, StaleEngineError
+from pear_ros.config import Config, NetworkSettings
+from pear_ros.errors import EngineError, PearError, StaleEngineError
 from pear_ros.geometry.crop_camera import CROP_SIZE
+from pear_ros.network.engine_backend import BACKENDS, Target, usual_backend
+from pear_ros.network.engine_file import build_engine, checked_engine
 from pear_ros.network.network import Network, PearNetwork
-from pear_ros.network.onnx_export import OUTPUTS, PROFILE, export, read_onnx
+from pear_ros.network.onnx_export import OUTPUTS, PROFILE
 from pear_ros.problems import Problems
-from pear_ros.system.files import (
-    beside,
-    hash_files,
-    open_file,
-    read_file,
-    read_json,
-    require_file,
-    temporary_folder,
-    write_whole,
-)
 
 # Largest error of an output for any person: the RMS difference from torch's output, divided by
 # the RMS of torch's output or by SMALL, whichever is larger. It allows for a few rounding errors
 # of the precision, as torch's own output has some.
-TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
+TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 SMALL = 0.1
-MAX_MANIFEST_BYTES = 1 << 16
-MAX_TIMINGS_BYTES = 1 << 28
 TRIED_PEOPLE = (1, 3, PROFILE[1], PROFILE[2])
-
-
-class EngineBackend(Protocol):
-    """The interface of the module `tensorrt_engine`, which builds and runs engines."""
-
-    def require_version(self) -> str:
-        """Returns TensorRT's full version.
-
-        Raises:
-            EngineError: If the version is not supported.
-        """
-
-    def describe_gpu(self, device: torch.device) -> dict[str, str]:
-        """Returns the fields of Key that describe the GPU and CUDA.
-
-        Raises:
-            EngineError: If the device cannot run engines.
-        """
-
-    def build_plan(self, onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, bytes]:
-        """Returns the engine as a buffer, and timings that make the next build faster.
-
-        Raises:
-            EngineError: If the build fails; the message has the reason.
-        """
-
-    def load_network(self, plan: Any, device: torch.device) -> Network:
-        """Loads an engine from a buffer.
-
-        Raises:
-            StaleEngineError: If building the engine again would help.
-            EngineError: If it would not help.
-        """
-
-
-@dataclass(frozen=True)
-class Key:
-    """Everything that an engine depends on. An engine is used only if all fields are equal."""
-
-    checkpoint: str  # sha256 of the file
-    precision: str  # of the backbone
-    profile: str  # number of people: minimum/optimum/maximum
-    tensorrt: str  # full version
-    gpu: str
-    compute_capability: str
-    cuda: str
-
-
-@dataclass(frozen=True)
-class _Manifest:
-    """The content of `<engine>.json`."""
-
-    key: Key
-    onnx: str  # sha256 of the graph and the weights that it was built from
-    sha256: str  # of the engine
 
 
 # --- Choice --------------------------------------------------------------------------------------
@@ -109,29 +38,42 @@ def choose_network(network: PearNetwork, config: Config, problems: Problems) -> 
     If the engine cannot be used, the reason is reported to `problems` together with the command
     that builds a new engine.
     """
-    if not config.network.engine:
+    if not config.network.engine or config.network.backend == "torch":
         return network
     path, checkpoint = Path(config.network.engine), Path(config.network.checkpoint)
+    target = target_of(network, config.network)
     try:
         try:
-            return open_engine(path, network, checkpoint)
+            return open_engine(path, network, checkpoint, target)
         except StaleEngineError:
             if not config.network.build_engine:
                 raise
-        build_engine(path, network, checkpoint)
-        return open_engine(path, network, checkpoint)
+        build_engine(path, network, checkpoint, target)
+        return open_engine(path, network, checkpoint, target)
     except (PearError, OSError, RuntimeError) as error:  # RuntimeError: CUDA, e.g. out of memory
         sizes = f" --network-config {config.network.config}" if config.network.config else ""
         problems.count(
             "engine_not_used",
             f"using torch instead of the engine {path}: {error}; build a new one: pear-ros build "
-            f"--checkpoint {checkpoint}{sizes} --device {network.device} "
-            f"--dtype {network.precision} --output {path}",
+            f"--backend {target.backend} --checkpoint {checkpoint}{sizes} "
+            f"--device {network.device} --dtype {network.precision} --output {path}",
         )
         return network
 
 
-def open_engine(path: Path, network: PearNetwork, checkpoint: Path) -> Network:
+def target_of(network: PearNetwork, settings: NetworkSettings) -> Target:
+    """With what and where the engine of a network runs; `auto` is the device's usual backend."""
+    is_chosen = settings.backend in BACKENDS
+    return Target(
+        settings.backend if is_chosen else usual_backend(network.device),
+        network.device,
+        network.precision,
+        settings.openvino_device,
+        settings.openvino_threads,
+    )
+
+
+def open_engine(path: Path, network: PearNetwork, checkpoint: Path, target: Target) -> Network:
     """Loads the engine at `path` and checks that it agrees with `network`.
 
     Raises:
@@ -139,18 +81,7 @@ def open_engine(path: Path, network: PearNetwork, checkpoint: Path) -> Network:
             built for something else.
         EngineError: If building it again would not help.
     """
-    tensorrt = _tensorrt()
-    if network.precision not in TOLERANCES:
-        raise EngineError(
-            f"engines do not support {network.precision}; use {' or '.join(TOLERANCES)}"
-        )
-    manifest = _read_manifest(path)
-    _require_same(manifest.key, _key(tensorrt, network, checkpoint))
-    if hash_files(path) != manifest.sha256 or path.stat().st_size == 0:
-        raise StaleEngineError("it is damaged")
-    # Mapped, because an engine is as large as the weights; TensorRT copies it to the GPU.
-    with open_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as plan:
-        engine = tensorrt.load_network(plan, network.device)
+    engine = checked_engine(path, target, checkpoint).load_network(path, target)
     require_agreement(network, engine)
     return engine
 
@@ -202,96 +133,3 @@ def fixed_images(count: int) -> Tensor:
 
 def _rms(values: Tensor) -> Tensor:  # (N, K) -> (N,)
     return values.double().square().mean(1).sqrt()
-
-
-# --- Build ---------------------------------------------------------------------------------------
-
-
-def build_engine(
-    path: Path, network: PearNetwork, checkpoint: Path, onnx_path: Path | None = None
-) -> None:
-    """Writes the engine `path`, its manifest `path`.json, and `path`.timings for the next build.
-
-    Without `onnx_path` the network is first exported to a temporary folder next to `path`.
-
-    Raises:
-        EngineError: If TensorRT cannot build the engine, or if a file cannot be written.
-        ExportError: If the network cannot be exported, or if `onnx_path` is damaged or of another
-            checkpoint or precision.
-    """
-    tensorrt = _tensorrt()
-    key = _key(tensorrt, network, checkpoint)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        timings = beside(path, ".timings")
-        old_timings = read_file(timings, MAX_TIMINGS_BYTES) if timings.exists() else b""
-        with temporary_folder(path.parent) as folder:
-            if onnx_path is None:
-                onnx_path = folder / "model.onnx"
-                print(f"pear-ros: exporting to {onnx_path}", file=sys.stderr)
-                onnx = export(network, key.checkpoint, onnx_path)
-            else:
-                onnx = read_onnx(onnx_path)
-            if (onnx.checkpoint, onnx.precision) != (key.checkpoint, key.precision):
-                raise ExportError(
-                    f"{onnx_path} was exported from another checkpoint or in another precision "
-                    f"({onnx.precision}, not {key.precision}); export it again"
-                )
-            plan, new_timings = tensorrt.build_plan(onnx_path, old_timings, network.device)
-        manifest = _Manifest(key, onnx.sha256, hashlib.sha256(plan).hexdigest())
-        beside(path, ".json").unlink(missing_ok=True)
-        write_whole(path, plan)
-        write_whole(beside(path, ".json"), json.dumps(asdict(manifest), indent=1).encode())
-        write_whole(timings, new_timings)
-    except OSError as error:
-        raise EngineError(f"{path} cannot be written: {error}") from error
-
-
-# --- Key and manifest ----------------------------------------------------------------------------
-
-
-def _tensorrt() -> EngineBackend:
-    """The module that imports tensorrt. Raises EngineError if tensorrt is not installed."""
-    try:
-        from pear_ros.network import tensorrt_engine
-    except ImportError as error:
-        raise EngineError(
-            f"TensorRT is not installed ({error}); see docs/how_to/tensorrt.md"
-        ) from error
-    tensorrt_engine.require_version()
-    return tensorrt_engine
-
-
-def _key(tensorrt: EngineBackend, network: PearNetwork, checkpoint: Path) -> Key:
-    gpu = tensorrt.describe_gpu(network.device)
-    return Key(
-        checkpoint=hash_files(checkpoint),
-        precision=network.precision,
-        profile="/".join(map(str, PROFILE)),
-        tensorrt=tensorrt.require_version(),
-        **gpu,
-    )
-
-
-def _read_manifest(path: Path) -> _Manifest:
-    if not path.exists():
-        raise StaleEngineError("it does not exist")
-    try:
-        require_file(path)
-    except OSError as error:  # building it again would be refused, too
-        raise EngineError(f"it cannot be read: {error.strerror}") from error
-    try:
-        tree = read_json(beside(path, ".json"), MAX_MANIFEST_BYTES)
-        return _Manifest(Key(**tree.pop("key")), **tree)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StaleEngineError(f"its manifest {path}.json cannot be read") from error
-
-
-def _require_same(found: Key, here: Key) -> None:
-    differences = [
-        f"{name} {was} (here {value})"
-        for (name, was), value in zip(asdict(found).items(), asdict(here).values(), strict=True)
-        if was != value
-    ]
-    if differences:
-        raise StaleEngineError(f"it was built for {', '.join(differences)}")

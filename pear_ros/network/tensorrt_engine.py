@@ -7,6 +7,7 @@ it has never been run with TensorRT itself.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ from tqdm import tqdm
 
 from pear_ros.errors import EngineError, StaleEngineError
 from pear_ros.geometry.crop_camera import CROP_SIZE
-from pear_ros.network.onnx_export import INPUT, OUTPUTS, PROFILE
+from pear_ros.network.engine_backend import Target
+from pear_ros.network.onnx_export import INPUT, OUTPUTS, PRECISIONS, PROFILE
 from pear_ros.people import EhmParameters
 from pear_ros.system.cuda_graphs import BATCHES, CudaStream
+from pear_ros.system.files import open_file
 
+NAME = "TensorRT"
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
 
@@ -40,20 +44,34 @@ def require_version() -> str:
     return version
 
 
-def describe_gpu(device: torch.device) -> dict[str, str]:
+def describe_hardware(target: Target) -> dict[str, str]:
     """Returns what an engine depends on besides TensorRT: GPU, compute capability, CUDA version.
 
     Raises:
         EngineError: If the device is not an NVIDIA GPU.
     """
+    device = target.device
     if device.type != "cuda":
-        raise EngineError(f"an engine needs an NVIDIA GPU, and the device is {device}")
+        raise EngineError(f"TensorRT needs an NVIDIA GPU, and the device is {device}")
     major, minor = torch.cuda.get_device_capability(device)
     return {
         "gpu": torch.cuda.get_device_name(device),
         "compute_capability": f"{major}.{minor}",
         "cuda": str(torch.version.cuda),
     }
+
+
+def exported_precision(target: Target) -> str:
+    """Returns the target's precision.
+
+    Raises:
+        EngineError: If TensorRT does not support it.
+    """
+    if target.precision not in PRECISIONS:
+        raise EngineError(
+            f"TensorRT does not support {target.precision}; use {' or '.join(PRECISIONS)}"
+        )
+    return target.precision
 
 
 class _Logger(trt.ILogger):  # type: ignore[misc]
@@ -100,18 +118,18 @@ class _Progress(trt.IProgressMonitor):  # type: ignore[misc]
 # --- Build ---------------------------------------------------------------------------------------
 
 
-def build_plan(onnx: Path, timings: bytes, device: torch.device) -> tuple[Any, bytes]:
+def build_plan(onnx: Path, timings: bytes, target: Target) -> tuple[Any, bytes]:
     """Returns the engine as a buffer, and the timing cache, which makes the next build faster.
 
     Args:
         onnx: The exported network.
         timings: The timing cache of an earlier build, or nothing.
-        device: The GPU to build for.
+        target: The GPU to build for.
 
     Raises:
         EngineError: If the build fails; the message has TensorRT's reason.
     """
-    with _on(device):
+    with _on(target.device):
         builder = trt.Builder(LOGGER)
         flags = 0
         if trt.__version__.startswith("10."):  # in 11 all networks are strongly typed
@@ -236,14 +254,16 @@ class TensorRTNetwork:
         return _Recording(context, crops, outputs, shapes, replay)
 
 
-def load_network(plan: Any, device: torch.device) -> TensorRTNetwork:
-    """Loads an engine from a buffer.
+def load_network(path: Path, target: Target) -> TensorRTNetwork:
+    """Loads an engine.
 
     Raises:
         StaleEngineError: If building the engine again would help.
         EngineError: If it would not help.
     """
-    return TensorRTNetwork(plan, device)
+    # Mapped, because an engine is as large as the weights; TensorRT copies it to the GPU.
+    with open_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as plan:
+        return TensorRTNetwork(plan, target.device)
 
 
 def _views(values: Tensor, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:

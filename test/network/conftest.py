@@ -14,8 +14,7 @@ from exports import Model, copy_export
 from samples import DATA
 
 import pear_ros.network
-from pear_ros.network import engine as engine_module
-from pear_ros.network import onnx_export
+from pear_ros.network import engine_file, onnx_export
 from pear_ros.network.backbone import BackboneConfig
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.head import HeadConfig
@@ -56,7 +55,7 @@ def quick_export(exported: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (onnx.checkpoint, onnx.precision) == (checkpoint_sha256, network.precision)
         return onnx
 
-    for module in (engine_module, onnx_export):
+    for module in (engine_file, onnx_export):
         monkeypatch.setattr(module, "export", copy)
 
 
@@ -100,7 +99,9 @@ def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
 def engine_path(fake: Any, exported: Model, tmp_path: Path) -> Path:
     """An engine of the small network; tests may damage it."""
     path = tmp_path / "pear.engine"
-    engine_module.build_engine(path, exported.network, exported.checkpoint, exported.onnx)
+    engine_file.build_engine(
+        path, exported.network, exported.checkpoint, exported.tensorrt, exported.onnx
+    )
     return path
 
 

@@ -30,6 +30,7 @@ from pear_ros.network.engine import (
     fixed_images,
     open_engine,
 )
+from pear_ros.network.engine_file import Key
 from pear_ros.network.network import Network, PearNetwork
 from pear_ros.network.onnx_export import OUTPUTS
 from pear_ros.people import EhmParameters
@@ -49,10 +50,10 @@ def test_the_tolerance_is_the_limit(
     allowed = TOLERANCES["float32"]
     fake.distort = lambda name, x: x * (1 + factor * allowed) if name == "betas" else x
     if factor < 1:
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
         return
     with pytest.raises(EngineError, match=r"betas differs.* by 0\.12 % \(allowed: 0\.1 %\)"):
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 @pytest.mark.parametrize("people", [1, 3, 4, 32], ids="{} people".format)
@@ -70,7 +71,7 @@ def test_one_wrong_person_is_enough(
 
     fake.distort = distort
     with pytest.raises(EngineError, match=f"not trusted.*{name}") as error:
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
     assert not isinstance(error.value, StaleEngineError)  # a new build would be no better
 
 
@@ -139,12 +140,14 @@ def test_batches_that_agreement_is_measured_with() -> None:
 
 def test_an_engine_with_another_key_is_stale(engine_path: Path, exported: Model) -> None:
     manifest = json.loads(Path(f"{engine_path}.json").read_text())
-    for name in manifest["key"]:
+    hardware = manifest["key"].pop("hardware")
+    for name in (*manifest["key"], *hardware):
         other = json.loads(json.dumps(manifest))
-        other["key"][name] = "another"
+        other["key"]["hardware"] = dict(hardware)
+        (other["key"]["hardware"] if name in hardware else other["key"])[name] = "another"
         Path(f"{engine_path}.json").write_text(json.dumps(other))
         with pytest.raises(StaleEngineError, match=rf"built for {name} another \(here "):
-            open_engine(engine_path, exported.network, exported.checkpoint)
+            open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +161,13 @@ def test_an_engine_with_another_key_is_stale(engine_path: Path, exported: Model)
 def test_a_damaged_engine_is_stale(engine_path: Path, exported: Model, where: float) -> None:
     flip_a_bit(engine_path, where)
     with pytest.raises(StaleEngineError, match="damaged"):
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 def test_an_empty_engine_is_stale(engine_path: Path, exported: Model) -> None:
     engine_path.write_bytes(b"")
     with pytest.raises(StaleEngineError, match="damaged"):
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 UNREADABLE_MANIFESTS = {
@@ -174,6 +177,9 @@ UNREADABLE_MANIFESTS = {
     "no key": "{}",
     "empty key": '{"key": {}}',
     "key is a number": '{"key": 3}',
+    "hardware is text": json.dumps(
+        {"key": dict.fromkeys(Key.__annotations__, "x"), "onnx": "", "sha256": ""}
+    ),
 }
 
 
@@ -183,7 +189,7 @@ def test_an_unreadable_manifest_makes_an_engine_stale(
 ) -> None:
     Path(f"{engine_path}.json").write_text(text)
     with pytest.raises(StaleEngineError, match=r"pear\.engine\.json cannot be read"):
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 def test_an_engine_that_tensorrt_cannot_read_is_stale(
@@ -192,7 +198,7 @@ def test_an_engine_that_tensorrt_cannot_read_is_stale(
     """For example after a driver update, which the key does not name."""
     fake.gpu = "fake GPU with another driver"
     with pytest.raises(StaleEngineError, match="another version or device"):
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 def test_an_engine_with_other_outputs_is_stale(
@@ -201,7 +207,7 @@ def test_an_engine_with_other_outputs_is_stale(
     module = sys.modules["pear_ros.network.tensorrt_engine"]
     monkeypatch.setattr(module, "OUTPUTS", (*OUTPUTS, "mood"))
     with pytest.raises(StaleEngineError, match="inputs and outputs"):
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 # --- The choice between engine and torch ---------------------------------------------------------
@@ -217,6 +223,7 @@ def choose(
         "network.engine": str(path),
         "network.checkpoint": str(exported.checkpoint),
         "network.config": str(exported.sizes),
+        "network.backend": "tensorrt",
     }
     config = Config.of(files | settings)
     return choose_network(exported.network, config, problems), messages, problems.counts()
@@ -239,8 +246,8 @@ def test_torch_if_the_engine_is_missing(fake: Any, exported: Model, tmp_path: Pa
     assert counts == {"engine_not_used": 1}
     assert "does not exist" in message
     assert (
-        f"pear-ros build --checkpoint {exported.checkpoint} --network-config {exported.sizes} "
-        f"--device cpu --dtype float32 --output {path}" in message
+        f"pear-ros build --backend tensorrt --checkpoint {exported.checkpoint} "
+        f"--network-config {exported.sizes} --device cpu --dtype float32 --output {path}" in message
     )
     assert not list(tmp_path.iterdir())  # engines are built only if `build_engine` is set
 
@@ -266,7 +273,7 @@ def test_a_stale_engine_is_built_anew_on_request(
         flip_a_bit(engine_path)
     else:
         manifest = json.loads(Path(f"{engine_path}.json").read_text())
-        manifest["key"]["tensorrt"] = "10.2.0"
+        manifest["key"]["version"] = "10.2.0"
         Path(f"{engine_path}.json").write_text(json.dumps(manifest))
     assert choose(engine_path, exported)[0] is exported.network
     chosen, messages, _ = choose(engine_path, exported, **{"network.build_engine": True})
@@ -337,6 +344,7 @@ def test_the_pipeline_uses_the_engine(
             "network.device": "cpu",
             "network.dtype": "float32",
             "network.engine": str(engine_path),
+            "network.backend": "tensorrt",
         }
     )
     pipeline = load_pipeline(config, Problems(pytest.fail))

@@ -13,6 +13,7 @@ pytest.importorskip("onnxruntime")
 from exports import Model
 from samples import DATA
 
+import pear_ros.network
 from pear_ros.cli.main import main
 from pear_ros.errors import EngineError, ExportError, PearError
 from pear_ros.network import onnx_export
@@ -27,7 +28,7 @@ def test_build_command(
 ) -> None:
     engine = tmp_path / "pear.engine"
     build = ["build", "--checkpoint", str(exported.checkpoint), "--device", "cpu"]
-    build += ["--dtype", "float32", "--output", str(engine)]
+    build += ["--backend", "tensorrt", "--dtype", "float32", "--output", str(engine)]
     assert main([*build, "--onnx", str(exported.onnx)]) == 0
     assert f"wrote {engine}" in capsys.readouterr().out
     fake.distort = lambda name, x: 1.02 * x
@@ -69,8 +70,11 @@ ERRORS = {
     "no checkpoint": (["export", "--checkpoint", "/no/c.pt", "--output", "m"], "no checkpoint at"),
     "another size": (["export", *FILES[:2], "--output", "m"], "does not fit the network"),
     "folder": (["export", *FILES, "--output", "/proc/no/m.onnx"], "cannot be written"),
-    "no tensorrt": (["build", *FILES, "--output", "m"], "TensorRT is not installed"),
-}
+    "no tensorrt": (
+        ["build", *FILES, "--backend", "tensorrt", "--output", "m"], "TensorRT is not installed",
+    ),
+    "no openvino": (["build", *FILES, "--output", "m"], "OpenVINO is not installed"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message"), ERRORS.values(), ids=ERRORS)
@@ -82,7 +86,10 @@ def test_errors_are_reported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    for name in ("tensorrt", "openvino"):
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, f"pear_ros.network.{name}_engine", raising=False)
+        monkeypatch.delattr(pear_ros.network, f"{name}_engine", raising=False)
     monkeypatch.setattr(onnx_export, "_program", lambda network: None)  # takes ten seconds
     assert main(arguments) == 1
     assert message in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from exports import Model, copy_export
 
 from pear_ros.errors import EngineError, ExportError
 from pear_ros.network.checkpoint import load_network
-from pear_ros.network.engine import build_engine, fixed_images, open_engine
+from pear_ros.network.engine import fixed_images, open_engine
+from pear_ros.network.engine_file import build_engine
 from pear_ros.network.onnx_export import OUTPUTS
 from pear_ros.people import EhmParameters, map_tensors
 from pear_ros.system.files import hash_files
@@ -45,7 +47,13 @@ def test_progress_is_shown(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    build_engine(tmp_path / "pear.engine", exported.network, exported.checkpoint, exported.onnx)
+    build_engine(
+        tmp_path / "pear.engine",
+        exported.network,
+        exported.checkpoint,
+        exported.tensorrt,
+        exported.onnx,
+    )
     shown = capfd.readouterr().err
     assert "Building Engine" in shown
     assert "2/2" in shown
@@ -59,8 +67,9 @@ def test_manifest_of_an_engine(fake: Any, engine_path: Path, exported: Model) ->
         "checkpoint": hash_files(exported.checkpoint),
         "precision": "float32",
         "profile": "1/4/32",
-        "tensorrt": fake.__version__,
-        **GPU,
+        "backend": "tensorrt",
+        "version": fake.__version__,
+        "hardware": GPU,
     }
     assert manifest["onnx"] == hash_files(exported.onnx, Path(f"{exported.onnx}.data"))
     assert manifest["sha256"] == hash_files(engine_path)
@@ -79,7 +88,9 @@ def test_unusable_timings_are_replaced(
     fake: Any, engine_path: Path, exported: Model, timings: bytes
 ) -> None:
     Path(f"{engine_path}.timings").write_bytes(timings)
-    build_engine(engine_path, exported.network, exported.checkpoint, exported.onnx)
+    build_engine(
+        engine_path, exported.network, exported.checkpoint, exported.tensorrt, exported.onnx
+    )
     assert Path(f"{engine_path}.timings").read_bytes() == fake_tensorrt.TIMINGS + b"fake GPU"
     assert fake.last_build["GPU of the timings"] == "fake GPU"
 
@@ -88,9 +99,10 @@ def test_without_a_model_the_network_is_exported(
     fake: Any, exported: Model, tmp_path: Path
 ) -> None:
     path = tmp_path / "new" / "pear.engine"
-    build_engine(path, exported.network, exported.checkpoint)
+    build_engine(path, exported.network, exported.checkpoint, exported.tensorrt)
     assert (
-        open_engine(path, exported.network, exported.checkpoint).device == exported.network.device
+        open_engine(path, exported.network, exported.checkpoint, exported.tensorrt).device
+        == exported.network.device
     )
     assert len(list(path.parent.iterdir())) == 3  # the exported model is deleted
 
@@ -116,7 +128,9 @@ def test_a_failed_build_changes_no_file(
     before = {p.name: p.read_bytes() for p in engine_path.parent.iterdir()}
     fake.fails.add(method)
     with pytest.raises(EngineError, match=message):
-        build_engine(engine_path, exported.network, exported.checkpoint, exported.onnx)
+        build_engine(
+            engine_path, exported.network, exported.checkpoint, exported.tensorrt, exported.onnx
+        )
     assert {p.name: p.read_bytes() for p in engine_path.parent.iterdir()} == before
 
 
@@ -128,7 +142,9 @@ def test_a_model_that_tensorrt_cannot_parse(
 ) -> None:
     monkeypatch.setattr(fake_tensorrt, "unsupported_part", lambda model: "no operator Foo")
     with pytest.raises(EngineError, match=r"cannot read .*model\.onnx: no operator Foo"):
-        build_engine(engine_path, exported.network, exported.checkpoint, exported.onnx)
+        build_engine(
+            engine_path, exported.network, exported.checkpoint, exported.tensorrt, exported.onnx
+        )
 
 
 def test_a_model_of_another_checkpoint(fake: Any, exported: Model, tmp_path: Path) -> None:
@@ -137,20 +153,31 @@ def test_a_model_of_another_checkpoint(fake: Any, exported: Model, tmp_path: Pat
     described = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(described | {"checkpoint": "another hash"}))
     with pytest.raises(ExportError, match="another checkpoint"):
-        build_engine(tmp_path / "pear.engine", exported.network, exported.checkpoint, other)
+        build_engine(
+            tmp_path / "pear.engine",
+            exported.network,
+            exported.checkpoint,
+            exported.tensorrt,
+            other,
+        )
 
 
 def test_a_model_in_another_precision(fake: Any, exported: Model, tmp_path: Path) -> None:
     half = load_network(exported.checkpoint, dtype=torch.float16)
+    target = replace(exported.tensorrt, precision="float16")
     with pytest.raises(ExportError, match="float32, not float16"):
-        build_engine(tmp_path / "pear.engine", half, exported.checkpoint, exported.onnx)
+        build_engine(tmp_path / "pear.engine", half, exported.checkpoint, target, exported.onnx)
 
 
 def test_a_folder_that_cannot_be_made(fake: Any, exported: Model, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EngineError, match="cannot be written"):
         build_engine(
-            tmp_path / "file" / "pear.engine", exported.network, exported.checkpoint, exported.onnx
+            tmp_path / "file" / "pear.engine",
+            exported.network,
+            exported.checkpoint,
+            exported.tensorrt,
+            exported.onnx,
         )
 
 
@@ -165,7 +192,7 @@ def assert_same(a: EhmParameters, b: EhmParameters) -> None:
 @both_versions
 def test_an_engine_agrees_with_the_network(fake: Any, engine_path: Path, exported: Model) -> None:
     """Also for no people, for padded batches, and for more people than one call takes."""
-    engine = open_engine(engine_path, exported.network, exported.checkpoint)
+    engine = open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
     images = fixed_images(70)
     expected = exported.network(images)
     for people in (slice(0), slice(1), slice(3, 4), slice(2), slice(3), slice(32), slice(70)):
@@ -174,7 +201,7 @@ def test_an_engine_agrees_with_the_network(fake: Any, engine_path: Path, exporte
 
 
 def test_the_next_call_does_not_change_an_answer(engine_path: Path, exported: Model) -> None:
-    engine = open_engine(engine_path, exported.network, exported.checkpoint)
+    engine = open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
     first = engine(fixed_images(2)[:1])
     kept = map_tensors(first, torch.clone)
     engine(fixed_images(2)[1:])
@@ -183,7 +210,7 @@ def test_the_next_call_does_not_change_an_answer(engine_path: Path, exported: Mo
 
 def test_outputs_are_aligned(engine_path: Path, exported: Model) -> None:
     """TensorRT needs addresses that are multiples of 256 bytes from the start of the buffer."""
-    engine: Any = open_engine(engine_path, exported.network, exported.checkpoint)
+    engine: Any = open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
     for people, recording in engine._recordings.items():
         start = recording.outputs.data_ptr()
         addresses = [recording.context.get_tensor_address(name) for name in OUTPUTS]
@@ -203,7 +230,7 @@ def test_errors_of_tensorrt_are_reported(
 ) -> None:
     fake.fails.add(method)
     with pytest.raises(EngineError, match=message):
-        open_engine(engine_path, exported.network, exported.checkpoint)
+        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
 
 
 @both_versions

@@ -24,7 +24,7 @@ def install(monkeypatch: pytest.MonkeyPatch, version: str) -> Any:
     module = importlib.import_module("pear_ros.network.tensorrt_engine")
     monkeypatch.setattr(module, "CudaStream", HostStream)
     monkeypatch.setattr(module, "BATCHES", (1, 2, 4, 32))  # fewer, as each is recorded and run
-    monkeypatch.setattr(module, "describe_gpu", lambda device: dict(GPU))
+    monkeypatch.setattr(module, "describe_hardware", lambda target: dict(GPU))
     return fake
 
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pear_ros.network.engine_backend import Target
 from pear_ros.network.network import PearNetwork
 
 
@@ -16,6 +17,15 @@ class Model:
     network: PearNetwork
     checkpoint: Path  # with network.json beside it
     onnx: Path
+
+    @property
+    def tensorrt(self) -> Target:
+        """The GPU of the fake TensorRT is this CPU."""
+        return Target("tensorrt", self.network.device, self.network.precision)
+
+    @property
+    def openvino(self) -> Target:
+        return Target("openvino", self.network.device, self.network.precision)
 
     @property
     def sizes(self) -> Path:
