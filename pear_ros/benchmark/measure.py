@@ -33,6 +33,7 @@ from pear_ros.body.body_model import BodyModel
 from pear_ros.config import Config
 from pear_ros.errors import EngineError, SettingError
 from pear_ros.network.checkpoint import load_network
+from pear_ros.network.engine import backend_name
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import Frame, People
 from pear_ros.pipeline import load_pipeline
@@ -152,7 +153,7 @@ def measure(config: Config, options: BenchOptions) -> Run:
         speed_up = reference.latency_ms.p50 / pear_ros.latency_ms.p50
         rows.append(Row(people, pear_ros, reference, speed_up))
     return Run(
-        backend="tensorrt" if config.network.engine else "torch",
+        backend=backend_name(device, config.network) if config.network.engine else "torch",
         dtype=str(choose_dtype(config.network.dtype, device)).removeprefix("torch."),
         network=pipeline.description,
         rows=rows,

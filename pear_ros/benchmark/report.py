@@ -52,7 +52,7 @@ class Row:
 class Run:
     """The results of one network for all batch sizes."""
 
-    backend: str  # torch or tensorrt
+    backend: str  # torch, openvino or tensorrt
     dtype: str  # of the backbone
     network: str  # its description
     rows: list[Row]

@@ -15,7 +15,7 @@ from torch import Tensor
 from pear_ros.config import Config, NetworkSettings
 from pear_ros.errors import EngineError, PearError, StaleEngineError
 from pear_ros.geometry.crop_camera import CROP_SIZE
-from pear_ros.network.engine_backend import BACKENDS, Target, usual_backend
+from pear_ros.network.engine_backend import Target, usual_backend
 from pear_ros.network.engine_file import build_engine, checked_engine
 from pear_ros.network.network import Network, PearNetwork
 from pear_ros.network.onnx_export import OUTPUTS, PROFILE
@@ -61,11 +61,15 @@ def choose_network(network: PearNetwork, config: Config, problems: Problems) -> 
         return network
 
 
+def backend_name(device: torch.device, settings: NetworkSettings) -> str:
+    """What runs an engine file: torch instead of it, or one of BACKENDS."""
+    return usual_backend(device) if settings.backend == "auto" else settings.backend
+
+
 def target_of(network: PearNetwork, settings: NetworkSettings) -> Target:
-    """With what and where the engine of a network runs; `auto` is the device's usual backend."""
-    is_chosen = settings.backend in BACKENDS
+    """With what and where the engine of a network runs."""
     return Target(
-        settings.backend if is_chosen else usual_backend(network.device),
+        backend_name(network.device, settings),
         network.device,
         network.precision,
         settings.openvino_device,
