@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 # Arrays are small here, and workers of pytest-xdist share the cores: threads would only wait for
 # each other. Set before numpy and torch are imported; also for the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Engines of whoever runs the tests must not be used; also for the processes that tests start.
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), "pear_ros_tests_cache")
 # A shell lets jobs in the background ignore Ctrl-C, and the processes that tests start inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

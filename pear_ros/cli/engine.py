@@ -39,7 +39,8 @@ def add_parser(commands: Any) -> None:
         type=Path,
         help="file written by `pear-ros export`; default: export the checkpoint first",
     )
-    build.add_argument("--output", type=Path, required=True, help="the .engine file to write")
+    text = "the .engine file to write (default: one in ~/.cache/pear_ros that is found by itself)"
+    build.add_argument("--output", type=Path, help=text)
     build.set_defaults(run=run_build)
 
 
@@ -55,13 +56,14 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_build(options: argparse.Namespace) -> int:
     from pear_ros.network.engine import open_engine, target_of
-    from pear_ros.network.engine_file import build_engine
+    from pear_ros.network.engine_file import build_engine, path_of_engine
 
     network, checkpoint = _load(options, vars(options)["network.device"])
     target = target_of(network, config_from(options).network)
-    build_engine(options.output, network, checkpoint, target, options.onnx)
-    engine = open_engine(options.output, network, checkpoint, target)
-    print(f"wrote {options.output}, whose outputs agree with PyTorch's: {engine.description}")
+    output = options.output or path_of_engine(checkpoint, target)
+    build_engine(output, network, checkpoint, target, options.onnx)
+    engine = open_engine(output, network, checkpoint, target)
+    print(f"wrote {output}, whose outputs agree with PyTorch's: {engine.description}")
     return 0
 
 

@@ -31,11 +31,14 @@ class NetworkSettings(Checked):
         choices=("auto", "float32", "float16", "bfloat16"),
     )
     engine: str = setting(
-        "", "engine file written by `pear-ros build`; empty: PyTorch runs the network"
+        "",
+        "engine file written by `pear-ros build`; empty: the one that it wrote for this checkpoint "
+        "without --output, or PyTorch",
     )
     backend: str = setting(
         "auto",
-        "what runs the engine file; auto: TensorRT on CUDA, OpenVINO on a CPU; torch: ignore it",
+        "what runs the engine file; auto: TensorRT on CUDA, OpenVINO on a CPU; torch: PyTorch, "
+        "without any engine",
         choices=("auto", "torch", "openvino", "tensorrt"),
     )
     openvino_device: str = setting(

@@ -16,7 +16,7 @@ from pear_ros.config import Config, NetworkSettings
 from pear_ros.errors import EngineError, PearError, StaleEngineError
 from pear_ros.geometry.crop_camera import CROP_SIZE
 from pear_ros.network.engine_backend import Target, usual_backend
-from pear_ros.network.engine_file import build_engine, checked_engine
+from pear_ros.network.engine_file import build_engine, checked_engine, path_of_engine
 from pear_ros.network.network import Network, PearNetwork
 from pear_ros.network.onnx_export import OUTPUTS, PROFILE
 from pear_ros.problems import Problems
@@ -35,28 +35,34 @@ TRIED_PEOPLE = (1, 3, PROFILE[1], PROFILE[2])
 def choose_network(network: PearNetwork, config: Config, problems: Problems) -> Network:
     """Returns the engine that `config` names if it can be used, else `network`.
 
-    If the engine cannot be used, the reason is reported to `problems` together with the command
-    that builds a new engine.
+    If `config` names none, it is the one that `pear-ros build` wrote for this checkpoint without
+    --output, if there is one. If the engine cannot be used, the reason is reported to `problems`
+    together with the command that builds a new engine.
     """
-    if not config.network.engine or config.network.backend == "torch":
+    settings, checkpoint = config.network, Path(config.network.checkpoint)
+    if settings.backend == "torch":
         return network
-    path, checkpoint = Path(config.network.engine), Path(config.network.checkpoint)
-    target = target_of(network, config.network)
+    target = target_of(network, settings)
+    usual_path = path_of_engine(checkpoint, target)
+    if not settings.engine and not usual_path.exists():
+        return network
+    path = Path(settings.engine) if settings.engine else usual_path
     try:
         try:
             return open_engine(path, network, checkpoint, target)
         except StaleEngineError:
-            if not config.network.build_engine:
+            if not settings.build_engine:
                 raise
         build_engine(path, network, checkpoint, target)
         return open_engine(path, network, checkpoint, target)
     except (PearError, OSError, RuntimeError) as error:  # RuntimeError: CUDA, e.g. out of memory
-        sizes = f" --network-config {config.network.config}" if config.network.config else ""
+        sizes = f" --network-config {settings.config}" if settings.config else ""
+        output = f" --output {path}" if settings.engine else ""
         problems.count(
             "engine_not_used",
             f"using torch instead of the engine {path}: {error}; build a new one: pear-ros build "
             f"--backend {target.backend} --checkpoint {checkpoint}{sizes} "
-            f"--device {network.device} --dtype {network.precision} --output {path}",
+            f"--device {network.device} --dtype {network.precision}{output}",
         )
         return network
 

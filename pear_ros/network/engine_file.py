@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,19 @@ class _Manifest:
     key: Key
     onnx: str  # sha256 of the graph and the weights that it was built from
     sha256: str  # of the engine
+
+
+def path_of_engine(checkpoint: Path, target: Target) -> Path:
+    """Where `pear-ros build` writes an engine, and where it is found without a setting.
+
+    In the user's cache folder (XDG). The name is that of the checkpoint's path, not of its content:
+    to read a large checkpoint takes seconds, and the engine's key has the content.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    place = hashlib.sha256(os.fsencode(checkpoint.resolve())).hexdigest()[:8]
+    parts = (checkpoint.stem, place, target.backend, target.openvino_device, target.precision)
+    name = "-".join(parts if target.backend == "openvino" else (*parts[:3], parts[4]))
+    return Path(cache, "pear_ros", f"{name}.engine")
 
 
 def checked_engine(path: Path, target: Target, checkpoint: Path) -> EngineBackend:

@@ -22,7 +22,7 @@ from pear_ros.errors import EngineError, StaleEngineError
 from pear_ros.network import openvino_engine
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.engine import choose_network, deviation, fixed_images, open_engine
-from pear_ros.network.engine_file import build_engine
+from pear_ros.network.engine_file import build_engine, path_of_engine
 from pear_ros.network.network import Network
 from pear_ros.network.onnx_export import OUTPUTS
 from pear_ros.pipeline import load_pipeline
@@ -249,14 +249,62 @@ def test_the_pipeline_uses_the_engine(
     assert load_pipeline(config, Problems(print)).description.startswith("OpenVINO")
 
 
+# --- Engines that are found ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def found_engine(
+    built: Path, exported: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The engine where `pear-ros build` writes it without --output."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = path_of_engine(exported.checkpoint, exported.openvino)
+    path.parent.mkdir(parents=True)
+    for suffix in ("", ".json"):
+        Path(f"{path}{suffix}").write_bytes(Path(f"{built}{suffix}").read_bytes())
+    return path
+
+
+def test_an_engine_is_found_without_a_setting(found_engine: Path, exported: Model) -> None:
+    chosen, messages, _ = choose("", exported)
+    assert chosen.description.startswith("OpenVINO")
+    assert not messages
+    assert choose("", exported, **{"network.backend": "torch"})[0] is exported.network
+    assert choose("", exported, **{"network.openvino_device": "AUTO"})[0] is exported.network
+
+
+def test_an_engine_that_was_found_but_is_damaged(found_engine: Path, exported: Model) -> None:
+    flip_a_bit(found_engine)
+    chosen, (message,), counts = choose("", exported)
+    assert chosen is exported.network
+    assert counts == {"engine_not_used": 1}
+    assert "damaged" in message
+    assert message.partition("pear-ros build ")[2].startswith(
+        f"--backend openvino --checkpoint {exported.checkpoint} --device cpu --dtype float32 ("
+    )
+
+
+def test_checkpoints_with_the_same_name_have_engines_of_their_own(exported: Model) -> None:
+    paths = {path_of_engine(Path(folder, "model.pt"), exported.openvino) for folder in "ab"}
+    paths.add(path_of_engine(Path("a", "model.pt"), exported.tensorrt))
+    assert len(paths) == 3
+
+
 # --- Commands ------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("quick_export")
-def test_build_command(exported: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    engine = tmp_path / "pear.engine"
+def test_build_command(
+    exported: Model,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without --output it goes to the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    engine = path_of_engine(exported.checkpoint, exported.openvino)
     build = ["build", "--checkpoint", str(exported.checkpoint), "--dtype", "float32"]
-    assert main([*build, "--device", "cpu", "--output", str(engine)]) == 0
+    assert main([*build, "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert f"wrote {engine}, whose outputs agree with PyTorch's: OpenVINO" in said
     found = opened(engine, exported)
