@@ -80,7 +80,7 @@ def ideal_rows(cast: Cast, seed: int) -> list[Row]:
                 view = View(lens, fov_deg, at_border)
                 found = [
                     placed_ideally(seen_by(view, truth, side), view.camera)
-                    for truth, side in zip(people, cycle((-1, 1)), strict=False)
+                    for truth, side in zip(people, cycle((-1, 1)), strict=False)  # cycle has no end
                 ]
                 cm = [placed.position_cm for placed in found]
                 px = [np.median(placed.reprojection_px) for placed in found]

@@ -129,8 +129,13 @@ def people_from_message(
     """Returns the people of a message, in its frame, on the CPU, posed with `body_model`.
 
     Fields that the message does not have (crop_xywh, camera_t, flame_global_pose) are zero.
+
+    Raises:
+        ValueError: If a `distance_source` is none of those that the message defines.
     """
     humans = message.humans
+    if unknown := {h.distance_source for h in humans} - set(range(len(DISTANCE_SOURCES))):
+        raise ValueError(f"distance_source {min(unknown)} is none of {DISTANCE_SOURCES}")
     count, zeros = len(humans), msg.EhmParameters()
 
     def rows(name: str) -> torch.Tensor:

@@ -199,6 +199,7 @@ def test_a_signal_ends_the_command_after_what_is_complete_is_written(
         "    return annotate(self, one, crops)\n"
         "annotate = module.Annotator.__call__\n"
         "module.Annotator.__call__ = interrupted\n"
+        # Pickled by this test, a few lines below.
         "config, known, *paths = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
         "sys.exit(module.annotate(paths[1:], paths[0], config, lambda: keypoints))\n"
     )

@@ -444,6 +444,7 @@ def test_a_killed_run_leaves_its_rows(config: Config, folder: Path, tmp_path: Pa
         "    add(self, *rows)\n"
         "    if self.images == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
         "PeopleWriter.add = add_and_die\n"
+        # Pickled by this test, a few lines below.
         "config = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
         "options = infer.InferOptions(Path(sys.argv[3]))\n"
         "infer.infer([Path(sys.argv[2])], config, options)\n"

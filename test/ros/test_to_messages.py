@@ -217,6 +217,14 @@ def test_people_from_message(ids: tuple[str, ...], small_body_model: BodyModel) 
     np.testing.assert_array_equal(back.boxes.xyxy, regions)
 
 
+def test_a_source_of_the_distance_that_is_not_known(small_body_model: BodyModel) -> None:
+    """From a newer pear_ros, for example."""
+    message = humans_message(some_people(("p1",)), HEADER, (480, 640))
+    message.humans[0].distance_source = 200
+    with pytest.raises(ValueError, match="distance_source 200 is none of"):
+        people_from_message(message, small_body_model)
+
+
 @pytest.mark.parametrize("rectified", [False, True], ids=["K", "P"])
 def test_camera_info_message(rectified: bool) -> None:
     camera = Camera(fx=500.5, fy=501.0, cx=319.5, cy=239.0)
