@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pear_ros.assets.body_assets import load_assets
 from pear_ros.body.body_model import Bodies, BodyModel
+from pear_ros.body.legs import with_moved_feet
 from pear_ros.body.measures import BodyMeasures
 from pear_ros.config import Config, value_of
 from pear_ros.detection.cadence import Cadence, Expected
@@ -41,7 +42,7 @@ from pear_ros.placement.uncertainty import covariances, joint_sigmas
 from pear_ros.problems import Problems
 from pear_ros.system.device import choose_device, choose_dtype
 from pear_ros.tracking.body_size import Measured
-from pear_ros.tracking.follower import Estimated, FollowedPeople, Follower
+from pear_ros.tracking.follower import Estimated, FollowedPeople, Follower, Moving
 
 
 class Pipeline:
@@ -239,19 +240,36 @@ class Pipeline:
         if not frames:
             return []
         ids = tuple(id_ for people in followed for id_ in people.ids)
-        bodies = self._estimate.pose(ids, join([people.parameters for people in followed]), mesh)
+        parameters = join([people.parameters for people in followed])
+        locks = self.config.placement.foot_locking
+        bodies = self._estimate.pose(ids, parameters, mesh and not locks)
         ends = np.cumsum([len(people) for people in followed])
-        everyone = []
-        for frame, people, end in zip(frames, followed, ends, strict=True):
-            posed = map_tensors(bodies, lambda rows, p=people, e=end: rows[e - len(p) : e])  # type: ignore[misc]
-            everyone.append(self._people(frame, people, posed))
-        return everyone
+        rows = [slice(end - len(people), end) for people, end in zip(followed, ends, strict=True)]
+        joints = bodies.joints.numpy()
+        moving = [
+            self._followers[frame.source].moving(people, joints[part])
+            for frame, people, part in zip(frames, followed, rows, strict=True)
+        ]
+        if locks:  # bends legs and poses everybody again
+            bends = [torch.from_numpy(one.bend) for one in moving]
+            parameters = with_moved_feet(parameters, bodies, torch.cat(bends))
+            bodies = self._estimate.pose(ids, parameters, mesh)
+        return [
+            self._people(
+                frame,
+                replace(people, parameters=map_tensors(parameters, lambda t, p=part: t[p])),  # type: ignore[misc]
+                map_tensors(bodies, lambda t, p=part: t[p]),  # type: ignore[misc]
+                one,
+            )
+            for frame, people, part, one in zip(frames, followed, rows, moving, strict=True)
+        ]
 
-    def _people(self, frame: Frame, people: FollowedPeople, posed: Bodies) -> People:
+    def _people(
+        self, frame: Frame, people: FollowedPeople, posed: Bodies, moving: Moving
+    ) -> People:
         """The M people of a frame with their posed bodies."""
         settings = self.config.placement
         joints = posed.joints.numpy()
-        moving = self._followers[frame.source].moving(people, joints)
         position = (moving.translation + joints[:, 0]).astype(np.float64)  # (M, 3) m
         covariance = people.spread + covariances(
             position, people.distance_sigma.astype(np.float64), settings.lateral_sigma

@@ -832,6 +832,30 @@ MUTATIONS = (
         "test/tracking/test_body_size.py",
     ),
     Mutation(
+        "pear_ros/tracking/foot_lock.py",
+        "other = 1 - np.maximum(held, 0)",
+        "other = np.maximum(held, 0)",
+        "test/tracking/test_foot_lock.py",
+    ),
+    Mutation(
+        "pear_ros/body/legs.py",
+        "pelvis.mT @ turns @ pelvis @",
+        "turns @",
+        "test/body/test_legs.py",
+    ),
+    Mutation(
+        "pear_ros/tracking/expected_boxes.py",
+        "np.where(is_cut, edges * (0, 0, 1, 1), expected_xyxy)",
+        "expected_xyxy",
+        "test/tracking/test_expected_boxes.py",
+    ),
+    Mutation(
+        "pear_ros/network/engine_file.py",
+        "if hash_files(path) != manifest.sha256",
+        "if False",
+        "test/network/test_openvino_engine.py",
+    ),
+    Mutation(
         "pear_ros/tracking/motion.py",
         "    mean[:, :3] += translation\n",
         "    mean[:, :3] -= translation\n",

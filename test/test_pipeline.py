@@ -341,6 +341,8 @@ def test_foot_locking(setup: Setup, is_locked: bool) -> None:
         moved = boxes(np.array((100, 100, 300, 400)) + 2 * i)
         (people,) = setup.pipeline.step([frame(moved, stamp_s=i / 10)])
         feet.append(people.joints[0, BALL] + people.translation[0])
+        posed = setup.pipeline.body_model(people.parameters)  # with the legs that were bent
+        np.testing.assert_allclose(people.joints, posed.joints, atol=1e-5)
     assert (people.contact[0] > 0.5).any()
     slide = np.abs(np.diff(feet, axis=0))[5:, :, 0].max(0).min()  # along x, of the steadier foot
     assert (slide < 0.001) == is_locked

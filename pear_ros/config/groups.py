@@ -341,7 +341,7 @@ class PlacementSettings(Checked):
         bounds=(0.01, 100.0),
     )
     foot_locking: bool = setting(
-        False, "true: a foot that stands on the floor stays where it is, and the body follows"
+        False, "true: feet that stand on the floor stay where they are; body and legs follow"
     )
 
 

@@ -176,7 +176,7 @@ def velocity_errors(judged: Judged) -> Array:
 
 
 def sliding_cm_s(judged: Judged) -> Array:
-    """Speeds along the floor of feet that truly stand, between images in which they do.
+    """Speeds in the world of feet that truly stand, between neighbouring images in which they do.
 
     From WARM_UP_S on; a contact must be known, else NaN.
     """
@@ -188,8 +188,7 @@ def sliding_cm_s(judged: Judged) -> Array:
             for shot, found in ((before, was), (after, now))
         ]
         stands = (before.people.contact[0] > 0.5) & (after.people.contact[0] > 0.5)
-        along_floor_m = np.linalg.norm((feet[1] - feet[0])[:, :2], axis=1)
-        speed = 100 * along_floor_m / (after.time_s - before.time_s)
+        speed = 100 * np.linalg.norm(feet[1] - feet[0], axis=1) / (after.time_s - before.time_s)
         is_known = np.isfinite(now.contact[0])
         speeds.append(np.where(is_known, speed, np.nan)[stands])
     return np.concatenate(speeds) if speeds else np.zeros(0)

@@ -83,6 +83,7 @@ class Moving:
     translation: FloatArray
     joint_velocity: FloatArray
     contact: FloatArray
+    bend: FloatArray  # (M, 2, 3) m, by which the feet have to move; 0 without foot locking
 
 
 class Follower:
@@ -195,8 +196,8 @@ class Follower:
     def moving(self, people: FollowedPeople, joints: FloatArray) -> Moving:
         """How the people of the last image move, by the `joints` (M, 55, 3), m, of their bodies.
 
-        To be called once for each image. With foot locking, the translation keeps feet that stand
-        where they are.
+        To be called once for each image. With foot locking, translation and bend keep feet that
+        stand where they are.
         """
         placed: FloatArray = joints + people.translation[:, None]
         visible = np.array(people.visible, bool)
@@ -211,12 +212,13 @@ class Follower:
         height = heights(placed, up, self._floor)
         self._motion(taken_ids, joints[taken], people.velocity[taken], height[taken], self._stamp_s)
         relative_velocity, contact = self._motion.of(people.ids)
-        translation = people.translation
+        translation, bend = people.translation, np.zeros((len(people), 2, 3), np.float32)
         if self._feet is not None:
             horizon = LEVEL if self._up is None else self._up
             held = contact * visible[:, None]
-            translation = translation + self._feet(people.ids, placed, held, horizon, self._stamp_s)
-        return Moving(translation, people.velocity[:, None] + relative_velocity, contact)
+            locked = self._feet(people.ids, placed, held, horizon, self._stamp_s)
+            translation, bend = translation + locked.shift, locked.bend
+        return Moving(translation, people.velocity[:, None] + relative_velocity, contact, bend)
 
     @property
     def _filters(self) -> tuple[PoseFilter | PelvisVelocity | BodyMotion | FootLock, ...]:

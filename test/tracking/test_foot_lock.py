@@ -10,7 +10,13 @@ from scipy.spatial.transform import Rotation
 from pear_ros.people import JOINT
 from pear_ros.tracking.camera_motion import CameraMotion
 from pear_ros.tracking.contacts import BALL
-from pear_ros.tracking.foot_lock import MOST_M, SETTLE_M_S, FootLock
+from pear_ros.tracking.foot_lock import (
+    MOST_BEND_M,
+    MOST_M,
+    SETTLE_M_S,
+    FootLock,
+    Locked,
+)
 
 UP = np.array((0.0, -1.0, 0.0))
 LEFT_M, RIGHT_M = np.array((0.0, 1.0, 3.0)), np.array((0.3, 1.0, 3.0))
@@ -25,16 +31,21 @@ def joints_at(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return joints
 
 
-def shifts(left: np.ndarray, right: np.ndarray, contact: np.ndarray) -> np.ndarray:
-    """(I, 3) m, of a person whose feet are at `left` and `right` (I, 3), m, in I images."""
+def locked(left: np.ndarray, right: np.ndarray, contact: np.ndarray) -> Locked:
+    """Of a person whose feet are at `left` and `right` (I, 3), m, in I images: shift (I, 3) m."""
     lock = FootLock()
     images = zip(left, right, contact.astype(np.float32), strict=True)
-    return np.concatenate(
-        [
-            lock(("a",), joints_at(*feet), now[None], UP, i / RATE_HZ)
-            for i, (*feet, now) in enumerate(images)
-        ]
+    found = [
+        lock(("a",), joints_at(*feet), now[None], UP, i / RATE_HZ)
+        for i, (*feet, now) in enumerate(images)
+    ]
+    return Locked(
+        np.concatenate([one.shift for one in found]), np.concatenate([one.bend for one in found])
     )
+
+
+def shifts(left: np.ndarray, right: np.ndarray, contact: np.ndarray) -> np.ndarray:
+    return locked(left, right, contact).shift
 
 
 def speed_cm_s(places: np.ndarray) -> np.ndarray:
@@ -67,6 +78,49 @@ def test_feet_take_turns_without_a_jump() -> None:
     assert speed_cm_s(left + shift)[1:19].max() < LIMIT_CM_S
     assert speed_cm_s(right + shift)[20:].max() < LIMIT_CM_S
     assert np.abs(np.diff(shift, axis=0)).max() < 0.0015  # as much as the feet slide in an image
+
+
+def test_both_feet_stay_if_both_stand() -> None:
+    """Each is estimated with noise of its own."""
+    random = np.random.default_rng(1)
+    left, right = (foot + 0.005 * random.standard_normal((90, 3)) for foot in (LEFT_M, RIGHT_M))
+    found = locked(left, right, both([0.9, 0.9], 90))
+    np.testing.assert_allclose(found.bend @ UP, 0, atol=1e-7)
+    for i, foot in enumerate((left, right)):
+        assert speed_cm_s(foot).max() > 30
+        published = foot + found.shift + found.bend[:, i]
+        assert speed_cm_s(published)[1:].max() <= 2 * 100 * SETTLE_M_S + 0.01
+
+
+def test_a_leg_that_was_bent_takes_over_without_a_jump() -> None:
+    apart = np.linspace(0, 0.03, 30)[:, None] * (1, 0, 0)  # the right foot seems to slide
+    left = np.tile(LEFT_M, (60, 1))
+    right = RIGHT_M + np.concatenate((apart, np.tile(apart[-1], (30, 1))))
+    contact = both([0.9, 0.9], 60)
+    contact[30:, 0] = 0.1
+    found = locked(left, right, contact)
+    assert np.linalg.norm(found.bend[29, 1]) > 0.015
+    assert np.linalg.norm(found.bend[-1, 1]) < 0.001  # the body follows instead
+    assert np.abs(np.diff(found.shift, axis=0)).max() < 0.01
+    assert speed_cm_s(right + found.shift + found.bend[:, 1])[1:].max() < LIMIT_CM_S + 0.1
+
+
+def test_legs_whose_estimates_differ_much_are_not_bent_far() -> None:
+    """The right foot is carried away, though its contact says that it stands."""
+    slid = np.arange(60)[:, None] * (0.005, 0, 0)
+    found = locked(np.tile(LEFT_M, (60, 1)), RIGHT_M + slid, both([0.9, 0.9], 60))
+    assert np.linalg.norm(found.bend[:, 1], axis=1).max() == pytest.approx(MOST_BEND_M, abs=1e-3)
+    np.testing.assert_allclose(found.shift, 0, atol=1e-6)
+
+
+def test_a_bend_ends_with_the_contact() -> None:
+    slid = np.minimum(np.arange(60), 20)[:, None] * (0.001, 0, 0)
+    contact = both([0.9, 0.9], 60)
+    contact[20:, 1] = 0.1
+    bend = locked(np.tile(LEFT_M, (60, 1)), RIGHT_M + slid, contact).bend[:, 1]
+    length = np.linalg.norm(bend, axis=1)
+    assert length[19] > 0.012
+    assert length[19 + 9] < 0.06 * length[19]  # 0.3 s later
 
 
 def test_a_shift_ends_with_the_contact() -> None:
@@ -107,11 +161,12 @@ def test_shifts_are_those_of_the_right_person() -> None:
     lock(("a", "b"), two, contact, UP, 0.0)
     lock(("a", "b"), two, contact, UP, 0.1)
     moved = two + np.array((0.02, 0, 0), np.float32) * np.array((1, 0))[:, None, None]
-    shift = lock(("b", "a"), moved[::-1], contact, UP, 0.2)
+    shift = lock(("b", "a"), moved[::-1], contact, UP, 0.2).shift
     np.testing.assert_allclose(shift[0], 0, atol=1e-7)
     np.testing.assert_allclose(shift[1], (-0.02, 0, 0), atol=1e-3)
-    assert lock((), two[:0], contact[:0], UP, 0.3).shape == (0, 3)
-    assert np.abs(lock(("a",), two[:1], contact[:1], UP, 0.4)).max() == 0  # somebody new
+    nobody = lock((), two[:0], contact[:0], UP, 0.3)
+    assert (nobody.shift.shape, nobody.bend.shape) == ((0, 3), (0, 2, 3))
+    assert np.abs(lock(("a",), two[:1], contact[:1], UP, 0.4).shift).max() == 0  # somebody new
 
 
 @pytest.mark.parametrize("knows_motion", [True, False])
@@ -129,7 +184,7 @@ def test_a_foot_stays_in_the_world_when_the_camera_moves(knows_motion: bool) -> 
                 lock.move(turn)
         seen = place + noise
         feet = joints_at(seen, seen + RIGHT_M - LEFT_M)
-        shift = lock(("a",), feet, np.full((1, 2), 0.9, np.float32), UP, i / RATE_HZ)[0]
+        shift = lock(("a",), feet, np.full((1, 2), 0.9, np.float32), UP, i / RATE_HZ).shift[0]
         errors.append((seen + shift - place)[[0, 2]])
     # In the axes of the camera, which turn by 2 degrees an image: a foot held shows a small motion.
     slide = np.linalg.norm(np.diff(errors, axis=0), axis=1)[2:]
