@@ -457,11 +457,11 @@ def run(
     counts = Counter({result: int(before[name]) for name, result in COUNTED.items()})
     peak_bytes = 1e6 * before["most_memory_mb"]
     start = time.monotonic()
-    first = int(before["inputs"])
+    first, known_errors = int(before["inputs"]), counts["error"]
     for number, result, text, more_bytes in results(kind, seed, seconds, most, first):
         counts[result] += 1
         peak_bytes = max(peak_bytes, more_bytes)
-        if result == "error" and counts["error"] <= MOST_PRINTED:
+        if result == "error" and counts["error"] - known_errors <= MOST_PRINTED:
             print(f"{kind}, input {number} of seed {seed}: {text}", flush=True)
     return {
         "seed": seed,
@@ -494,6 +494,8 @@ def main() -> int:
     kinds = options.kinds or sorted(FUZZERS)
     if unknown := set(kinds) - set(FUZZERS):
         parser.error(f"{', '.join(unknown)}: none of {', '.join(sorted(FUZZERS))}")
+    if options.continues and not options.output:
+        parser.error("--continue needs the figures of --output")
     if options.sanitize:
         return sanitized([argument for argument in sys.argv[1:] if argument != "--sanitize"])
     if options.only is not None:
@@ -509,8 +511,10 @@ def main() -> int:
         before = all_figures.get(kind) if options.continues else None
         if before is not None and before["seed"] != options.seed:
             parser.error(f"{kind}: its figures are those of seed {before['seed']}")
+        if before is not None and not {"inputs", "seconds", *COUNTED} <= set(before):
+            parser.error(f"{kind}: its figures in {options.output} are incomplete")
         figures = run(kind, options.seed, options.seconds, options.most, before)
-        errors += figures["errors"]
+        errors += figures["errors"] - (before["errors"] if before else 0)
         print(f"{kind}: {', '.join(f'{name} {value}' for name, value in figures.items())}")
         if options.output:
             all_figures[kind] = figures

@@ -79,7 +79,8 @@ def _through(function: Callable[..., None], points: Array, lens: Lens | Array) -
     points = np.ascontiguousarray(points, np.float64)
     require(points.shape[-1] == 2, "two numbers a point")
     require(rows.shape[1] == ROW, f"{ROW} numbers a lens")
-    require(len(rows) in (1, len(points)), "one lens, or one for each row of points")
+    is_fitting = len(rows) == 1 or (points.ndim > 1 and len(rows) == len(points))
+    require(is_fitting, "one lens, or one for each row of points")
     found = np.empty_like(points)
     if points.size:
         count = points.size // 2 // len(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from statistics import median
 from typing import Generic, TypeVar
 
 Depth = TypeVar("Depth")
@@ -37,7 +38,7 @@ class DepthMatcher(Generic[Depth]):
         self._timeout_s = timeout_s
         self._depths: OrderedDict[int, Depth] = OrderedDict()  # by stamp
         self._newest_ns: int | None = None  # the stamp of the newest depth image
-        self._interval_ns: int | None = None  # between it and the one before
+        self._intervals_ns: deque[int] = deque(maxlen=5)  # between the last ones
         self._taken: int | None = None  # the stamp of the depth image that was taken last
         self._missed: deque[_Missed] = deque()  # whose depth would still be in time
         self._missed_in_a_row = 0
@@ -47,10 +48,11 @@ class DepthMatcher(Generic[Depth]):
         """Adds a depth image that arrived at `now_s`."""
         newest_ns = self._newest_ns
         if newest_ns is None or stamp_ns < newest_ns - RESTART_NS:
-            self._depths.clear()
-            self._newest_ns, self._interval_ns = stamp_ns, None
+            self.clear()
+            self._newest_ns = stamp_ns
         elif stamp_ns > newest_ns:
-            self._newest_ns, self._interval_ns = stamp_ns, stamp_ns - newest_ns
+            self._intervals_ns.append(stamp_ns - newest_ns)
+            self._newest_ns = stamp_ns
         self._depths[stamp_ns] = depth
         if len(self._depths) > MOST_KEPT:
             self._depths.popitem(last=False)
@@ -93,7 +95,8 @@ class DepthMatcher(Generic[Depth]):
     def clear(self) -> None:
         """Drops the depth images."""
         self._depths.clear()
-        self._newest_ns = self._interval_ns = None
+        self._intervals_ns.clear()
+        self._newest_ns = None
 
     def gap_s(self, stamp_ns: int) -> float | None:
         """How far the nearest depth image is away; None if there is none but that taken last."""
@@ -108,8 +111,10 @@ class DepthMatcher(Generic[Depth]):
         return nearest
 
     def _next_is_nearer(self, stamp_ns: int, found: int) -> bool:
-        """Whether the depth image after `found`, which has not arrived, should be nearer."""
-        return self._interval_ns is not None and 2 * (stamp_ns - found) > self._interval_ns
+        """Whether the depth image after `found` has not arrived, and should be nearer."""
+        if found != self._newest_ns or not self._intervals_ns:
+            return False
+        return 2 * (stamp_ns - found) > median(self._intervals_ns)
 
     def _miss(self, image: _Missed) -> None:
         if self._missed_in_a_row == 0:

@@ -29,6 +29,7 @@ LEAST_SIGMA = {GROUND: 0.01, DEPTH: 0.005}
 # The floor says nothing if it contradicts this much: the person stands on something else.
 GATE_SIGMAS = {GROUND: 4.0, DEPTH: np.inf}
 MOST_SIGMAS = 4.0  # between a learned height and a measured distance
+MOST_CONTRADICTIONS = 60  # images in a row, of the floor: then what was learned before is wrong
 POSSIBLE_M = 0.3, 3.0  # heights of people
 
 
@@ -70,6 +71,7 @@ class _Heights:
     log_m: Array  # (N,) the height's logarithm
     variance: Array  # (N,) of log_m
     source: Rows  # (N,) what told it, index into DISTANCE_SOURCES
+    contradictions: Rows  # (N,) number of images in a row in which the floor contradicted
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class BodySizes:
             np.full(count, np.log(self._known_m)) if is_known else _log(measured.height_m),
             np.full(count, self._new_variance),
             np.full(count, HEIGHT if is_known else IMAGE),
+            np.zeros(count, np.int64),
         )
         return self._updated(heights, measured)
 
@@ -127,13 +130,19 @@ class BodySizes:
         # The logarithms of the height and of the distance's factor, with their covariance matrix.
         variance, factor = heights.variance, mean - seen
         of_factor, shared = variance + self._image_variance, variance
+        contradictions = heights.contradictions
         for column, kind in enumerate((GROUND, DEPTH)):
             difference = measured.log_ratio[:, column] - factor
             noise = measured.sigma[:, column] ** 2
-            # What was learned may be wrong, after a mix-up of two people: begin anew. Only depth
-            # tells that, as people step onto things that are higher than the floor.
+            # What was learned may be wrong, after a mix-up of two people: begin anew. Depth tells
+            # that at once, the floor after some time, as people step onto things for a while.
             is_wrong = difference**2 > MOST_SIGMAS**2 * (of_factor + noise)
-            is_wrong &= kind == DEPTH
+            if kind == GROUND:
+                is_measured = np.isfinite(noise)
+                counted = np.where(is_wrong, contradictions + 1, 0)
+                contradictions = np.where(is_measured, counted, contradictions)
+                is_wrong &= (contradictions > MOST_CONTRADICTIONS) & (source != DEPTH)
+                contradictions = np.where(is_wrong, 0, contradictions)
             variance = np.where(is_wrong, np.maximum(variance, self._new_variance), variance)
             shared = np.where(is_wrong, variance, shared)
             of_factor = np.where(is_wrong, variance + self._image_variance, of_factor)
@@ -148,7 +157,7 @@ class BodySizes:
             of_factor = of_factor * (1 - gain * of_factor)
             source = np.where(is_used, np.maximum(kind, source), source)
         return _State(
-            _Heights(mean, variance, source),
+            _Heights(mean, variance, source, contradictions),
             measured,
             Distances(np.exp(factor), np.sqrt(of_factor), source),
         )

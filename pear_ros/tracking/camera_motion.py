@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 FASTEST_M_S = 5.0
 FASTEST_RAD_S = 2 * np.pi
 LEAST_TIME_S = 1 / 120  # between two images; their stamps may stand still
-MOST_GAP_S = 0.5  # between two poses: in a longer gap, people were followed as if the camera stood
+MOST_GAP_S = 0.5  # in a longer gap of images without poses, people moved as if the camera stood
 RIGID = 1e-3  # largest deviation of a rotation matrix from an orthonormal one
 
 
@@ -45,22 +45,24 @@ class CameraPath:
     def __init__(self) -> None:
         self._pose: Array | None = None  # (4, 4)
         self._stamp_s = 0.0
+        self._is_interrupted = False  # by images without a pose
 
     def motion_to(self, world_from_optical: Array | None, stamp_s: float) -> CameraMotion | None:
         """The motion since the last pose; None if it is not known: the camera counts as still.
 
-        It is known if both poses (4, 4) are, at most MOST_GAP_S apart, and if the motion between
-        them is one that a camera can make.
+        It is known if both poses (4, 4) are, if no longer gap than MOST_GAP_S without poses was
+        between them, and if the motion is one that a camera can make.
         """
         if self._pose is None or world_from_optical is None:
             return None
-        if stamp_s - self._stamp_s > MOST_GAP_S:
+        if self._is_interrupted and stamp_s - self._stamp_s > MOST_GAP_S:
             return None
         elapsed_s = max(stamp_s - self._stamp_s, LEAST_TIME_S)
         return relative_motion(self._pose, world_from_optical, elapsed_s)
 
     def arrive(self, world_from_optical: Array | None, stamp_s: float) -> None:
         """Takes in the pose (4, 4) of an image; None: it is not known."""
+        self._is_interrupted = world_from_optical is None
         if world_from_optical is not None:
             self._pose, self._stamp_s = world_from_optical, stamp_s
 

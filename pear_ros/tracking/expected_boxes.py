@@ -42,14 +42,16 @@ def overlaps(
 
     Args:
         expected_xyxy: (T, 4) px.
-        is_cut: (T, 4) the sides that the image cut when the person was seen last. The body goes on
-            there, so such a side is expected at the edge again.
+        is_cut: (T, 4) the sides that the image cut when the person was seen last. The body may go
+            on there, so such a side is expected at the edge again, if that fits better.
         seen_xyxy: (N, 4) px.
         size: Height and width of the image, px.
     """
     edges = np.array((*size[::-1], *size[::-1]), np.float32)  # (4,)
     reaching = np.where(is_cut, edges * (0, 0, 1, 1), expected_xyxy)
-    return box_iou_batch(reaching.clip(0, edges), seen_xyxy.clip(0, edges))
+    seen = seen_xyxy.clip(0, edges)
+    alone, reached = (box_iou_batch(b.clip(0, edges), seen) for b in (expected_xyxy, reaching))
+    return np.maximum(alone, reached)
 
 
 def share_inside(xyxy: FloatArray, size: tuple[int, int]) -> Array:

@@ -87,7 +87,9 @@ def test_no_points() -> None:
 
 
 @pytest.mark.parametrize(
-    ("points", "rows"), [((3, 3), (1, 10)), ((3, 2), (1, 9)), ((3, 2), (2, 10))], ids=str
+    ("points", "rows"),
+    [((3, 3), (1, 10)), ((3, 2), (1, 9)), ((3, 2), (2, 10)), ((2,), (2, 10))],
+    ids=str,
 )
 def test_shapes_that_do_not_fit(points: tuple[int, int], rows: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="expected"):

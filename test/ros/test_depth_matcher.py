@@ -126,6 +126,16 @@ def test_a_fast_camera_uses_each_image_of_a_slow_depth_camera_several_times(
     assert sum(delay > 0 for delay, _ in results) <= 0.4 * len(results) + 2
 
 
+@pytest.mark.parametrize("stamps_ms", [(0, 40, 80, 95), (0, 33, 66, 76)])
+@pytest.mark.parametrize("image_ms", [10, 14, 16])
+def test_nobody_waits_for_depth_that_has_arrived(
+    depths: DepthMatcher[str], stamps_ms: tuple[int, ...], image_ms: int
+) -> None:
+    for stamp_ms in stamps_ms:
+        depths.put(stamp_ms * 1_000_000, str(stamp_ms), 0.0)
+    assert not depths.is_awaited(image_ms * 1_000_000, 0.1, 0.1)
+
+
 def test_an_image_whose_next_depth_does_not_come_gets_the_one_before(
     depths: DepthMatcher[str],
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pear_ros.config import PlacementSettings
 from pear_ros.people import DISTANCE_SOURCES
-from pear_ros.tracking.body_size import BodySizes, Distances, Measured
+from pear_ros.tracking.body_size import MOST_CONTRADICTIONS, BodySizes, Distances, Measured
 
 SETTINGS = PlacementSettings()
 TRUE_M = 1.80
@@ -141,6 +141,29 @@ def test_a_step_does_not_move_a_person_whose_height_is_known(taught_by: str, ste
     found = seen(sizes, *[on_step] * 5)
     assert all(d.factor[0] == pytest.approx(1, abs=0.04) for d in found)
     assert all(d.sigma[0] < 0.02 for d in found)
+
+
+@pytest.mark.parametrize("step_m", [0.12, 0.15, 0.17])
+def test_who_was_seen_first_on_a_step_is_measured_on_the_floor_later(step_m: float) -> None:
+    sizes = BodySizes(SETTINGS)
+    seen(sizes, *[measured(1.7, ground=1.2 / (1.2 - step_m), sigma=0.0187)] * 30)
+    found = seen(sizes, *[measured(1.7, ground=1.0, sigma=0.0187)] * (MOST_CONTRADICTIONS + 30))
+    assert found[-1].factor[0] == pytest.approx(1, abs=0.03)
+
+
+def test_the_floor_mends_a_mix_up_of_two_people_later() -> None:
+    sizes = BodySizes(SETTINGS)
+    seen(sizes, *[measured(1.55, ground=1.0, sigma=0.0187)] * 30)
+    found = seen(sizes, *[measured(1.85, ground=1.0, sigma=0.0187)] * (MOST_CONTRADICTIONS + 30))
+    assert found[-1].factor[0] == pytest.approx(1, abs=0.03)
+
+
+def test_depth_is_never_overruled_by_the_floor() -> None:
+    """Somebody stands on a table for a long time."""
+    sizes = BodySizes(SETTINGS)
+    on_table = measured(1.7, depth=1.0, ground=1.5, sigma=0.0187)
+    found = seen(sizes, *[on_table] * (3 * MOST_CONTRADICTIONS))
+    assert all(d.factor[0] == pytest.approx(1, abs=0.01) for d in found[1:])
 
 
 def test_the_floor_does_not_make_a_known_height_less_certain() -> None:

@@ -102,7 +102,7 @@ def errors(rate_hz: float, drive: object, knows_poses: bool) -> tuple[float, flo
     return float(worst[0]), float(worst[1])
 
 
-@pytest.mark.parametrize("rate_hz", [10.0, 30.0], ids="{} Hz".format)
+@pytest.mark.parametrize("rate_hz", [1.0, 10.0, 30.0], ids="{} Hz".format)
 @pytest.mark.parametrize("drive", [circle, turning])
 def test_a_person_who_stands_does_so_in_the_world(drive: object, rate_hz: float) -> None:
     error_m, error_deg = errors(rate_hz, drive, knows_poses=True)
@@ -181,6 +181,8 @@ def test_an_image_without_a_pose() -> None:
     assert expected is not None
     np.testing.assert_array_equal(motion.translation, expected.translation)
     assert path.motion_to(now, 1.0 + MOST_GAP_S + 0.01) is None
+    path.arrive(BEFORE, 5.0)  # a slow network: every image has a pose
+    assert path.motion_to(now, 8.0) is not None
 
 
 def test_a_reflection_is_no_motion() -> None:

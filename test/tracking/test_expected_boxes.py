@@ -41,6 +41,12 @@ def test_a_body_that_was_cut_comes_in_with_the_part_that_was_not_seen() -> None:
     assert overlaps(expected, is_cut, seen, SIZE)[0, 0] == pytest.approx(1)
 
 
+def test_a_box_that_only_touched_the_edge_is_compared_as_it_is() -> None:
+    expected = box(94, 100, 204, 400)  # it was at 4 to 114, and moved with a camera that turns
+    is_cut = np.array([[True, False, False, False]])
+    assert overlaps(expected, is_cut, expected, SIZE)[0, 0] == pytest.approx(1)
+
+
 def test_boxes_outside_overlap_nothing() -> None:
     outside = box(700, 100, 800, 400)
     assert overlaps(outside, NOWHERE, box(600, 100, 640, 400), SIZE)[0, 0] == 0
