@@ -12,7 +12,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # Engines of whoever runs the tests must not be used; also for the processes that tests start.
-os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), "pear_ros_tests_cache")
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"pear_ros_{os.getpid()}_tests")
 # A shell lets jobs in the background ignore Ctrl-C, and the processes that tests start inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -34,6 +34,7 @@ from pear_ros.config import Config
 from pear_ros.errors import EngineError, SettingError
 from pear_ros.network.checkpoint import load_network
 from pear_ros.network.engine import backend_name
+from pear_ros.network.network import PearNetwork
 from pear_ros.network.network_config import NetworkConfig
 from pear_ros.people import Frame, People
 from pear_ros.pipeline import load_pipeline
@@ -112,6 +113,7 @@ def measure(config: Config, options: BenchOptions) -> Run:
     pipeline = load_pipeline(config.replaced(AS_ESTIMATED), problems, on_stage=watch)
     if "engine_not_used" in problems.counts():
         raise EngineError(f"nothing was measured: {messages[0]}")
+    is_torch = isinstance(pipeline.network, PearNetwork)
     make_messages = message_maker(pipeline.body_model, options.image_size)
 
     def step(frame: Frame) -> People:
@@ -153,7 +155,7 @@ def measure(config: Config, options: BenchOptions) -> Run:
         speed_up = reference.latency_ms.p50 / pear_ros.latency_ms.p50
         rows.append(Row(people, pear_ros, reference, speed_up))
     return Run(
-        backend=backend_name(device, config.network) if config.network.engine else "torch",
+        backend="torch" if is_torch else backend_name(device, config.network),
         dtype=str(choose_dtype(config.network.dtype, device)).removeprefix("torch."),
         network=pipeline.description,
         rows=rows,

@@ -10,6 +10,7 @@ from typing import Any
 
 from pear_ros.config import Config, settings, value_of
 
+ENGINE_SETTINGS = ("network.engine", "network.backend", "network.openvino_device")
 # Settings whose option differs from the field's name.
 OPTIONS = {"network.config": "--network-config", "camera.assumed_fov_deg": "--fov-deg"}
 
@@ -68,8 +69,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Adds --device, --dtype and --engine."""
-    add_settings(parser, "network.device", "network.dtype", "network.engine")
+    """Adds --device, --dtype, --engine, --backend and --openvino-device."""
+    add_settings(parser, "network.device", "network.dtype", *ENGINE_SETTINGS)
 
 
 def model_or_demo(options: argparse.Namespace) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pear_ros.cli.arguments import (
+    ENGINE_SETTINGS,
     add_settings,
     body_or_standin,
     config_from,
@@ -36,7 +37,7 @@ def add_parser(commands: Any) -> None:
     )
     add_settings(parser, "network.config")
     add_settings(parser, "body.assets", help="the body model; default: the stand-in body")
-    add_settings(parser, "network.device", "network.engine")
+    add_settings(parser, "network.device", *ENGINE_SETTINGS)
     parser.add_argument(
         "--dtype",
         nargs="+",

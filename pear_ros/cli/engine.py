@@ -55,14 +55,21 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def run_build(options: argparse.Namespace) -> int:
-    from pear_ros.network.engine import open_engine, target_of
+    from pear_ros.errors import EngineError
+    from pear_ros.network.engine import TRIED_PEOPLE, open_engine, target_of
     from pear_ros.network.engine_file import build_engine, path_of_engine
+    from pear_ros.system.files import beside
 
     network, checkpoint = _load(options, vars(options)["network.device"])
     target = target_of(network, config_from(options).network)
     output = options.output or path_of_engine(checkpoint, target)
     build_engine(output, network, checkpoint, target, options.onnx)
-    engine = open_engine(output, network, checkpoint, target)
+    try:
+        engine = open_engine(output, network, checkpoint, target, TRIED_PEOPLE)
+    except EngineError:  # it would be found, and refused, at every start
+        for path in (beside(output, ".json"), output):
+            path.unlink(missing_ok=True)
+        raise
     print(f"wrote {output}, whose outputs agree with PyTorch's: {engine.description}")
     return 0
 

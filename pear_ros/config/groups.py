@@ -42,9 +42,7 @@ class NetworkSettings(Checked):
         choices=("auto", "torch", "openvino", "tensorrt"),
     )
     openvino_device: str = setting(
-        "CPU",
-        "where OpenVINO runs: CPU, GPU (of Intel), or AUTO, which chooses",
-        choices=("CPU", "GPU", "AUTO"),
+        "CPU", "where OpenVINO runs: CPU, or GPU of Intel", choices=("CPU", "GPU")
     )
     openvino_threads: int = setting(
         0, "CPU threads of OpenVINO; 0: as many as PyTorch uses", bounds=(0, 1024)

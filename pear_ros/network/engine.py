@@ -1,11 +1,13 @@
 """Engines of TensorRT or OpenVINO instead of torch: the choice, and the check of their outputs.
 
-An engine is used if it was built for this checkpoint, software and GPU, and if its outputs agree
-with torch's.
+An engine is used if it was built for this checkpoint, software and processor, and if its outputs
+agree with torch's.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -36,17 +38,17 @@ def choose_network(network: PearNetwork, config: Config, problems: Problems) -> 
     """Returns the engine that `config` names if it can be used, else `network`.
 
     If `config` names none, it is the one that `pear-ros build` wrote for this checkpoint without
-    --output, if there is one. If the engine cannot be used, the reason is reported to `problems`
-    together with the command that builds a new engine.
+    --output, if there is one. If the engine cannot be used, the reason is reported to `problems`,
+    with the command that builds a new engine if that helps.
     """
     settings, checkpoint = config.network, Path(config.network.checkpoint)
     if settings.backend == "torch":
         return network
     target = target_of(network, settings)
-    usual_path = path_of_engine(checkpoint, target)
-    if not settings.engine and not usual_path.exists():
+    path = Path(settings.engine) if settings.engine else path_of_engine(checkpoint, target)
+    is_asked_for = settings.engine or settings.build_engine or settings.backend != "auto"
+    if not is_asked_for and not os.path.isfile(path):  # unlike Path, also False if not readable
         return network
-    path = Path(settings.engine) if settings.engine else usual_path
     try:
         try:
             return open_engine(path, network, checkpoint, target)
@@ -56,15 +58,24 @@ def choose_network(network: PearNetwork, config: Config, problems: Problems) -> 
         build_engine(path, network, checkpoint, target)
         return open_engine(path, network, checkpoint, target)
     except (PearError, OSError, RuntimeError) as error:  # RuntimeError: CUDA, e.g. out of memory
-        sizes = f" --network-config {settings.config}" if settings.config else ""
-        output = f" --output {path}" if settings.engine else ""
-        problems.count(
-            "engine_not_used",
-            f"using torch instead of the engine {path}: {error}; build a new one: pear-ros build "
-            f"--backend {target.backend} --checkpoint {checkpoint}{sizes} "
-            f"--device {network.device} --dtype {network.precision}{output}",
-        )
+        message = f"using torch instead of the engine {path}: {error}"
+        if isinstance(error, StaleEngineError):
+            message += f"; build a new one: {_command(settings, network, target)}"
+        problems.count("engine_not_used", message)
         return network
+
+
+def _command(settings: NetworkSettings, network: PearNetwork, target: Target) -> str:
+    """The one that builds this engine."""
+    words = ["pear-ros build --backend", target.backend, "--checkpoint", settings.checkpoint]
+    if settings.config:
+        words += ["--network-config", settings.config]
+    words += ["--device", str(network.device), "--dtype", network.precision]
+    if target.openvino_device != NetworkSettings().openvino_device:
+        words += ["--openvino-device", target.openvino_device]
+    if settings.engine:
+        words += ["--output", settings.engine]
+    return " ".join(words)
 
 
 def backend_name(device: torch.device, settings: NetworkSettings) -> str:
@@ -83,8 +94,17 @@ def target_of(network: PearNetwork, settings: NetworkSettings) -> Target:
     )
 
 
-def open_engine(path: Path, network: PearNetwork, checkpoint: Path, target: Target) -> Network:
+def open_engine(
+    path: Path,
+    network: PearNetwork,
+    checkpoint: Path,
+    target: Target,
+    tried: Sequence[int] = TRIED_PEOPLE[:-1],
+) -> Network:
     """Loads the engine at `path` and checks that it agrees with `network`.
+
+    `tried` are the numbers of people: those of TRIED_PEOPLE when it was built; 32 people take a CPU
+    minutes, so that a start tries fewer.
 
     Raises:
         StaleEngineError: If building the engine again would help: it is missing, damaged, or was
@@ -92,18 +112,22 @@ def open_engine(path: Path, network: PearNetwork, checkpoint: Path, target: Targ
         EngineError: If building it again would not help.
     """
     engine = checked_engine(path, target, checkpoint).load_network(path, target)
-    require_agreement(network, engine)
+    if network.device.type != "cpu":
+        tried = TRIED_PEOPLE
+    require_agreement(network, engine, tried)
     return engine
 
 
-def require_agreement(network: PearNetwork, engine: Network) -> None:
+def require_agreement(
+    network: PearNetwork, engine: Network, tried: Sequence[int] = TRIED_PEOPLE
+) -> None:
     """Checks that both give the same outputs for fixed inputs, within TOLERANCES.
 
     Raises:
         EngineError: If they differ; the message has the largest difference.
     """
     allowed = TOLERANCES[network.precision]
-    found, output, people = deviation(network, engine)
+    found, output, people = deviation(network, engine, tried)
     if not found <= allowed:  # also if it is NaN
         raise EngineError(
             f"it is not trusted: with {people} people, {output} differs from torch's by "
@@ -112,15 +136,17 @@ def require_agreement(network: PearNetwork, engine: Network) -> None:
 
 
 @torch.inference_mode()
-def deviation(network: Network, engine: Network) -> tuple[float, str, int]:
+def deviation(
+    network: Network, engine: Network, tried: Sequence[int] = TRIED_PEOPLE
+) -> tuple[float, str, int]:
     """Returns the largest relative difference, the name of that output, and the batch size.
 
-    The maximum is over the batch sizes TRIED_PEOPLE, the people and the outputs.
+    The maximum is over the batch sizes `tried`, the people and the outputs.
     """
-    images = fixed_images(max(TRIED_PEOPLE)).to(network.device)
+    images = fixed_images(max(tried)).to(network.device)
     expected = network(images)
     found = []
-    for people in TRIED_PEOPLE:
+    for people in tried:
         outputs = engine(images[:people])
         for name in OUTPUTS:
             reference = getattr(expected, name)[:people].flatten(1)  # (N, K)

@@ -21,7 +21,7 @@ class Target:
     backend: str  # of BACKENDS
     device: torch.device  # of the tensors that go in and come out
     precision: str  # of the backbone: float32, float16, bfloat16
-    openvino_device: str = "CPU"  # CPU, GPU (of Intel) or AUTO
+    openvino_device: str = "CPU"  # CPU or GPU (of Intel)
     threads: int = 0  # of the CPU; 0: as many as PyTorch uses
 
 
@@ -58,8 +58,8 @@ class EngineBackend(Protocol):
             EngineError: If the build fails; the message has the reason.
         """
 
-    def load_network(self, plan: Any, target: Target) -> Network:
-        """Loads an engine from a buffer.
+    def load_network(self, path: Path, target: Target) -> Network:
+        """Loads an engine.
 
         Raises:
             StaleEngineError: If building the engine again would help.

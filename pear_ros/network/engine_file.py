@@ -64,9 +64,11 @@ def path_of_engine(checkpoint: Path, target: Target) -> Path:
     In the user's cache folder (XDG). The name is that of the checkpoint's path, not of its content:
     to read a large checkpoint takes seconds, and the engine's key has the content.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):  # XDG: ignore it
+        cache = os.path.expanduser("~/.cache")
     place = hashlib.sha256(os.fsencode(checkpoint.resolve())).hexdigest()[:8]
-    parts = (checkpoint.stem, place, target.backend, target.openvino_device, target.precision)
+    parts = (checkpoint.stem[:80], place, target.backend, target.openvino_device, target.precision)
     name = "-".join(parts if target.backend == "openvino" else (*parts[:3], parts[4]))
     return Path(cache, "pear_ros", f"{name}.engine")
 

@@ -23,12 +23,11 @@ from pear_ros.errors import EngineError, StaleEngineError  # noqa: E402
 from pear_ros.network.engine_backend import Target  # noqa: E402
 from pear_ros.network.onnx_export import INPUT, OUTPUTS  # noqa: E402
 from pear_ros.people import EhmParameters  # noqa: E402
-from pear_ros.system.memory import one_line  # noqa: E402
 
 NAME = "OpenVINO"
 LEAST_VERSION = (2025, 0)
-# The precision in which OpenVINO computes: the one that is asked for, and never less.
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+PRECISIONS = {hint: precision for precision, hint in HINTS.items()}
 
 
 def require_version() -> str:
@@ -57,16 +56,14 @@ def describe_hardware(target: Target) -> dict[str, str]:
         raise EngineError(
             f"OpenVINO takes crops from the CPU, and network.device is {target.device}"
         )
-    core = ov.Core()
-    device = target.openvino_device
-    if device != "AUTO" and device not in core.available_devices:
+    core, device = ov.Core(), target.openvino_device
+    # Several GPUs are GPU.0, GPU.1 and so on; GPU is the first.
+    if device not in {name.partition(".")[0] for name in core.available_devices}:
         raise EngineError(
             f"OpenVINO finds no {device} here, only {', '.join(core.available_devices)}; set "
             "network.openvino_device, or install the driver of the GPU"
         )
-    named = core.available_devices if device == "AUTO" else [device]
-    names = [str(core.get_property(name, "FULL_DEVICE_NAME")) for name in named]
-    return {"device": device, "hardware": ", ".join(names)}
+    return {"device": device, "processor": str(core.get_property(device, "FULL_DEVICE_NAME"))}
 
 
 def exported_precision(target: Target) -> str:
@@ -87,7 +84,7 @@ def build_plan(onnx: Path, timings: bytes, target: Target) -> tuple[Any, bytes]:
         plan = io.BytesIO()
         compiled.export_model(plan)
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO could not build the engine: {one_line(error)}") from error
+        raise EngineError(f"OpenVINO could not build the engine: {_reason(error)}") from error
     return plan.getbuffer(), b""
 
 
@@ -113,10 +110,12 @@ class OpenVINONetwork:
                 _properties(target),
             )
         except RuntimeError as error:
-            raise StaleEngineError(f"OpenVINO cannot read it: {one_line(error)}") from error
+            raise StaleEngineError(f"OpenVINO cannot read it: {_reason(error)}") from error
         names = [port.get_any_name() for port in (*compiled.inputs, *compiled.outputs)]
         if sorted(names) != sorted((INPUT, *OUTPUTS)):
             raise StaleEngineError("its inputs and outputs differ from those of the network")
+        used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self._precision = PRECISIONS.get(used, used)  # some CPUs compute float32 whatever is asked
         self._request = compiled.create_infer_request()
         self._ports = [compiled.output(name) for name in OUTPUTS]
 
@@ -127,8 +126,8 @@ class OpenVINONetwork:
     @property
     def description(self) -> str:
         """Version, precision and device, as text for users."""
-        version, target = require_version().partition("-")[0], self._target
-        return f"OpenVINO {version} engine in {target.precision} on {target.openvino_device}"
+        version, device = require_version().partition("-")[0], self._target.openvino_device
+        return f"OpenVINO {version} engine in {self._precision} on {device}"
 
     def __call__(self, crops: Tensor) -> EhmParameters:
         """Estimates the parameters of N people from crops (N, 256, 256, 3) RGB uint8."""
@@ -154,3 +153,9 @@ def _properties(target: Target) -> dict[str, Any]:
     if target.openvino_device == "CPU":
         properties["INFERENCE_NUM_THREADS"] = target.threads or torch.get_num_threads()
     return properties
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of OpenVINO's text: the first ones are places in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -71,7 +71,9 @@ def test_one_wrong_person_is_enough(
 
     fake.distort = distort
     with pytest.raises(EngineError, match=f"not trusted.*{name}") as error:
-        open_engine(engine_path, exported.network, exported.checkpoint, exported.tensorrt)
+        open_engine(
+            engine_path, exported.network, exported.checkpoint, exported.tensorrt, TRIED_PEOPLE
+        )
     assert not isinstance(error.value, StaleEngineError)  # a new build would be no better
 
 
@@ -230,7 +232,7 @@ def choose(
 
 
 def test_torch_without_the_setting(exported: Model) -> None:
-    assert choose("", exported) == (exported.network, [], {})
+    assert choose("", exported, **{"network.backend": "auto"}) == (exported.network, [], {})
 
 
 def test_a_trusted_engine_is_used(engine_path: Path, exported: Model) -> None:
