@@ -10,10 +10,10 @@ from torch import Tensor
 from pear_ros.body.body_model import Bodies
 from pear_ros.geometry.rotation import matrix_from_axis_angle
 from pear_ros.people import JOINT, EhmParameters
+from pear_ros.tracking.contacts import BALL
 
-SIDES = ("left", "right")
-HIPS = [JOINT[f"{side}_hip"] for side in SIDES]
-FEET = [JOINT[f"{side}_foot"] for side in SIDES]
+HIPS = [JOINT["left_hip"], JOINT["right_hip"]]
+FEET = BALL.tolist()  # left, right
 HIPS_IN_POSE = [hip - 1 for hip in HIPS]  # `body_pose` begins behind the pelvis
 
 
