@@ -15,21 +15,17 @@ from depth_camera_driver import DepthCameraDriver, halved, zeros
 from depth_images import depth_image
 from harness import System, running, stamp_ns
 from pear_ros.msg import HumanArray
+from samples import demo_settings
 
 from pear_ros.people import JOINT
 from pear_ros.synthetic.held_out import REPERTOIRES
 from pear_ros.synthetic.scene import Cast, Scene, Shot
-from pear_ros.system.installed import shared_file
 
 pytestmark = pytest.mark.ros
 
 TIMES = 5
 PARAMETERS = {
-    "network.checkpoint": str(shared_file("demo/model.pt")),
-    "network.config": str(shared_file("demo/network.json")),
-    "body.assets": str(shared_file("standin/body.npz")),
-    "network.device": "cpu",
-    "detection.detector": "topic",
+    **demo_settings(),
     "smoothing.depth_cutoff_hz": 0.0,  # each image by itself
     "smoothing.position_cutoff_hz": 0.0,
     "camera.depth_timeout_s": 5.0,  # depth comes, however slow the machine is

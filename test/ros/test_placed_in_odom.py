@@ -13,11 +13,10 @@ pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
 
 from harness import NodeProcess, System, arguments_of, own_domain, stamp_ns
 from pear_ros.msg import HumanArray
+from samples import demo_settings
 from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
 from tf_sender import LATCHED
-
-from pear_ros.system.installed import shared_file
 
 pytestmark = pytest.mark.ros
 
@@ -44,11 +43,7 @@ MOST_M, MOST_DEG = 0.10, 5.0
 def test_who_stands_does_so_in_odom(source: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("odom")
     parameters = {
-        "network.checkpoint": str(shared_file("demo/model.pt")),
-        "network.config": str(shared_file("demo/network.json")),
-        "body.assets": str(shared_file("standin/body.npz")),
-        "detection.detector": "topic",
-        "network.device": "cpu",
+        **demo_settings(),
         "placement.output_frame": "odom",
         "placement.tf_timeout_s": 1.0,
         **SOURCES[source],

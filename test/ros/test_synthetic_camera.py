@@ -16,6 +16,7 @@ pytest.importorskip("vision_msgs.msg", reason="no wheel; `make venv` builds it")
 from harness import NodeProcess, System, arguments_of, own_domain, stamp_ns
 from pear_ros.msg import HumanArray
 from rclpy.qos import qos_profile_sensor_data
+from samples import demo_settings
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
@@ -73,11 +74,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """Runs camera and node as processes until the last image is answered."""
     folder = tmp_path_factory.mktemp("synthetic")
     parameters = {
-        "network.checkpoint": str(shared_file("demo/model.pt")),
-        "network.config": str(shared_file("demo/network.json")),
-        "body.assets": str(shared_file("standin/body.npz")),
-        "detection.detector": "topic",
-        "network.device": "cpu",
+        **demo_settings(),
     }
     with own_domain() as domain:
         system = System(folder, domain, arguments_of(parameters))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pear_ros.geometry.crop_camera import CROP_FOCAL
 from pear_ros.people import EhmParameters, FloatArray
+from pear_ros.system.installed import shared_file
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "test/data"
@@ -75,3 +76,14 @@ def project_to_crop(points: FloatArray, camera_t: FloatArray, size: float) -> Fl
 def crop_camera_translation(camera_t: FloatArray) -> FloatArray:
     """(N, 3) `tx, ty, tz` -> (N, 3) m: the body's origin in the crop camera's optical frame."""
     return camera_t * np.array((-1, -1, 1), np.float32)
+
+
+def demo_settings() -> dict[str, str]:
+    """The demo's network and body, on a CPU, for boxes from a topic."""
+    return {
+        "network.checkpoint": str(shared_file("demo/model.pt")),
+        "network.config": str(shared_file("demo/network.json")),
+        "body.assets": str(shared_file("standin/body.npz")),
+        "network.device": "cpu",
+        "detection.detector": "topic",
+    }
